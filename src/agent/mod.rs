@@ -1,0 +1,1 @@
+//! Runners of agent programs, their prompts, and what their sessions left.

@@ -1,0 +1,1 @@
+//! The command line: argument structs by theme; one file a command.

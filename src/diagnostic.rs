@@ -1,0 +1,1 @@
+//! Findings in documents: what is wrong, where, and what would be right.

@@ -1,0 +1,108 @@
+//! What the engine orders. Every started action ends in exactly one event, also when it panics.
+
+use super::ending::AttemptEnd;
+use super::outcome::Outcome;
+use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
+
+/// One order to the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Bring a slot to its start and write the attempt directory. Answered by `Prepared`.
+    Prepare {
+        /// The order.
+        ticket: Ticket,
+        /// The leased slot.
+        slot: SlotId,
+        /// What to start from.
+        start: StartFrom,
+        /// How earlier attempts of the task ended, oldest first: evidence for the prompt.
+        evidence: Vec<AttemptEnd>,
+    },
+    /// Run the agent, or follow one that runs. Answered by `Executed`.
+    Execute {
+        /// The order.
+        ticket: Ticket,
+        /// The leased slot.
+        slot: SlotId,
+        /// Fresh, adopted or asked again.
+        mode: ExecuteMode,
+    },
+    /// End the agent of a running `Execute`, whose `Executed` then comes. No event of its own.
+    EndAgent {
+        /// The order to end.
+        ticket: Ticket,
+    },
+    /// End what is left of the process tree, read what the attempt left, make the candidate. Answered by `Collected`.
+    Collect {
+        /// The order.
+        ticket: Ticket,
+        /// The leased slot.
+        slot: SlotId,
+        /// The base the attempt started on.
+        base: ObjectId,
+        /// Set when orch ended the agent, to say so instead of guessing from the exit.
+        ended_by_orch: Option<AttemptEnd>,
+    },
+    /// Make the landing commit of a candidate on the target's tip. Answered by `Built`.
+    Build {
+        /// The order.
+        ticket: Ticket,
+        /// The base the attempt started on.
+        base: ObjectId,
+        /// The candidate; none for a change of the plan's text alone.
+        candidate: ObjectId,
+    },
+    /// Move the target from `onto` to `commit` if it still stands there. Answered by `Landed`.
+    Land {
+        /// The order.
+        ticket: Ticket,
+        /// The landing commit.
+        commit: ObjectId,
+        /// The tip it was built on.
+        onto: ObjectId,
+    },
+    /// Write settled fields into a plan that is not part of the target. Answered by `PlanWritten`.
+    WritePlan,
+    /// Bring the user's checkout up to the target where that is safe. Answered by `Published`.
+    Publish,
+    /// The run has ended.
+    Finish {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// What an attempt starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartFrom {
+    /// The target's tip.
+    Tip,
+    /// The files of an earlier attempt's candidate, on that candidate's base or newer.
+    Candidate(ObjectId),
+}
+
+/// How an agent is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecuteMode {
+    /// A fresh session.
+    Fresh,
+    /// Follow the one that an earlier orch started.
+    Adopt,
+    /// Resume the ended session once, only to ask for the missing status.
+    AskStatus,
+}
+
+impl Action {
+    /// The task it works for, if it is about one.
+    pub fn task(&self) -> Option<&TaskId> {
+        match self {
+            Self::Prepare { ticket, .. }
+            | Self::Execute { ticket, .. }
+            | Self::EndAgent { ticket }
+            | Self::Collect { ticket, .. }
+            | Self::Build { ticket, .. }
+            | Self::Land { ticket, .. } => Some(&ticket.task),
+            Self::WritePlan | Self::Publish | Self::Finish { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the engine hears: results of its actions, controls by people, plan edits, what recovery found, and time.
+//!
+//! Results carry ids and texts, never paths, pids or handles, so that an action may be carried out anywhere.
+
+use serde::{Deserialize, Serialize};
+
+use super::ending::AttemptEnd;
+use super::outcome::Outcome;
+use super::usage::Usage;
+use crate::ids::{ObjectId, TaskId, Ticket};
+use crate::plan::graph::{Graph, RetryFrom};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A slot stands at the base, or could not be brought there.
+    Prepared {
+        /// The order answered.
+        ticket: Ticket,
+        /// The base the attempt starts on.
+        result: Result<ObjectId, AttemptEnd>,
+    },
+    /// The agent process ended, for whatever reason; nothing of what it left has been read.
+    Executed {
+        /// The order answered.
+        ticket: Ticket,
+    },
+    /// What the attempt left was read, and nothing of its process tree lives.
+    Collected {
+        /// The order answered.
+        ticket: Ticket,
+        /// What was found.
+        result: Box<Collected>,
+    },
+    /// The landing commit was made, or cannot be.
+    Built {
+        /// The order answered.
+        ticket: Ticket,
+        /// The commit, or why not.
+        result: Result<Landing, BuildFailure>,
+    },
+    /// The compare-and-swap of the target was tried.
+    Landed {
+        /// The order answered.
+        ticket: Ticket,
+        /// What came of it.
+        result: LandResult,
+    },
+    /// The plan's settled fields were written to a plan outside the target, or could not be (told by the shell).
+    PlanWritten,
+    /// The end of the run was published to the user's checkout, or left to the person (told by the shell).
+    Published,
+    /// A person changed the plan, and it checks.
+    PlanRevised(PlanRevision),
+    /// The target no longer contains the last landed commit.
+    TargetRewritten {
+        /// Where the target stands now.
+        found: Option<ObjectId>,
+    },
+    /// A person (or a signal) decided something.
+    Control(Control),
+    /// What the world looked like for a task that was under way when orch last died.
+    Recovered {
+        /// The task.
+        task: TaskId,
+        /// What was found.
+        found: Found,
+    },
+    /// The shell cannot go on: ledger, repository or environment.
+    Failed {
+        /// The outcome to end with, [`Outcome::Environment`] or [`Outcome::Bug`].
+        outcome: Outcome,
+        /// One line.
+        detail: String,
+    },
+    /// Time passed; lets the engine look at `now`.
+    Tick,
+}
+
+/// What an attempt left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// How it ended, by the evidence.
+    pub end: AttemptEnd,
+    /// What its last session used.
+    pub usage: Usage,
+    /// The commit made of the files it left, on its base; none if they equal the base's.
+    pub candidate: Option<ObjectId>,
+    /// The agent's own words about the result.
+    pub message: Option<String>,
+    /// SHA-256 of the stored text of a report task.
+    pub report: Option<String>,
+    /// Whether the session could be resumed to ask for the missing status.
+    pub can_ask: bool,
+    /// What people should know: files left out, tools denied, odd status files.
+    pub notes: Vec<String>,
+}
+
+/// A landing commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landing {
+    /// The commit that will land.
+    pub commit: ObjectId,
+    /// The tip it was made on.
+    pub onto: ObjectId,
+}
+
+/// Why there is no landing commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildFailure {
+    /// The candidate does not merge with the tip; the files in conflict.
+    Conflict(Vec<String>),
+    /// After the merge nothing is left to land: the tip has it all.
+    AlreadyThere,
+    /// The plan edit no longer fits the tip's plan.
+    PlanEdit(String),
+    /// git or the disk refused; told in the text.
+    Trouble(String),
+}
+
+/// What came of a landing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LandResult {
+    /// The target holds the commit. The plan as it stands now, if the commit changed it.
+    Landed(Option<PlanRevision>),
+    /// The target moved since the landing commit was built, and still contains what was landed before.
+    TipMoved,
+    /// The target moved away from what was landed before; where it stands now, if it exists.
+    Rewritten(Option<ObjectId>),
+    /// git or the disk refused; told in the text.
+    Trouble(String),
+}
+
+/// A plan that checks, as a graph, with the address of its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRevision {
+    /// SHA-256 of the text, in hexadecimal; the text is stored under it in the run's directory.
+    pub text_sha256: String,
+    /// Who made it.
+    pub by: Author,
+    /// What it asks for.
+    pub graph: Graph,
+}
+
+/// Who is responsible for a change or a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Author {
+    /// A person, by name where one is known.
+    Person(String),
+    /// The agent of a task.
+    Agent(TaskId),
+    /// A signal of the operating system.
+    Signal,
+    /// The stop file.
+    StopFile,
+    /// orch itself.
+    Orch,
+}
+
+/// A decision by a person, with author and reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// What is asked.
+    pub verb: Verb,
+    /// By whom.
+    pub by: Author,
+    /// Why, in the person's words.
+    pub note: Option<String>,
+}
+
+/// What a person can ask of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verb")]
+pub enum Verb {
+    /// Halt the run, at least this firmly.
+    Stop {
+        /// How firmly; a lesser level never overrides a greater one.
+        level: StopLevel,
+    },
+    /// End what runs for a task and settle it as cancelled.
+    Cancel {
+        /// The task.
+        task: TaskId,
+    },
+    /// Do not start a task until released.
+    Hold {
+        /// The task.
+        task: TaskId,
+    },
+    /// Undo a hold.
+    Release {
+        /// The task.
+        task: TaskId,
+    },
+    /// Settle a task as skipped; those that need it go on.
+    Skip {
+        /// The task.
+        task: TaskId,
+    },
+    /// Give a settled task fresh attempts.
+    Retry {
+        /// The task.
+        task: TaskId,
+        /// Where its next attempt starts; by policy if not said.
+        from: Option<RetryFrom>,
+    },
+    /// Give every failed task fresh attempts.
+    RetryFailed,
+    /// A person says the task is done outside orch.
+    MarkDone {
+        /// The task.
+        task: TaskId,
+    },
+    /// Change when a task starts among ready ones.
+    Priority {
+        /// The task.
+        task: TaskId,
+        /// The new priority; higher first.
+        value: i64,
+    },
+    /// Change how many agents may run.
+    Jobs {
+        /// At least 1.
+        count: u32,
+    },
+}
+
+/// How firmly a run is halted. The order is the severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopLevel {
+    /// Not at all.
+    #[default]
+    Running,
+    /// No new attempt starts; running ones finish and land.
+    Drain,
+    /// Agents are ended and their work is saved.
+    EndAgents,
+}
+
+/// What recovery found in the world for a task that was under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The shim of the current attempt lives.
+    AgentAlive,
+    /// The agent ended while nobody looked; its exit was recorded.
+    AgentEnded,
+    /// No agent of the attempt lives and none recorded its exit; its process tree is swept.
+    AgentGone,
+    /// The commit of the landing intent is in the target's history. The plan as it stands now.
+    Landed(Option<PlanRevision>),
+    /// The commit of the landing intent is not in the target's history.
+    NotLanded,
+}

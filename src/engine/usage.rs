@@ -1,0 +1,70 @@
+//! What sessions used: tokens, money, turns. Unknown stays unknown.
+
+use serde::{Deserialize, Serialize};
+
+/// Money in millionths of a US dollar.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct MicroUsd(pub u64);
+
+/// What one or several sessions used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens sent and not read from a cache.
+    pub input_tokens: u64,
+    /// Tokens the model wrote.
+    pub output_tokens: u64,
+    /// Tokens read from a prompt cache.
+    pub cache_read_tokens: u64,
+    /// Tokens written to a prompt cache.
+    pub cache_creation_tokens: u64,
+    /// What the agent program says it cost; the known part where several sessions are added.
+    pub cost: MicroUsd,
+    /// Sessions whose cost is unknown (killed before they reported, or a runner without prices).
+    pub unpriced_sessions: u32,
+    /// Agent processes, resumed ones included.
+    pub sessions: u32,
+    /// Turns as the agent program counts them.
+    pub turns: u32,
+    /// Time the agent program spent waiting for its API, in milliseconds.
+    pub api_ms: u64,
+}
+
+impl Usage {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens + other.input_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            cache_read_tokens: self.cache_read_tokens + other.cache_read_tokens,
+            cache_creation_tokens: self.cache_creation_tokens + other.cache_creation_tokens,
+            cost: MicroUsd(self.cost.0 + other.cost.0),
+            unpriced_sessions: self.unpriced_sessions + other.unpriced_sessions,
+            sessions: self.sessions + other.sessions,
+            turns: self.turns + other.turns,
+            api_ms: self.api_ms + other.api_ms,
+        }
+    }
+}
+
+impl MicroUsd {
+    /// From a price in dollars as programs report it; negative and non-finite values are not prices.
+    pub fn from_usd(usd: f64) -> Option<Self> {
+        let micro = (usd * 1e6).round();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range is checked"
+        )]
+        (micro.is_finite() && (0.0..1e15).contains(&micro)).then_some(Self(micro as u64))
+    }
+}
+
+impl std::fmt::Display for MicroUsd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "${}.{:04}", self.0 / 1_000_000, self.0 % 1_000_000 / 100)
+    }
+}

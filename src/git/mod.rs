@@ -1,0 +1,1 @@
+//! Repositories, slots, candidates, landing.

@@ -1,0 +1,3 @@
+//! The plan as a document: schema, checks, graph, edits.
+
+pub mod graph;

@@ -1,0 +1,1 @@
+//! The shim, process trees, and following their output.

@@ -1,0 +1,1 @@
+//! Readers of the record stream: terminal, JSON, summary.
