@@ -43,6 +43,55 @@ impl Wall {
     }
 }
 
+/// Reads a duration as people write it in plans and settings: `90` (seconds), `90s`, `10m`, `1h30m`, `2d`, `500ms`.
+/// Units go from large to small, each at most once; no blanks, signs or fractions.
+///
+/// # Errors
+/// One sentence about what is wrong with the text and what would be right.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    /// Milliseconds of each unit, largest first: the order in which they may follow each other.
+    const UNITS: [(&str, u64); 5] = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ];
+    let wrong = || format!("`{text}` is not a duration; write for example `90s`, `10m` or `1h30m`");
+    let too_long = || format!("`{text}` is longer than any clock can count");
+
+    let mut rest = text;
+    let mut units_left = &UNITS[..];
+    let mut total_ms: u64 = 0;
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at(digits);
+        if number.is_empty() {
+            return Err(wrong());
+        }
+        let number: u64 = number.parse().map_err(|_| too_long())?;
+        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, tail) = tail.split_at(letters);
+        let unit = match unit {
+            "" if digits == text.len() => "s",
+            unit => unit,
+        };
+        let at = units_left
+            .iter()
+            .position(|(name, _)| *name == unit)
+            .ok_or_else(wrong)?;
+        total_ms = number
+            .checked_mul(units_left[at].1)
+            .and_then(|ms| total_ms.checked_add(ms))
+            .ok_or_else(too_long)?;
+        units_left = &units_left[at + 1..];
+        rest = tail;
+        if rest.is_empty() {
+            return Ok(std::time::Duration::from_millis(total_ms));
+        }
+    }
+}
+
 /// A duration for people: `850 ms`, `42 s`, `3 min 05 s`, `2 h 10 min`.
 pub fn for_people(ms: u64) -> String {
     let s = ms / 1000;
@@ -62,6 +111,44 @@ mod tests {
     fn durations_read_naturally() {
         let shown: Vec<String> = [850, 42_000, 185_000, 7_800_000].map(for_people).into();
         assert_eq!(shown, ["850 ms", "42 s", "3 min 05 s", "2 h 10 min"]);
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, ms) in [
+            ("90", 90_000),
+            ("0", 0),
+            ("90s", 90_000),
+            ("10m", 600_000),
+            ("1h30m", 5_400_000),
+            ("2d1s", 172_801_000),
+            ("1s500ms", 1_500),
+        ] {
+            let read = parse_duration(text).map(|d| d.as_millis());
+            assert_eq!(read, Ok(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in [
+            "",
+            " 1s",
+            "1 h",
+            "-5",
+            "1.5h",
+            "30m1h",
+            "1m1m",
+            "1h30",
+            "ten",
+            "5x",
+            "m",
+            "1\u{a0}s",
+            "99999999999999999999",
+            "9999999999999999d",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]
