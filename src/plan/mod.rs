@@ -1,3 +1,4 @@
 //! The plan as a document: schema, checks, graph, edits.
 
 pub mod graph;
+pub mod syntax;
