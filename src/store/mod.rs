@@ -1,1 +1,17 @@
-//! The ledger and the run directory.
+//! What orch keeps on disk: the state directory with its layout, the lock, the ledger, and files that change in one
+//! step. What the facts mean is decided in `engine`; what lies in slots belongs to `git`.
+
+pub mod files;
+pub mod layout;
+pub mod ledger;
+pub mod lock;
+mod project;
+pub mod reader;
+#[cfg(test)]
+mod tests;
+
+pub use files::{FileError, read_limited, write_atomic};
+pub use layout::{AttemptDir, RunDir, SessionDir, SessionPart, StateDir};
+pub use ledger::{Durability, Ledger, LedgerError, NewRun};
+pub use lock::{HeldBy, Holder, LockError, OrchLock};
+pub use reader::{Landing, Reader, RunEnd, RunSummary, SessionUsage};

@@ -1,0 +1,267 @@
+//! Files that change in one step or not at all, and reads of files that others wrote.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::OFlags;
+
+/// Why a file could not be read or written; every variant names it.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// There is no such file.
+    #[error("{} does not exist", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A symbolic link, directory, pipe or device, where only a regular file will do.
+    #[error("{} is not a regular file", path.display())]
+    NotRegular {
+        /// What was found.
+        path: PathBuf,
+    },
+    /// More bytes than the reader accepts.
+    #[error("{} is larger than {max} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes would have been accepted.
+        max: u64,
+    },
+    /// The disk or the quota is full; the file is as it was.
+    #[error("no space left to write {}", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A read-only file system or missing permission; the file is as it was.
+    #[error("{} cannot be written: {source}", path.display())]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// Which of the two.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file stored under the hash of its content has another content.
+    #[error("{} was changed: its content no longer has the hash in its name", path.display())]
+    HashMismatch {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl FileError {
+    fn reading(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::NotFound => Self::Missing { path },
+            // O_NOFOLLOW on a symbolic link, and opening a socket.
+            _ if [rustix::io::Errno::LOOP, rustix::io::Errno::NXIO]
+                .iter()
+                .any(|e| source.raw_os_error() == Some(e.raw_os_error())) =>
+            {
+                Self::NotRegular { path }
+            }
+            _ => Self::Io {
+                doing: "read",
+                path,
+                source,
+            },
+        }
+    }
+
+    pub(super) fn writing(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path },
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                Self::NotWritable { path, source }
+            }
+            _ => Self::Io {
+                doing: "write",
+                path,
+                source,
+            },
+        }
+    }
+}
+
+/// Puts `bytes` at `path` in one step: whoever looks, also after a crash, finds the old file or the new one, whole.
+///
+/// The permissions of a file that is there are kept. A symbolic link at `path` is replaced, not followed.
+///
+/// # Errors
+/// If any step fails; the file at `path` is then as it was.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let temp = temp_beside(dir, path);
+    let written = write_then_rename(&temp, path, bytes).and_then(|()| File::open(dir)?.sync_all());
+    written.map_err(|source| {
+        // Best effort: the temporary file may never have been made, and its name says what it is.
+        drop(std::fs::remove_file(&temp));
+        FileError::writing(path, source)
+    })
+}
+
+/// A name in the same directory (a rename must not cross file systems) that no other writer uses.
+fn temp_beside(dir: &Path, path: &Path) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let n = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}-{n}.tmp", std::process::id()));
+    dir.join(name)
+}
+
+fn write_then_rename(temp: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(temp)?;
+    match std::fs::symlink_metadata(path) {
+        Ok(old) if old.is_file() => file.set_permissions(old.permissions())?,
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(temp, path)
+}
+
+/// Reads a regular file of at most `max` bytes. A symbolic link as the last component is refused; a pipe or device does
+/// not block.
+///
+/// # Errors
+/// As [`FileError`] says; a file that grows while it is read counts as too large once it passes `max`.
+pub fn read_limited(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(|e| FileError::reading(path, e))?;
+    let found = file.metadata().map_err(|e| FileError::reading(path, e))?;
+    if !found.is_file() {
+        return Err(FileError::NotRegular {
+            path: path.to_owned(),
+        });
+    }
+    let mut bytes = Vec::new();
+    file.take(max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|e| FileError::reading(path, e))?;
+    if bytes.len() as u64 > max {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            max,
+        });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plan.yaml");
+        write_atomic(&path, b"old and longer").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(dir.path()), ["plan.yaml"]);
+    }
+
+    #[test]
+    fn replacing_a_file_keeps_its_permissions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        write_atomic(&path, b"1").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o751)).unwrap();
+        write_atomic(&path, b"2").unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o751);
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_state_and_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        let error = write_atomic(&path, b"x").unwrap_err().to_string();
+        assert!(error.contains("taken"), "{error}");
+        assert_eq!(names(dir.path()), ["taken"]);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart() {
+        let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let error = FileError::writing(Path::new("/x/exit.json"), full);
+        assert!(matches!(error, FileError::Full { .. }));
+        assert_eq!(error.to_string(), "no space left to write /x/exit.json");
+    }
+
+    #[test]
+    fn only_regular_files_within_the_limit_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.json");
+        assert!(matches!(
+            read_limited(&path, 4),
+            Err(FileError::Missing { .. })
+        ));
+        std::fs::write(&path, b"1234").unwrap();
+        assert_eq!(read_limited(&path, 4).unwrap(), b"1234");
+        assert!(matches!(
+            read_limited(&path, 3),
+            Err(FileError::TooLarge { max: 3, .. })
+        ));
+    }
+
+    #[test]
+    fn a_link_a_directory_and_a_pipe_are_refused_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), b"x").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::Mode::from_raw_mode(0o600),
+        )
+        .unwrap();
+        for path in [at("link"), at("pipe"), dir.path().to_owned()] {
+            let read = read_limited(&path, 9);
+            assert!(
+                matches!(read, Err(FileError::NotRegular { .. })),
+                "{read:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Where everything lies below the state directory. Paths are joined here and nowhere else.
+//!
+//! ```text
+//! <git common dir>/orch/
+//!   orch.lock                 held by the one orch that may write; says who it is
+//!   ledger.db                 records and projections (docs/ledger.md)
+//!   runs/<run>/
+//!     log/orch.jsonl          diagnostics log
+//!     plans/<sha256>.yaml     every plan text that was accepted
+//!     <task>/<attempt>/       what one attempt was given and left
+//!       ask/                  the same for the session resumed to ask for a missing status
+//! ```
+//!
+//! Task ids share `runs/<run>/` with names of orch's own. They cannot collide: below a task stand only numbers, below
+//! orch's names never.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::files::{FileError, read_limited, write_atomic};
+use crate::ids::{RunId, TaskId};
+
+/// Largest plan text that is read back: the size limit of plans themselves.
+const PLAN_BYTES_MAX: u64 = 16 << 20;
+
+/// `<git common dir>/orch`: survives `git clean`, is shared by all worktrees of the repository, and no agent works
+/// there. Naming it touches no disk; only [`StateDir::lock`](super::lock) creates it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+/// What is kept of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+/// What is kept of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptDir {
+    root: PathBuf,
+}
+
+/// What one agent process was given and left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionDir {
+    root: PathBuf,
+}
+
+/// The agent processes that an attempt can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionPart {
+    /// The one that does the work.
+    Work,
+    /// The same session resumed once, only to ask for the missing status.
+    AskStatus,
+}
+
+impl SessionPart {
+    /// As the ledger spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Work => "work",
+            Self::AskStatus => "ask",
+        }
+    }
+
+    /// Reads the ledger's spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Work, Self::AskStatus]
+            .into_iter()
+            .find(|part| part.as_str() == text)
+    }
+}
+
+impl StateDir {
+    /// The state directory of the repository with this common git directory.
+    pub fn of_repository(git_common_dir: &Path) -> Self {
+        Self {
+            root: git_common_dir.join("orch"),
+        }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The SQLite ledger.
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger.db")
+    }
+
+    /// The lock that the one writing orch holds for life.
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("orch.lock")
+    }
+
+    /// The directory of a run.
+    pub fn run(&self, run: &RunId) -> RunDir {
+        RunDir {
+            root: self.root.join("runs").join(run.as_str()),
+        }
+    }
+
+    /// Makes the directory, for its owner alone (prompts and sessions can hold secrets). Its parent must exist.
+    pub(super) fn create(&self) -> io::Result<()> {
+        match std::fs::DirBuilder::new().mode(0o700).create(&self.root) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done,
+        }
+    }
+}
+
+impl RunDir {
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The diagnostics log of the run, JSON lines.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log").join("orch.jsonl")
+    }
+
+    /// A plan text by the SHA-256 of its bytes, in hexadecimal.
+    pub fn plan(&self, sha256: &str) -> PathBuf {
+        self.root.join("plans").join(format!("{sha256}.yaml"))
+    }
+
+    /// Stores a plan text durably and returns its SHA-256, in hexadecimal. To be called before a record names it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep_plan(&self, text: &[u8]) -> Result<String, FileError> {
+        let sha256 = sha256_hex(text);
+        let path = self.plan(&sha256);
+        create_dir_of(&path)?;
+        write_atomic(&path, text)?;
+        Ok(sha256)
+    }
+
+    /// Reads a stored plan text back.
+    ///
+    /// # Errors
+    /// If it is missing, or its content no longer has the hash.
+    pub fn read_plan(&self, sha256: &str) -> Result<Vec<u8>, FileError> {
+        let path = self.plan(sha256);
+        let text = read_limited(&path, PLAN_BYTES_MAX)?;
+        if sha256_hex(&text) != sha256 {
+            return Err(FileError::HashMismatch { path });
+        }
+        Ok(text)
+    }
+
+    /// The directory of an attempt.
+    pub fn attempt(&self, task: &TaskId, attempt: u32) -> AttemptDir {
+        AttemptDir {
+            root: self.root.join(task.as_str()).join(attempt.to_string()),
+        }
+    }
+}
+
+impl AttemptDir {
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// What a session of the attempt was given and left.
+    pub fn session(&self, part: SessionPart) -> SessionDir {
+        SessionDir {
+            root: match part {
+                SessionPart::Work => self.root.clone(),
+                SessionPart::AskStatus => self.root.join("ask"),
+            },
+        }
+    }
+
+    /// The status file as the agent left it.
+    pub fn status(&self) -> PathBuf {
+        self.root.join("status.json")
+    }
+
+    /// The text of a report task.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.md")
+    }
+
+    /// The change of the attempt as a patch, for people.
+    pub fn patch(&self) -> PathBuf {
+        self.root.join("changes.patch")
+    }
+
+    /// The plan copy that the attempt was given at `.orch/plan.yaml`.
+    pub fn plan_given(&self) -> PathBuf {
+        self.root.join("plan.given.yaml")
+    }
+
+    /// The plan copy as the agent left it, if it was edited.
+    pub fn plan_left(&self) -> PathBuf {
+        self.root.join("plan.left.yaml")
+    }
+
+    /// Files that were not put into git, with their manifest.
+    pub fn left_out(&self) -> PathBuf {
+        self.root.join("left-out")
+    }
+
+    /// What the `setup:` commands of the slot printed.
+    pub fn setup_output(&self) -> PathBuf {
+        self.root.join("setup.log")
+    }
+
+    /// Makes the directory and those above it.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn create(&self) -> Result<(), FileError> {
+        create_dir(&self.root)
+    }
+}
+
+impl SessionDir {
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// What the shim is told to start, and how.
+    pub fn launch(&self) -> PathBuf {
+        self.root.join("launch.json")
+    }
+
+    /// The text on the agent's stdin.
+    pub fn prompt(&self) -> PathBuf {
+        self.root.join("prompt.md")
+    }
+
+    /// The text appended to the agent's system prompt.
+    pub fn system_prompt(&self) -> PathBuf {
+        self.root.join("system.md")
+    }
+
+    /// The agent's stdout.
+    pub fn stream(&self) -> PathBuf {
+        self.root.join("stream.jsonl")
+    }
+
+    /// The agent's stderr.
+    pub fn stderr(&self) -> PathBuf {
+        self.root.join("stderr")
+    }
+
+    /// How the agent process ended, written by the shim.
+    pub fn exit(&self) -> PathBuf {
+        self.root.join("exit.json")
+    }
+
+    /// Held by the shim for life.
+    pub fn shim_lock(&self) -> PathBuf {
+        self.root.join("shim.lock")
+    }
+
+    /// Makes the directory and those above it.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn create(&self) -> Result<(), FileError> {
+        create_dir(&self.root)
+    }
+}
+
+fn create_dir_of(path: &Path) -> Result<(), FileError> {
+    path.parent().map_or(Ok(()), create_dir)
+}
+
+fn create_dir(dir: &Path) -> Result<(), FileError> {
+    std::fs::create_dir_all(dir).map_err(|e| FileError::writing(dir, e))
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    fn run_dir(tmp: &tempfile::TempDir) -> RunDir {
+        StateDir::of_repository(tmp.path()).run(&RunId::parse("r1").unwrap())
+    }
+
+    #[test]
+    fn no_task_id_can_collide_with_names_of_the_run() {
+        let tmp = tempfile::tempdir().unwrap();
+        let run = run_dir(&tmp);
+        for name in ["plans", "log"] {
+            run.attempt(&TaskId::parse(name).unwrap(), 1)
+                .session(SessionPart::AskStatus)
+                .create()
+                .unwrap();
+        }
+        let sha = run.keep_plan(b"tasks: []\n").unwrap();
+        assert_eq!(run.read_plan(&sha).unwrap(), b"tasks: []\n");
+        std::fs::write(run.log(), b"{}\n").unwrap();
+    }
+
+    #[test]
+    fn a_stored_plan_that_was_changed_is_refused() {
+        let tmp = tempfile::tempdir().unwrap();
+        let run = run_dir(&tmp);
+        let sha = run.keep_plan(b"a").unwrap();
+        std::fs::write(run.plan(&sha), b"b").unwrap();
+        assert!(matches!(
+            run.read_plan(&sha),
+            Err(FileError::HashMismatch { .. })
+        ));
+    }
+
+    #[test]
+    fn session_parts_are_spelt_one_way() {
+        for part in [SessionPart::Work, SessionPart::AskStatus] {
+            assert_eq!(SessionPart::parse(part.as_str()), Some(part));
+        }
+    }
+}

@@ -1,0 +1,523 @@
+//! The ledger: one SQLite file per repository to which records are appended, and which only the holder of the lock
+//! writes. How it is read is in `reader`, what is derived from records in `project`.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
+
+use super::layout::StateDir;
+use super::lock::{Holder, OrchLock};
+use super::project::{self, Refusal};
+use super::reader::{self, Reader};
+use crate::engine::record::{Record, Stamped};
+use crate::ids::{PlanId, RefName, RunId};
+use crate::time::Wall;
+
+/// The version of tables and records together (`PRAGMA user_version`). A ledger with a newer one is only read.
+pub const FORMAT: u32 = 1;
+
+/// `PRAGMA application_id`: the letters `orch`.
+pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"orch");
+
+/// How long a statement waits for another process. Only a person's `sqlite3` can make it wait: readers of orch do not.
+pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Up to this size the whole file is checked when it is opened for writing (about 0.2 s at most); a larger one shows
+/// damage when the damaged page is read.
+const QUICK_CHECK_BYTES_MAX: u64 = 64 << 20;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Why the ledger could not be opened, read or written; every variant names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file is a copy: runs that it records may be going on where it came from.
+    #[error("the ledger {} was copied or moved here from another file system", path.display())]
+    Copied {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// Written by an orch that knows more than this one.
+    #[error("the ledger {} was written by a newer orch (format {found}, this one knows {FORMAT})", path.display())]
+    NewerFormat {
+        /// The ledger.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Some other file.
+    #[error("{} is not a ledger of orch", path.display())]
+    NotALedger {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is broken.
+    #[error("the ledger {} is damaged: {detail}", path.display())]
+    Damaged {
+        /// The ledger.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// The disk or the quota is full; nothing was appended.
+    #[error("no space left to write the ledger {}", path.display())]
+    Full {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// A read-only file system or missing permission; nothing was appended.
+    #[error("the ledger {} cannot be opened or written", path.display())]
+    NotUsable {
+        /// The ledger.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// Another program keeps the file locked.
+    #[error("the ledger {} is kept locked by another program", path.display())]
+    Busy {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// A record that contradicts what the ledger knows was refused: a bug in orch.
+    #[error("a record contradicts the ledger {}: {detail}", path.display())]
+    Contradiction {
+        /// The ledger.
+        path: PathBuf,
+        /// In what.
+        detail: String,
+    },
+    /// The file system refused.
+    #[error("cannot use the ledger {}", path.display())]
+    Io {
+        /// The ledger.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else that SQLite says.
+    #[error("cannot use the ledger {}", path.display())]
+    Sqlite {
+        /// The ledger.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+impl LedgerError {
+    pub(super) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full { path },
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::NotUsable { path, source }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
+            Some(ErrorCode::NotADatabase) => Self::NotALedger { path },
+            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged {
+                path,
+                detail: source.to_string(),
+            },
+            _ => Self::Sqlite { path, source },
+        }
+    }
+
+    fn refused(path: &Path, refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Sqlite(source) => Self::sqlite(path, source),
+            Refusal::Contradiction(detail) => Self::Contradiction {
+                path: path.to_owned(),
+                detail,
+            },
+        }
+    }
+
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// What must be true on disk before the loop goes on. The order is the strength.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Survives the death of orch at once, a power failure with the next synced record or checkpoint.
+    Grouped,
+    /// Survives a power failure.
+    Synced,
+}
+
+impl Durability {
+    /// What a record needs: money that may be spent, objects and refs that must not be forgotten, and what a person was
+    /// told. Everything else can be found out again.
+    pub fn of(record: &Record) -> Self {
+        match record {
+            Record::RunStarted(_)
+            | Record::AttemptStarted { .. }
+            | Record::Collected {
+                candidate: Some(_), ..
+            }
+            | Record::LandingIntended { .. }
+            | Record::Landed { .. }
+            | Record::Controlled { .. } => Self::Synced,
+            _ => Self::Grouped,
+        }
+    }
+
+    fn pragma_value(self) -> &'static str {
+        match self {
+            Self::Grouped => "NORMAL",
+            Self::Synced => "FULL",
+        }
+    }
+}
+
+/// What identifies a run for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRun {
+    /// The run.
+    pub run: RunId,
+    /// The plan's identity.
+    pub plan_id: PlanId,
+    /// The plan, as a path for people.
+    pub plan_path: String,
+    /// The full name of the ref that lands.
+    pub target: RefName,
+    /// The repository's identity: its common git directory.
+    pub repository: String,
+}
+
+/// The ledger, open for writing.
+#[derive(Debug)]
+pub struct Ledger {
+    // Dropped before the lock: nobody else writes while the connection closes.
+    conn: Connection,
+    path: PathBuf,
+    durability: Durability,
+    lock: OrchLock,
+}
+
+impl Ledger {
+    /// Opens the ledger of the locked state directory, making it if there is none.
+    ///
+    /// # Errors
+    /// As [`LedgerError`] says; the lock is then released.
+    pub fn open(lock: OrchLock) -> Result<Self, LedgerError> {
+        let ledger = Self::open_anywhere(lock)?;
+        let found = Identity::of_file(&ledger.path)?;
+        match ledger.identity()?.is_same_file(&found) {
+            true => Ok(ledger),
+            false => Err(LedgerError::Copied { path: ledger.path }),
+        }
+    }
+
+    /// Opens a ledger that was moved or restored from a backup, and makes this place its own. For when a person said
+    /// that no orch works where it came from.
+    ///
+    /// # Errors
+    /// As for [`Ledger::open`], [`LedgerError::Copied`] excepted.
+    pub fn open_moved(lock: OrchLock) -> Result<Self, LedgerError> {
+        let ledger = Self::open_anywhere(lock)?;
+        let here = Identity::of_file(&ledger.path)?;
+        ledger
+            .conn
+            .execute(
+                "UPDATE meta SET device = ?1, inode = ?2, born_ns = ?3",
+                params![here.device, here.inode, here.born_ns],
+            )
+            .map_err(|e| LedgerError::sqlite(&ledger.path, e))?;
+        Ok(ledger)
+    }
+
+    fn open_anywhere(lock: OrchLock) -> Result<Self, LedgerError> {
+        let path = lock.state().ledger();
+        let sqlite = |e| LedgerError::sqlite(&path, e);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut conn = Connection::open_with_flags(&path, flags).map_err(sqlite)?;
+        conn.busy_timeout(BUSY_PATIENCE).map_err(sqlite)?;
+        let format = reader::format_of(&conn, &path)?;
+        if let Some(found) = format.filter(|&found| found > FORMAT) {
+            return Err(LedgerError::NewerFormat { path, found });
+        }
+        conn.pragma_update(None, "journal_mode", "WAL")
+            .and_then(|()| conn.pragma_update(None, "foreign_keys", true))
+            .and_then(|()| {
+                conn.pragma_update(None, "synchronous", Durability::Synced.pragma_value())
+            })
+            .map_err(sqlite)?;
+        match format {
+            None => create(&mut conn, &path)?,
+            Some(_) => quick_check(&conn, &path)?,
+        }
+        Ok(Self {
+            conn,
+            path,
+            durability: Durability::Synced,
+            lock,
+        })
+    }
+
+    /// Where it may write.
+    pub fn state(&self) -> &StateDir {
+        self.lock.state()
+    }
+
+    /// Replaces what others read about the orch that holds the lock.
+    ///
+    /// # Errors
+    /// If the lock file cannot be written.
+    pub fn describe(&self, holder: &Holder) -> io::Result<()> {
+        self.lock.describe(holder)
+    }
+
+    /// A reader of the same ledger; sees what is appended before each of its questions.
+    pub fn reader(&self) -> Reader {
+        Reader::of_current_format(&self.path)
+    }
+
+    /// Makes a run together with its first records.
+    ///
+    /// # Errors
+    /// If the run exists, or as for [`Ledger::append`]. There is then no run.
+    pub fn begin_run(
+        &mut self,
+        new: &NewRun,
+        at: Wall,
+        records: Vec<Record>,
+    ) -> Result<Vec<Stamped>, LedgerError> {
+        self.transact(Durability::Synced, |tx| {
+            tx.execute(
+                "INSERT INTO runs (run_id, plan_id, plan_path, target_ref, repository, started_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    new.run.as_str(),
+                    new.plan_id.as_str(),
+                    new.plan_path,
+                    new.target.as_str(),
+                    new.repository,
+                    at.0
+                ],
+            )
+            .map_err(project::contradiction(|| format!("run {} exists", new.run)))?;
+            append(tx, &new.run, at, records)
+        })
+    }
+
+    /// Appends records of a run, all or none, as durably as the most demanding of them needs.
+    ///
+    /// # Errors
+    /// If the run is unknown, a record contradicts what is known, or the file cannot be written. Nothing is then
+    /// appended.
+    pub fn append(
+        &mut self,
+        run: &RunId,
+        at: Wall,
+        records: Vec<Record>,
+    ) -> Result<Vec<Stamped>, LedgerError> {
+        let Some(durability) = records.iter().map(Durability::of).max() else {
+            return Ok(Vec::new());
+        };
+        self.transact(durability, |tx| append(tx, run, at, records))
+    }
+
+    /// Derives everything again that is derived from records; for when the deriving has changed.
+    ///
+    /// # Errors
+    /// If a record cannot be read, or contradicts those before it. All is then as it was.
+    pub fn rebuild_projections(&mut self) -> Result<(), LedgerError> {
+        let path = self.path.clone();
+        let all = reader::all_records(&self.conn, &path)?;
+        self.transact(Durability::Synced, |tx| {
+            project::clear(tx)?;
+            all.iter()
+                .try_for_each(|record| project::project(tx, record))
+        })
+    }
+
+    fn transact<T>(
+        &mut self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, LedgerError> {
+        let sqlite = |e| LedgerError::sqlite(&self.path, e);
+        if self.durability != durability {
+            self.conn
+                .pragma_update(None, "synchronous", durability.pragma_value())
+                .map_err(sqlite)?;
+            self.durability = durability;
+        }
+        let tx = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(sqlite)?;
+        let done = work(&tx).map_err(|refusal| LedgerError::refused(&self.path, refusal))?;
+        tx.commit().map_err(sqlite)?;
+        Ok(done)
+    }
+
+    fn identity(&self) -> Result<Identity, LedgerError> {
+        self.conn
+            .query_row("SELECT device, inode, born_ns FROM meta", [], |row| {
+                Ok(Identity {
+                    device: row.get(0)?,
+                    inode: row.get(1)?,
+                    born_ns: row.get(2)?,
+                })
+            })
+            .map_err(|e| LedgerError::sqlite(&self.path, e))
+    }
+}
+
+/// Which file this is, as far as a file system can tell.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    device: i64,
+    inode: i64,
+    born_ns: Option<i64>,
+}
+
+impl Identity {
+    /// Only asks by name: opening the file and closing it again would drop the locks that SQLite holds on it in this
+    /// process (POSIX locks belong to process and file, not to descriptors).
+    fn of_file(path: &Path) -> Result<Self, LedgerError> {
+        let meta = std::fs::metadata(path).map_err(|e| LedgerError::io(path, e))?;
+        let born = meta.created().ok();
+        let since_epoch = born.and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Ok(Self {
+            device: meta.dev().cast_signed(),
+            inode: meta.ino().cast_signed(),
+            born_ns: since_epoch.and_then(|d| i64::try_from(d.as_nanos()).ok()),
+        })
+    }
+
+    /// Birth times are compared where both are known: they survive the renumbering of devices by a reboot, and no copy
+    /// has the same.
+    fn is_same_file(&self, other: &Self) -> bool {
+        let same_origin = match (self.born_ns, other.born_ns) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.device == other.device,
+        };
+        same_origin && self.inode == other.inode
+    }
+}
+
+fn create(conn: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+    let here = Identity::of_file(path)?;
+    let created = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis());
+    let make = |conn: &mut Connection| {
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+        tx.execute_batch(SCHEMA)?;
+        tx.execute(
+            "INSERT INTO meta (only_row, device, inode, born_ns, created_ms, orch)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+            params![
+                here.device,
+                here.inode,
+                here.born_ns,
+                i64::try_from(created).unwrap_or(i64::MAX),
+                env!("CARGO_PKG_VERSION")
+            ],
+        )?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", FORMAT)?;
+        tx.commit()
+    };
+    make(conn).map_err(|e| LedgerError::sqlite(path, e))
+}
+
+fn quick_check(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let size = std::fs::metadata(path)
+        .map_err(|e| LedgerError::io(path, e))?
+        .len();
+    if size > QUICK_CHECK_BYTES_MAX {
+        return Ok(());
+    }
+    let found: String = conn
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|e| LedgerError::sqlite(path, e))?;
+    match found.as_str() {
+        "ok" => Ok(()),
+        _ => Err(LedgerError::Damaged {
+            path: path.to_owned(),
+            detail: found,
+        }),
+    }
+}
+
+fn append(
+    tx: &Transaction<'_>,
+    run: &RunId,
+    at: Wall,
+    records: Vec<Record>,
+) -> Result<Vec<Stamped>, Refusal> {
+    let mut insert =
+        tx.prepare_cached("INSERT INTO records (run_id, at_ms, body) VALUES (?1, ?2, ?3)")?;
+    let mut stamped = Vec::with_capacity(records.len());
+    for record in records {
+        let body = serde_json::to_string(&record)
+            .map_err(|e| Refusal::Contradiction(format!("it cannot be written: {e}")))?;
+        let seq = insert
+            .insert(params![run.as_str(), at.0, body])
+            .map_err(project::contradiction(|| format!("there is no run {run}")))?;
+        let one = Stamped {
+            seq: seq.cast_unsigned(),
+            run: run.clone(),
+            at,
+            record,
+        };
+        project::project(tx, &one)?;
+        stamped.push(one);
+    }
+    Ok(stamped)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+impl Ledger {
+    pub(super) fn try_sql(&self, sql: &str) -> rusqlite::Result<()> {
+        self.conn.execute_batch(sql)
+    }
+
+    /// Does to the file what no orch would.
+    pub(super) fn tamper(&self, sql: &str) {
+        self.try_sql(sql).unwrap();
+    }
+
+    /// The rows of a query, columns joined by `|`, NULL as nothing.
+    pub(super) fn query_lines(&self, sql: &str) -> Vec<String> {
+        let mut statement = self.conn.prepare(sql).unwrap();
+        let columns = statement.column_count();
+        let line = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
+            let cells: Vec<String> = (0..columns)
+                .map(|i| {
+                    Ok(match row.get_ref(i)? {
+                        rusqlite::types::ValueRef::Null => String::new(),
+                        rusqlite::types::ValueRef::Integer(n) => n.to_string(),
+                        other => other.as_str().unwrap().to_owned(),
+                    })
+                })
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(cells.join("|"))
+        };
+        let lines = statement.query_map([], line).unwrap();
+        lines.map(|line| line.unwrap()).collect()
+    }
+
+    /// Everything that is derived from records.
+    pub(super) fn dump(&self) -> Vec<String> {
+        ["runs", "specs", "attempts", "usage", "landings"]
+            .iter()
+            .flat_map(|table| self.query_lines(&format!("SELECT * FROM {table}")))
+            .collect()
+    }
+}
