@@ -33,19 +33,25 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Both together.
+    /// Both together. Agent programs report what they like, so sums stop at the top instead of failing.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
-            input_tokens: self.input_tokens + other.input_tokens,
-            output_tokens: self.output_tokens + other.output_tokens,
-            cache_read_tokens: self.cache_read_tokens + other.cache_read_tokens,
-            cache_creation_tokens: self.cache_creation_tokens + other.cache_creation_tokens,
-            cost: MicroUsd(self.cost.0 + other.cost.0),
-            unpriced_sessions: self.unpriced_sessions + other.unpriced_sessions,
-            sessions: self.sessions + other.sessions,
-            turns: self.turns + other.turns,
-            api_ms: self.api_ms + other.api_ms,
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cache_read_tokens: self
+                .cache_read_tokens
+                .saturating_add(other.cache_read_tokens),
+            cache_creation_tokens: self
+                .cache_creation_tokens
+                .saturating_add(other.cache_creation_tokens),
+            cost: MicroUsd(self.cost.0.saturating_add(other.cost.0)),
+            unpriced_sessions: self
+                .unpriced_sessions
+                .saturating_add(other.unpriced_sessions),
+            sessions: self.sessions.saturating_add(other.sessions),
+            turns: self.turns.saturating_add(other.turns),
+            api_ms: self.api_ms.saturating_add(other.api_ms),
         }
     }
 }

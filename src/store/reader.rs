@@ -2,9 +2,8 @@
 //! changing a single file.
 //!
 //! SQLite alone cannot promise the last point: a read-only connection to a write-ahead log makes the log and its index
-//! where they are missing. So each question looks first. With a log there, it is read with its index as it is; without
-//! one, no writer lives and the main file is complete, and is read as a file that does not change, which is checked
-//! afterwards.
+//! where they are missing. So each question looks first at what is there, and takes the way that needs nothing else:
+//! see [`Access`].
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -100,7 +99,7 @@ impl Reader {
         if Stamp::of(&reader.path)?.is_none() {
             return Ok(None);
         }
-        let format = reader.ask(|conn, path| format_of(conn, path))?;
+        let format = reader.ask(format_of)?;
         Ok(format.map(|format| {
             reader.format = format;
             reader
@@ -216,13 +215,14 @@ impl Reader {
         };
         for _ in 0..TRIES {
             let before = Stamp::of(&self.path)?;
-            let has_log = before.as_ref().is_some_and(|stamp| stamp.has_log);
+            let access = before
+                .as_ref()
+                .map_or(Access::MainFile, |stamp| stamp.access);
             let answer = self
-                .connect(has_log)
+                .connect(access)
                 .and_then(|conn| question(&conn, &self.path));
             match answer {
-                // A log gives every statement a consistent view of its own.
-                Ok(answer) if has_log => return Ok(answer),
+                Ok(answer) if access == Access::LogWithIndex => return Ok(answer),
                 answer if Stamp::of(&self.path)? == before => return answer,
                 Ok(_) => {}
                 Err(error) => last = error,
@@ -231,28 +231,26 @@ impl Reader {
         Err(last)
     }
 
-    fn connect(&self, has_log: bool) -> Result<Connection, LedgerError> {
-        let mut uri = String::from("file:");
-        for &byte in self.path.as_os_str().as_bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
-                    uri.push(char::from(byte));
-                }
-                _ => uri.push_str(&format!("%{byte:02X}")),
-            }
-        }
-        uri.push_str(match has_log {
-            true => "?mode=ro&readonly_shm=1",
-            false => "?mode=ro&immutable=1",
-        });
+    fn connect(&self, access: Access) -> Result<Connection, LedgerError> {
+        let parameters = match access {
+            Access::LogWithIndex => "?mode=ro&readonly_shm=1",
+            Access::LogAlone => "?mode=ro&vfs=unix-none",
+            Access::MainFile => "?mode=ro&immutable=1",
+        };
+        let uri = format!("file:{}{parameters}", uri_path(&self.path));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(uri, flags)
-            .map_err(|e| LedgerError::sqlite(&self.path, e))?;
-        conn.busy_timeout(BUSY_PATIENCE)
-            .map_err(|e| LedgerError::sqlite(&self.path, e))?;
-        Ok(conn)
+        let connect = || {
+            let conn = Connection::open_with_flags(uri, flags)?;
+            conn.busy_timeout(BUSY_PATIENCE)?;
+            if access == Access::LogAlone {
+                // Exclusive locking keeps the log's index in memory; `unix-none` locks nothing.
+                conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            }
+            Ok(conn)
+        };
+        connect().map_err(|e| LedgerError::sqlite(&self.path, e))
     }
 
     /// `None`: a record of a newer format that this orch does not know.
@@ -264,10 +262,39 @@ impl Reader {
     }
 }
 
-/// What tells whether the main file may have changed between two looks.
+/// A path as SQLite's URIs have it: every byte that could mean something else is written in hexadecimal.
+fn uri_path(path: &Path) -> String {
+    let escape = |&byte: &u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    path.as_os_str().as_bytes().iter().map(escape).collect()
+}
+
+/// How a ledger can be read without touching anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// An orch lives, or was killed. SQLite gives every statement a consistent view.
+    LogWithIndex,
+    /// The index of the log is gone: no orch lives. Nobody is kept out while reading, so the files must be the same
+    /// before and after.
+    LogAlone,
+    /// The last orch ended properly, the main file is complete. It must be the same before and after.
+    MainFile,
+}
+
+/// What tells whether files may have changed between two looks.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
-    has_log: bool,
+    access: Access,
+    main: FileStamp,
+    log: Option<FileStamp>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct FileStamp {
     bytes: u64,
     inode: u64,
     modified: (i64, i64),
@@ -275,23 +302,35 @@ struct Stamp {
 
 impl Stamp {
     fn of(ledger: &Path) -> Result<Option<Self>, LedgerError> {
-        let looked = std::fs::metadata(ledger);
-        let main = match looked {
-            Ok(main) => main,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(LedgerError::io(ledger, e)),
+        let beside = |suffix: &str| {
+            let mut name = ledger.as_os_str().to_owned();
+            name.push(suffix);
+            FileStamp::of(Path::new(&name)).map_err(|e| LedgerError::io(ledger, e))
         };
-        let mut log = ledger.as_os_str().to_owned();
-        log.push("-wal");
-        let has_log = Path::new(&log)
-            .try_exists()
-            .map_err(|e| LedgerError::io(ledger, e))?;
-        Ok(Some(Self {
-            has_log,
-            bytes: main.len(),
-            inode: main.ino(),
-            modified: (main.mtime(), main.mtime_nsec()),
-        }))
+        let Some(main) = beside("")? else {
+            return Ok(None);
+        };
+        let log = beside("-wal")?;
+        let access = match (&log, beside("-shm")?) {
+            (Some(_), Some(_)) => Access::LogWithIndex,
+            (Some(_), None) => Access::LogAlone,
+            (None, _) => Access::MainFile,
+        };
+        Ok(Some(Self { access, main, log }))
+    }
+}
+
+impl FileStamp {
+    fn of(path: &Path) -> std::io::Result<Option<Self>> {
+        match std::fs::metadata(path) {
+            Ok(meta) => Ok(Some(Self {
+                bytes: meta.len(),
+                inode: meta.ino(),
+                modified: (meta.mtime(), meta.mtime_nsec()),
+            })),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 
