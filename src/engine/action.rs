@@ -7,7 +7,7 @@ use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 /// One order to the shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Bring a slot to its start and write the attempt directory. Answered by `Prepared`.
+    /// Bring a slot to its start and write the attempt directory. Repeatable. Answered by `Prepared`.
     Prepare {
         /// The order.
         ticket: Ticket,
@@ -49,7 +49,7 @@ pub enum Action {
         ticket: Ticket,
         /// The base the attempt started on.
         base: ObjectId,
-        /// The candidate; none for a change of the plan's text alone.
+        /// The candidate. For a change of the plan's text alone its tree equals the base's.
         candidate: ObjectId,
     },
     /// Move the target from `onto` to `commit` if it still stands there. Answered by `Landed`.

@@ -50,9 +50,9 @@ pub enum Ending {
     Stalled,
     /// No sign of life at all after the start.
     NoFirstEvent,
-    /// The agent program died or ended without a result.
+    /// The agent program died or ended without a result, or everything died together with the machine.
     Crashed,
-    /// orch ended it: a stop, a cancellation, or orch itself died.
+    /// orch ended it: a stop, a cancellation, or the shim had been without orch for too long.
     Interrupted,
     /// orch could not provide what the attempt needs: slot, setup, program, disk.
     Environment,

@@ -226,6 +226,22 @@ pub enum Verb {
     },
 }
 
+impl Verb {
+    /// The task it is about, if it is about one.
+    pub fn task(&self) -> Option<&TaskId> {
+        match self {
+            Self::Cancel { task }
+            | Self::Hold { task }
+            | Self::Release { task }
+            | Self::Skip { task }
+            | Self::Retry { task, .. }
+            | Self::MarkDone { task }
+            | Self::Priority { task, .. } => Some(task),
+            Self::Stop { .. } | Self::RetryFailed | Self::Jobs { .. } => None,
+        }
+    }
+}
+
 /// How firmly a run is halted. The order is the severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,10 +2,251 @@
 //!
 //! Nothing here reads a clock, a file, an environment variable or a random number, and nothing waits: a night runs in a
 //! millisecond, and a crash between any two steps can be tried.
+//!
+//! A step decides records from the state (`attempt`, `landing`, `control`, `plan_change`, `recover`, `advance`), each of
+//! which changes the state by the one transition table (`apply`) and gives the orders that follow from it (`orders`).
+//! Replay uses the same table. `view` and `why` show the state to people.
+//!
+//! Checks between a candidate and its landing (verify, review, approval) will be phases between `Building` and
+//! `Landing`, each with a record that orders it and one that keeps its verdict.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
 pub mod ending;
 pub mod event;
 pub mod outcome;
+pub mod policy;
 pub mod record;
 pub mod usage;
+pub mod view;
+
+mod advance;
+mod apply;
+mod attempt;
+mod control;
+mod judge;
+mod landing;
+mod orders;
+mod plan_change;
+mod recover;
+mod schedule;
+mod state;
+mod task;
+mod why;
+
+use action::Action;
+pub use apply::IllegalRecord;
+use event::{Event, StopLevel};
+use orders::Shell;
+use outcome::Outcome;
+use record::{Record, RunStart, Stamped};
+pub use recover::InFlight;
+use state::State;
+use task::Phase;
+
+use crate::ids::{ObjectId, RunId, Ticket};
+use crate::time::{Now, Wall};
+
+/// What a step decided. The records are appended in one transaction, stamped with `at`, before any action starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use = "records must be kept and actions carried out"]
+pub struct Effects {
+    /// The time of the step.
+    pub at: Wall,
+    /// What to keep, in order.
+    pub records: Vec<Record>,
+    /// What to start then, in order.
+    pub actions: Vec<Action>,
+}
+
+/// A run: its state, and what the shell was told since this process began.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    state: State,
+    shell: Shell,
+    dropped: u64,
+}
+
+/// Two engines are equal if they will decide alike after the same records; what the shell was told does not count.
+impl PartialEq for Engine {
+    fn eq(&self, other: &Self) -> bool {
+        self.state == other.state
+    }
+}
+
+/// A step under way: decisions are made one record at a time, each on the state that the one before left.
+struct Turn<'a> {
+    state: &'a mut State,
+    shell: &'a mut Shell,
+    now: Now,
+    effects: Effects,
+}
+
+impl Engine {
+    /// Begins a new run.
+    pub fn start(run: RunId, start: &RunStart, now: Now) -> (Self, Effects) {
+        let mut engine = Self {
+            state: State::begin(run, start, now.wall),
+            shell: Shell::attached(),
+            dropped: 0,
+        };
+        let mut turn = engine.turn(now);
+        turn.effects.records.push(Record::RunStarted(start.clone()));
+        turn.settle_declared_at_start(start);
+        turn.select();
+        turn.advance();
+        let effects = turn.effects;
+        (engine, effects)
+    }
+
+    /// The state that the records of a run lead to. Until [`Self::resume`], nothing is ordered: only controls are heard.
+    ///
+    /// # Errors
+    /// Names the first record that is not possible where it stands.
+    pub fn replay(
+        run: RunId,
+        records: impl IntoIterator<Item = Stamped>,
+    ) -> Result<Self, IllegalRecord> {
+        let mut records = records.into_iter();
+        let (first, at) = match records.next() {
+            Some(Stamped {
+                record: Record::RunStarted(start),
+                at,
+                ..
+            }) => (start, at),
+            Some(Stamped { record, .. }) => {
+                return Err(IllegalRecord::new(&record, "before the run has started"));
+            }
+            None => {
+                return Err(IllegalRecord {
+                    record: "none".to_owned(),
+                    state: "at the start of a run".to_owned(),
+                });
+            }
+        };
+        let mut engine = Self {
+            state: State::begin(run, &first, at),
+            shell: Shell::detached(),
+            dropped: 0,
+        };
+        records.try_for_each(|stamped| engine.observe(&stamped))?;
+        Ok(engine)
+    }
+
+    /// Follows one more record that another process decided.
+    ///
+    /// # Errors
+    /// If the record is not possible in this state; nothing has changed then.
+    pub fn observe(&mut self, stamped: &Stamped) -> Result<(), IllegalRecord> {
+        self.state.apply(&stamped.record, stamped.at)
+    }
+
+    /// Goes on with a replayed run, whether it ended or was cut off. Nothing starts before each task of
+    /// [`Self::unsettled`] has had its [`Event::Recovered`].
+    pub fn resume(&mut self, start: &RunStart, now: Now) -> Effects {
+        self.shell = Shell::attached();
+        let mut turn = self.turn(now);
+        turn.resume(start);
+        turn.advance();
+        turn.effects
+    }
+
+    /// Hears one event. What it changes, and what can start because of it, is in the effects.
+    pub fn step(&mut self, event: Event, now: Now) -> Effects {
+        let attached = self.shell.attached && self.state.ended.is_none();
+        let mut turn = self.turn(now);
+        let heard = match event {
+            Event::Control(control) => turn.control(control),
+            _ if !attached => false,
+            Event::Prepared { ticket, result } => turn.prepared(&ticket, result),
+            Event::Executed { ticket } => turn.executed(&ticket),
+            Event::Collected { ticket, result } => turn.collected(&ticket, *result),
+            Event::Built { ticket, result } => turn.built(&ticket, result),
+            Event::Landed { ticket, result } => turn.landed(&ticket, result),
+            Event::PlanWritten => turn.shell.plan.is_done_once(),
+            Event::Published => turn.shell.publication.is_done_once(),
+            Event::PlanRevised(revision) => turn.plan_revised(revision),
+            Event::TargetRewritten { found } => turn.target_rewritten(found),
+            Event::Recovered { task, found } => turn.recovered(&task, found),
+            Event::Failed { outcome, detail } => turn.run_failed(outcome, detail),
+            Event::Tick => true,
+        };
+        turn.advance();
+        let effects = turn.effects;
+        self.dropped += u64::from(!heard);
+        effects
+    }
+
+    /// When time alone will change something; give [`Event::Tick`] then. Derived from the state: a restart cannot lose it.
+    pub fn next_wake(&self) -> Option<Wall> {
+        let state = &self.state;
+        if state.ended.is_some() || state.is_recovering() {
+            return None;
+        }
+        let pauses = state.tasks.iter().filter_map(|task| match &task.phase {
+            Phase::Open { pause } if !state.bars_starts() => *pause,
+            Phase::Queued { pause, .. } if !state.bars_landing_waits() => *pause,
+            Phase::Open { .. }
+            | Phase::Queued { .. }
+            | Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Collecting { .. }
+            | Phase::Building { .. }
+            | Phase::Landing { .. }
+            | Phase::Settled(_) => None,
+        });
+        pauses.map(|pause| pause.until).min()
+    }
+
+    /// What the world must be asked about after [`Self::resume`]: the orders that an earlier orch left.
+    pub fn unsettled(&self) -> Vec<(Ticket, InFlight)> {
+        recover::unsettled(&self.state)
+    }
+
+    /// How the run ended, if it did.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.state.ended
+    }
+
+    /// How firmly the run is being halted.
+    pub fn stop_level(&self) -> StopLevel {
+        self.state.stop
+    }
+
+    /// The newest landing commit of this run that must still be in the target's history.
+    pub fn tip(&self) -> Option<&ObjectId> {
+        self.state.tip.as_ref()
+    }
+
+    /// Events that were not heard because they came late, twice, or without having been ordered.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn turn(&mut self, now: Now) -> Turn<'_> {
+        Turn {
+            state: &mut self.state,
+            shell: &mut self.shell,
+            now,
+            effects: Effects {
+                at: now.wall,
+                ..Effects::default()
+            },
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Makes a decision: the state follows it, it is kept, and what it orders is given out.
+    fn record(&mut self, record: Record) {
+        self.state
+            .apply(&record, self.now.wall)
+            .expect("only records that the state allows are decided");
+        self.shell.note(&record);
+        if self.shell.attached {
+            self.order(&record);
+        }
+        self.effects.records.push(record);
+    }
+}

@@ -10,6 +10,7 @@ use super::event::{Author, Control, PlanRevision, StopLevel};
 use super::outcome::Outcome;
 use super::usage::Usage;
 use crate::ids::{ObjectId, RefName, RunId, SlotId, TaskId, Ticket};
+use crate::plan::graph::RetryFrom;
 use crate::time::Wall;
 
 /// The version of this vocabulary. A ledger with a newer one is only read.
@@ -60,13 +61,15 @@ pub enum Record {
         /// Whether the ended session is resumed to ask for its status.
         asks_status: bool,
     },
-    /// The agent process ended.
+    /// The agent process ended; what it left is about to be read.
     AgentEnded {
         /// Task, attempt, epoch.
         ticket: Ticket,
+        /// Set when orch ended the agent, or when both vanished together.
+        ended_by_orch: Option<AttemptEnd>,
     },
-    /// What the attempt left was read; its slot is free unless the session is asked again. Synced when it holds a
-    /// candidate.
+    /// The attempt ended: what it left was read, or its agent never started. Its slot is free unless the session is
+    /// asked again. Synced when it holds a candidate.
     Collected {
         /// Task, attempt, epoch.
         ticket: Ticket,
@@ -90,7 +93,7 @@ pub enum Record {
         /// Task, attempt, epoch.
         ticket: Ticket,
     },
-    /// The candidate could not be landed; what follows, decided by policy.
+    /// The candidate is not going to land (`no change`: the tip has it all already); what follows, decided by policy.
     NotLandable {
         /// Task, attempt, epoch.
         ticket: Ticket,
@@ -108,10 +111,14 @@ pub enum Record {
         /// The tip it was built on, to which the target must still point.
         onto: ObjectId,
     },
-    /// The target moved under the landing; it is built again.
+    /// The landing did not come about this time; the candidate is back in the landing queue.
     LandingMissed {
         /// Task, attempt, epoch.
         ticket: Ticket,
+        /// Why.
+        why: Miss,
+        /// The earliest next try.
+        at: Option<Wall>,
     },
     /// The target holds the commit. Synced, after the ref.
     Landed {
@@ -134,14 +141,12 @@ pub enum Record {
         /// The task.
         task: TaskId,
         /// Where its next attempt starts, if said.
-        from: Option<crate::plan::graph::RetryFrom>,
+        from: Option<RetryFrom>,
     },
-    /// Something under way was given up after a crash; results of the old epoch are not heard.
+    /// What was under way when an earlier orch died is ordered again; results of the old epoch are not heard.
     Superseded {
-        /// The task.
-        task: TaskId,
-        /// The new epoch.
-        epoch: u32,
+        /// Task, attempt, and the new epoch.
+        ticket: Ticket,
     },
     /// A wait is over.
     WaitEnded {
@@ -227,7 +232,7 @@ pub enum Selection {
 }
 
 /// What follows an attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "next")]
 pub enum Next {
     /// The candidate goes to the landing queue.
@@ -240,18 +245,46 @@ pub enum Next {
     Retry {
         /// The earliest start.
         at: Option<Wall>,
-        /// Whether this attempt was spent.
-        counted: bool,
+        /// What the attempt cost the task.
+        charge: Charge,
         /// Where the next one starts.
-        from: crate::plan::graph::RetryFrom,
+        from: RetryFrom,
     },
     /// No attempts are left: the task has failed.
     Fail {
-        /// Whether this attempt was spent.
-        counted: bool,
+        /// What the attempt cost the task.
+        charge: Charge,
     },
     /// The task was cancelled or settled by a person meanwhile; nothing follows.
     Nothing,
+}
+
+/// What an ended attempt costs its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charge {
+    /// One of `max_attempts`.
+    Attempt,
+    /// One of the few uncounted ends in a row.
+    Streak,
+    /// One of the few uncounted merge conflicts.
+    Conflict,
+    /// Nothing: a person asked for it, or the run stops over it.
+    Nothing,
+}
+
+/// Why a landing did not come about this time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Miss {
+    /// The target moved on since the landing commit was built.
+    TipMoved,
+    /// The target no longer contains what was landed.
+    TargetRewritten,
+    /// git or the disk refused; the text says how.
+    Trouble(String),
+    /// An earlier orch died before the target moved.
+    Lost,
 }
 
 /// How a task settled without landing.
@@ -275,6 +308,68 @@ pub enum Settlement {
     DeclaredFailed,
     /// Cancelled by a person.
     Cancelled,
-    /// The task vanished from the plan before it started.
+    /// The task vanished from the plan while nothing was under way for it.
     Removed,
+    /// A landing of this run was undone on the target.
+    Reverted {
+        /// The commit that undid it.
+        commit: ObjectId,
+    },
+}
+
+impl Record {
+    /// Whether what follows must wait until this record is safe on disk: the intent to spend money, a candidate, the
+    /// intent to land, and the receipt of a landing. Everything else can be found again from the world.
+    pub fn is_barrier(&self) -> bool {
+        match self {
+            Self::AttemptStarted { .. } | Self::LandingIntended { .. } | Self::Landed { .. } => {
+                true
+            }
+            Self::Collected { candidate, .. } => candidate.is_some(),
+            Self::RunStarted(_)
+            | Self::RunResumed { .. }
+            | Self::PlanAccepted { .. }
+            | Self::AgentStarting { .. }
+            | Self::AgentEnded { .. }
+            | Self::Building { .. }
+            | Self::NotLandable { .. }
+            | Self::LandingMissed { .. }
+            | Self::Settled { .. }
+            | Self::Reopened { .. }
+            | Self::Superseded { .. }
+            | Self::WaitEnded { .. }
+            | Self::Controlled { .. }
+            | Self::Stopping { .. }
+            | Self::TargetRewritten { .. }
+            | Self::RunFailed { .. }
+            | Self::RunEnded { .. } => false,
+        }
+    }
+
+    /// The task it is about, if it is about one.
+    pub fn task(&self) -> Option<&TaskId> {
+        match self {
+            Self::AttemptStarted { ticket, .. }
+            | Self::AgentStarting { ticket, .. }
+            | Self::AgentEnded { ticket, .. }
+            | Self::Collected { ticket, .. }
+            | Self::Building { ticket }
+            | Self::NotLandable { ticket, .. }
+            | Self::LandingIntended { ticket, .. }
+            | Self::LandingMissed { ticket, .. }
+            | Self::Landed { ticket, .. }
+            | Self::Superseded { ticket } => Some(&ticket.task),
+            Self::Settled { task, .. } | Self::Reopened { task, .. } | Self::WaitEnded { task } => {
+                Some(task)
+            }
+            Self::Controlled { control, .. } => control.verb.task(),
+            Self::RunStarted(_)
+            | Self::RunResumed { .. }
+            | Self::PlanAccepted { .. }
+            | Self::Stopping { .. }
+            | Self::TargetRewritten { .. }
+            | Self::RunFailed { .. }
+            | Self::RunEnded { .. } => None,
+        }
+    }
 }

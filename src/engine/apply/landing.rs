@@ -1,0 +1,120 @@
+//! Records of a candidate on its way to the target.
+
+use crate::engine::ending::AttemptEnd;
+use crate::engine::record::{Miss, Next};
+use crate::engine::state::State;
+use crate::engine::task::{Pause, Phase, Settled};
+use crate::ids::{ObjectId, Ticket};
+use crate::time::Wall;
+
+impl State {
+    pub(super) fn building(&mut self, ticket: &Ticket, at: Wall) -> bool {
+        let clear = !self.tasks.iter().any(|t| t.phase.is_on_the_way_in());
+        let Some(task) = self.ordering(ticket) else {
+            return false;
+        };
+        let Phase::Queued { work, .. } = &task.phase else {
+            return false;
+        };
+        let phase = Phase::Building { work: work.clone() };
+        clear && task.order(ticket, phase, at)
+    }
+
+    pub(super) fn not_landable(
+        &mut self,
+        ticket: &Ticket,
+        end: &AttemptEnd,
+        next: Next,
+        at: Wall,
+    ) -> bool {
+        let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
+            return false;
+        };
+        let Phase::Building { work } = &task.phase else {
+            return false;
+        };
+        let work = work.clone();
+        match next {
+            Next::Complete | Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => {
+                task.follow(next, end, Some(work), at)
+            }
+            Next::Land | Next::AskStatus => false,
+        }
+    }
+
+    pub(super) fn landing_intended(
+        &mut self,
+        ticket: &Ticket,
+        commit: &ObjectId,
+        onto: &ObjectId,
+        at: Wall,
+    ) -> bool {
+        let Some(task) = self.ordering(ticket) else {
+            return false;
+        };
+        let Phase::Building { work } = &task.phase else {
+            return false;
+        };
+        let phase = Phase::Landing {
+            work: work.clone(),
+            commit: commit.clone(),
+            onto: onto.clone(),
+        };
+        !task.lost && task.closing.is_none() && task.order(ticket, phase, at)
+    }
+
+    pub(super) fn landing_missed(
+        &mut self,
+        ticket: &Ticket,
+        why: &Miss,
+        until: Option<Wall>,
+        at: Wall,
+    ) -> bool {
+        let Some(task) = self
+            .ordered(ticket)
+            .filter(|t| t.lost == (*why == Miss::Lost))
+        else {
+            return false;
+        };
+        let (Phase::Building { work } | Phase::Landing { work, .. }) = &task.phase else {
+            return false;
+        };
+        let work = work.clone();
+        match why {
+            Miss::TipMoved => task.missed += 1,
+            Miss::Trouble(_) => task.troubles += 1,
+            Miss::TargetRewritten | Miss::Lost => {}
+        }
+        task.lost = false;
+        let pause = until.map(|until| Pause { since: at, until });
+        task.enter(Phase::Queued { work, pause }, at);
+        true
+    }
+
+    pub(super) fn landed(
+        &mut self,
+        ticket: &Ticket,
+        commit: &ObjectId,
+        verified: bool,
+        at: Wall,
+    ) -> bool {
+        let Some(task) = self.ordered(ticket) else {
+            return false;
+        };
+        let possible =
+            matches!(&task.phase, Phase::Landing { commit: intended, .. } if intended == commit);
+        if possible {
+            let commit = commit.clone();
+            task.lost = false;
+            task.enter(
+                Phase::Settled(Settled::Landed {
+                    commit: commit.clone(),
+                    verified,
+                }),
+                at,
+            );
+            self.tip = Some(commit);
+        }
+        possible
+    }
+}

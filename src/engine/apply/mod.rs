@@ -1,0 +1,259 @@
+//! The one transition table: what each record does to the state, and in which states it is possible.
+//!
+//! Live decisions and replay both go through [`State::apply`], so that a state that cannot be reached live cannot be
+//! loaded. Nothing is decided here: what a record leaves open was decided by whoever made it.
+
+mod attempt;
+mod landing;
+mod settle;
+
+use attempt::Left;
+
+use super::event::{Control, PlanRevision, StopLevel, Verb};
+use super::outcome::Outcome;
+use super::record::{Record, RunStart};
+use super::state::{Failure, State};
+use super::task::{Closing, Phase, Settled, Task};
+use crate::ids::{TaskId, Ticket};
+use crate::time::Wall;
+
+/// A record that is not possible where it stands: the ledger was damaged, or orch has a bug.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this record is not possible {state}: {record}")]
+pub struct IllegalRecord {
+    /// The record.
+    pub record: String,
+    /// Where the run or the task stands.
+    pub state: String,
+}
+
+impl IllegalRecord {
+    pub(super) fn new(record: &Record, state: impl Into<String>) -> Self {
+        Self {
+            record: format!("{record:?}"),
+            state: state.into(),
+        }
+    }
+}
+
+impl State {
+    /// Follows a record.
+    ///
+    /// # Errors
+    /// If the record is not possible in this state; nothing has changed then.
+    pub(super) fn apply(&mut self, record: &Record, at: Wall) -> Result<(), IllegalRecord> {
+        let possible = match record {
+            Record::RunStarted(_) => false,
+            Record::RunResumed { start } => self.resumed(start, at),
+            Record::PlanAccepted { revision } => {
+                self.take_over(revision, at);
+                true
+            }
+            Record::AttemptStarted { ticket, slot } => self.attempt_started(ticket, *slot, at),
+            Record::AgentStarting {
+                ticket,
+                base,
+                asks_status,
+            } => self.agent_starting(ticket, base, *asks_status, at),
+            Record::AgentEnded {
+                ticket,
+                ended_by_orch,
+            } => self.agent_ended(ticket, ended_by_orch.as_ref(), at),
+            Record::Collected {
+                ticket,
+                end,
+                usage,
+                candidate,
+                message,
+                report,
+                notes,
+                next,
+            } => {
+                let left = Left {
+                    end,
+                    usage: *usage,
+                    candidate: candidate.as_ref(),
+                    message: message.as_ref(),
+                    report: report.as_ref(),
+                    notes,
+                };
+                self.collected(ticket, &left, *next, at)
+            }
+            Record::Building { ticket } => self.building(ticket, at),
+            Record::NotLandable { ticket, end, next } => self.not_landable(ticket, end, *next, at),
+            Record::LandingIntended {
+                ticket,
+                commit,
+                onto,
+            } => self.landing_intended(ticket, commit, onto, at),
+            Record::LandingMissed {
+                ticket,
+                why,
+                at: until,
+            } => self.landing_missed(ticket, why, *until, at),
+            Record::Landed {
+                ticket,
+                commit,
+                verified,
+            } => self.landed(ticket, commit, *verified, at),
+            Record::Settled { task, as_ } => self.settled(task, as_, at),
+            Record::Reopened { task, from } => self.reopened(task, *from, at),
+            Record::Superseded { ticket } => self.superseded(ticket),
+            Record::WaitEnded { task } => self.wait_ended(task, at),
+            Record::Controlled { control, refused } => {
+                refused.is_some() || self.controlled(control)
+            }
+            Record::Stopping { level, .. } => self.stopping(*level),
+            Record::TargetRewritten { .. } => !std::mem::replace(&mut self.parked, true),
+            Record::RunFailed { outcome, detail } => self.run_failed(*outcome, detail),
+            Record::RunEnded { outcome } => self.run_ended(*outcome),
+        };
+        if possible {
+            Ok(())
+        } else {
+            Err(IllegalRecord::new(record, self.where_it_stands(record)))
+        }
+    }
+
+    fn where_it_stands(&self, record: &Record) -> String {
+        match record.task().map(|id| (id, self.get(id))) {
+            Some((_, Some((_, task)))) => {
+                format!("while {} is {}", task.ticket(), task.phase.in_words())
+            }
+            Some((id, None)) => format!("as there is no task {id}"),
+            None => "in this run".to_owned(),
+        }
+    }
+
+    /// Goes by another revision of the plan. Tasks that started keep the spec they started with.
+    pub(super) fn take_over(&mut self, revision: &PlanRevision, at: Wall) {
+        self.revision.clone_from(&revision.text_sha256);
+        self.order.clear();
+        for task in &mut self.tasks {
+            task.in_plan = false;
+        }
+        for node in &revision.graph.nodes {
+            let ix = *self
+                .index
+                .entry(node.id.clone())
+                .or_insert(self.tasks.len());
+            self.order.push(ix);
+            let Some(task) = self.tasks.get_mut(ix) else {
+                self.tasks.push(Task::new(node.clone(), at));
+                continue;
+            };
+            task.in_plan = true;
+            if task.phase == Phase::Settled(Settled::Removed) {
+                task.enter(Phase::Open { pause: None }, at);
+                task.fresh = true;
+            }
+            task.node.declared = node.declared;
+            if task.fresh {
+                task.node = node.clone();
+                task.newer = None;
+            } else {
+                task.newer = (task.node != *node).then(|| Box::new(node.clone()));
+            }
+        }
+        self.rebuild_topology();
+    }
+
+    fn resumed(&mut self, start: &RunStart, at: Wall) -> bool {
+        self.plan.clone_from(&start.plan);
+        self.target.clone_from(&start.target);
+        self.jobs = start.jobs.max(1);
+        self.selection.clone_from(&start.selection);
+        self.ended = None;
+        self.failed = None;
+        self.stop = StopLevel::Running;
+        if std::mem::take(&mut self.parked) {
+            // Whoever resumes has seen to the target; what it holds now is where landing goes on.
+            self.tip = None;
+        }
+        for task in &mut self.tasks {
+            task.lost = task.phase.is_ordered();
+            task.left_out = false;
+            task.missed = 0;
+            task.troubles = 0;
+            if let Phase::Queued { pause, .. } = &mut task.phase {
+                *pause = None;
+            }
+        }
+        self.take_over(&start.revision, at);
+        true
+    }
+
+    /// What a decision changes by itself; what follows as records of its own changes then.
+    fn controlled(&mut self, control: &Control) -> bool {
+        let close = |task: &mut Task, closing| {
+            if task.phase.is_ordered() {
+                task.closing = Some(closing);
+            }
+        };
+        if let Verb::Jobs { count } = control.verb {
+            self.jobs = count;
+            return count > 0;
+        }
+        let Some(id) = control.verb.task() else {
+            return true;
+        };
+        let Some(task) = self.task_mut(id) else {
+            return false;
+        };
+        match &control.verb {
+            Verb::Cancel { .. } => close(task, Closing::Cancel),
+            Verb::Skip { .. } => close(task, Closing::Skip),
+            Verb::MarkDone { .. } => close(task, Closing::MarkDone),
+            Verb::Hold { .. } => task.held = true,
+            Verb::Release { .. } => task.held = false,
+            Verb::Priority { value, .. } => task.priority = Some(*value),
+            Verb::Retry { .. } | Verb::RetryFailed | Verb::Stop { .. } | Verb::Jobs { .. } => {}
+        }
+        true
+    }
+
+    fn stopping(&mut self, level: StopLevel) -> bool {
+        let possible = level > self.stop && self.ended.is_none();
+        if possible {
+            self.stop = level;
+        }
+        possible
+    }
+
+    fn run_failed(&mut self, outcome: Outcome, detail: &str) -> bool {
+        let possible = self.ended.is_none();
+        if possible {
+            self.failed = Some(Failure {
+                outcome,
+                detail: detail.to_owned(),
+            });
+        }
+        possible
+    }
+
+    fn run_ended(&mut self, outcome: Outcome) -> bool {
+        let quiet = outcome == Outcome::Bug || !self.tasks.iter().any(|t| t.phase.is_ordered());
+        let possible = quiet && self.ended.is_none();
+        if possible {
+            self.ended = Some(outcome);
+        }
+        possible
+    }
+
+    fn task_mut(&mut self, id: &TaskId) -> Option<&mut Task> {
+        let ix = *self.index.get(id)?;
+        self.tasks.get_mut(ix)
+    }
+
+    /// The task whose order in force the ticket is.
+    fn ordered(&mut self, ticket: &Ticket) -> Option<&mut Task> {
+        self.task_mut(&ticket.task)
+            .filter(|t| t.ticket() == *ticket)
+    }
+
+    /// The task for which the ticket is the next order.
+    fn ordering(&mut self, ticket: &Ticket) -> Option<&mut Task> {
+        self.task_mut(&ticket.task)
+            .filter(|t| t.next_order() == *ticket)
+    }
+}

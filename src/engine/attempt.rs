@@ -1,0 +1,215 @@
+//! Decisions on the results of an attempt: its slot is prepared, its agent ended, what it left was read.
+
+use super::Turn;
+use super::action::StartFrom;
+use super::ending::{AttemptEnd, Ending};
+use super::event::{Collected, StopLevel};
+use super::outcome::Outcome;
+use super::policy::{self, After, Leaves};
+use super::record::{Next, Record};
+use super::task::{Phase, Task};
+use super::usage::Usage;
+use crate::ids::{ObjectId, TaskId, Ticket};
+use crate::plan::graph::RetryFrom;
+
+impl Turn<'_> {
+    pub(super) fn prepared(
+        &mut self,
+        ticket: &Ticket,
+        result: Result<ObjectId, AttemptEnd>,
+    ) -> bool {
+        let Some(task) = self.awaited(ticket) else {
+            return false;
+        };
+        if !matches!(task.phase, Phase::Preparing { .. }) {
+            return false;
+        }
+        match result {
+            Ok(base) if !self.state.bars_starts() && task.closing.is_none() => {
+                let ticket = task.next_order();
+                self.record(Record::AgentStarting {
+                    ticket,
+                    base,
+                    asks_status: false,
+                });
+            }
+            Ok(_) => {
+                let end = self.demanded_end(ticket).unwrap_or_else(|| {
+                    AttemptEnd::new(
+                        Ending::Interrupted,
+                        "the run stopped before the agent had started",
+                    )
+                });
+                self.end_unstarted(ticket, &end, true);
+            }
+            // Whatever the shell says, work that was never begun is not done.
+            Err(end) if policy::after(end.ending) == After::Done => {
+                let end = AttemptEnd::new(Ending::Environment, end.detail);
+                self.end_unstarted(ticket, &end, false);
+            }
+            Err(end) => self.end_unstarted(ticket, &end, false),
+        }
+        true
+    }
+
+    pub(super) fn executed(&mut self, ticket: &Ticket) -> bool {
+        let Some(task) = self.awaited(ticket) else {
+            return false;
+        };
+        if !matches!(task.phase, Phase::Executing { .. }) {
+            return false;
+        }
+        self.agent_ended(&ticket.task, None);
+        true
+    }
+
+    /// Goes on to read what an agent left that ended by itself, by orders, or as `vanished`.
+    pub(super) fn agent_ended(&mut self, id: &TaskId, vanished: Option<AttemptEnd>) {
+        let Some((_, task)) = self.state.get(id) else {
+            return;
+        };
+        let ended_by_orch = vanished.or_else(|| self.demanded_end(&task.ticket()));
+        let ticket = task.next_order();
+        self.record(Record::AgentEnded {
+            ticket,
+            ended_by_orch,
+        });
+    }
+
+    pub(super) fn collected(&mut self, ticket: &Ticket, left: Collected) -> bool {
+        let Some(task) = self.awaited(ticket) else {
+            return false;
+        };
+        let Phase::Collecting {
+            asked,
+            ended_by_orch,
+            base,
+            ..
+        } = &task.phase
+        else {
+            return false;
+        };
+        let base = base.clone();
+        let demanded = ended_by_orch
+            .as_ref()
+            .is_some_and(|end| end.ending == Ending::Interrupted);
+        let end = policy::judged_end(task.node.kind, &left);
+        let may_ask = end.ending == Ending::NoStatus
+            && left.can_ask
+            && !asked
+            && !demanded
+            && self.state.stop < StopLevel::EndAgents;
+        let leaves = match left.candidate {
+            Some(_) => Leaves::Candidate,
+            None => Leaves::Nothing,
+        };
+        let next = match task.closing {
+            Some(_) => Next::Nothing,
+            None if may_ask => Next::AskStatus,
+            None => policy::next(task, end.ending, leaves, demanded, self.now),
+        };
+        self.record(Record::Collected {
+            ticket: ticket.clone(),
+            end: end.clone(),
+            usage: left.usage,
+            candidate: left.candidate,
+            message: left.message,
+            report: left.report,
+            notes: left.notes,
+            next,
+        });
+        if next == Next::AskStatus {
+            let ticket = Ticket {
+                epoch: ticket.epoch + 1,
+                ..ticket.clone()
+            };
+            self.record(Record::AgentStarting {
+                ticket,
+                base,
+                asks_status: true,
+            });
+        } else {
+            self.after_end(&ticket.task, &end);
+        }
+        true
+    }
+
+    /// Ends an attempt whose agent never started.
+    fn end_unstarted(&mut self, ticket: &Ticket, end: &AttemptEnd, demanded: bool) {
+        let Some((_, task)) = self.state.get(&ticket.task) else {
+            return;
+        };
+        let from = match task.start {
+            StartFrom::Tip => RetryFrom::Base,
+            StartFrom::Candidate(_) => RetryFrom::Candidate,
+        };
+        let next = match task.closing {
+            Some(_) => Next::Nothing,
+            None => policy::next(task, end.ending, Leaves::AsBefore(from), demanded, self.now),
+        };
+        self.record(Record::Collected {
+            ticket: ticket.clone(),
+            end: end.clone(),
+            usage: Usage::default(),
+            candidate: None,
+            message: None,
+            report: None,
+            notes: Vec::new(),
+            next,
+        });
+        self.after_end(&ticket.task, end);
+    }
+
+    /// What an end asks for beyond its own task, and what a person wanted for the task when it was under way.
+    pub(super) fn after_end(&mut self, id: &TaskId, end: &AttemptEnd) {
+        if let Some((
+            _,
+            Task {
+                closing: Some(closing),
+                phase: Phase::Open { .. },
+                ..
+            },
+        )) = self.state.get(id)
+        {
+            let as_ = closing.settlement();
+            self.record(Record::Settled {
+                task: id.clone(),
+                as_,
+            });
+        }
+        if policy::after(end.ending) == After::StopRun {
+            self.run_failed(
+                Outcome::Environment,
+                format!("{}: {}", end.ending.in_words(), end.detail),
+            );
+        }
+    }
+
+    pub(super) fn run_failed(&mut self, outcome: Outcome, detail: String) -> bool {
+        let is_worse = match &self.state.failed {
+            None => true,
+            Some(failure) => failure.outcome != Outcome::Bug && outcome == Outcome::Bug,
+        };
+        if is_worse {
+            self.record(Record::RunFailed { outcome, detail });
+        }
+        true
+    }
+
+    /// The task, if the ticket is its order in force and this process gave it.
+    pub(super) fn awaited(&self, ticket: &Ticket) -> Option<&Task> {
+        let (_, task) = self.state.get(&ticket.task)?;
+        (!task.lost && task.phase.is_ordered() && task.ticket() == *ticket).then_some(task)
+    }
+
+    /// The end that a person or the stop asked for, if one did.
+    fn demanded_end(&self, ticket: &Ticket) -> Option<AttemptEnd> {
+        let (_, task) = self.state.get(&ticket.task)?;
+        let detail = match task.closing {
+            Some(closing) => format!("the task was {} while it ran", closing.in_words()),
+            None if self.state.stop == StopLevel::EndAgents => "the run was stopped".to_owned(),
+            None => return None,
+        };
+        Some(AttemptEnd::new(Ending::Interrupted, detail))
+    }
+}

@@ -1,0 +1,158 @@
+//! What people decide during a run: which decision is possible in which state, and what follows from it.
+
+use super::event::{Control, StopLevel, Verb};
+use super::record::Record;
+use super::task::{Closing, Phase, Settled, Task};
+use super::{Turn, policy};
+use crate::ids::TaskId;
+use crate::plan::graph::RetryFrom;
+
+impl Turn<'_> {
+    /// Follows or refuses a decision; either is kept.
+    pub(super) fn control(&mut self, control: Control) -> bool {
+        let (refused, consequences) = match self.consequences(&control) {
+            Ok(records) => (None, records),
+            Err(why) => (Some(why), Vec::new()),
+        };
+        self.record(Record::Controlled { control, refused });
+        for record in consequences {
+            self.record(record);
+        }
+        true
+    }
+
+    /// The records that follow a decision, or why it cannot be followed.
+    fn consequences(&self, control: &Control) -> Result<Vec<Record>, String> {
+        match &control.verb {
+            Verb::Stop { level } => self.stop(*level, control),
+            Verb::Cancel { task } => self.settle(task, Closing::Cancel),
+            Verb::Skip { task } => self.settle(task, Closing::Skip),
+            Verb::MarkDone { task } => self.settle(task, Closing::MarkDone),
+            Verb::Hold { task } => {
+                let task = self.unsettled(task)?;
+                refuse_if(task.held, "it is held already").map(|()| Vec::new())
+            }
+            Verb::Release { task } => {
+                let task = self.known(task)?;
+                refuse_if(!task.held, "it is not held").map(|()| Vec::new())
+            }
+            Verb::Retry { task, from } => self.retry(task, *from).map(|record| vec![record]),
+            Verb::RetryFailed => self.retry_failed(),
+            Verb::Priority { task, .. } => self.unsettled(task).map(|_| Vec::new()),
+            Verb::Jobs { count } => {
+                refuse_if(*count == 0, "there is at least one job").map(|()| Vec::new())
+            }
+        }
+    }
+
+    fn stop(&self, level: StopLevel, control: &Control) -> Result<Vec<Record>, String> {
+        refuse_if(
+            !self.shell.attached || self.state.ended.is_some(),
+            "the run is not going on",
+        )?;
+        refuse_if(
+            level == StopLevel::Running,
+            "a stopping run goes on when it is resumed",
+        )?;
+        refuse_if(level <= self.state.stop, "the run is stopping already")?;
+        Ok(vec![Record::Stopping {
+            level,
+            by: control.by.clone(),
+        }])
+    }
+
+    fn settle(&self, id: &TaskId, closing: Closing) -> Result<Vec<Record>, String> {
+        let task = self.known(id)?;
+        let now = Record::Settled {
+            task: id.clone(),
+            as_: closing.settlement(),
+        };
+        match &task.phase {
+            Phase::Open { .. } | Phase::Queued { .. } => Ok(vec![now]),
+            // Settled when what is under way has ended.
+            Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Collecting { .. }
+            | Phase::Building { .. } => Ok(Vec::new()),
+            Phase::Landing { .. } => Err("it is landing at this moment".to_owned()),
+            Phase::Settled(settled) if settled.satisfies() || closing == Closing::Cancel => {
+                Err(format!("it is settled: {}", task.phase.in_words()))
+            }
+            Phase::Settled(_) => Ok(vec![now]),
+        }
+    }
+
+    fn retry(&self, id: &TaskId, from: Option<RetryFrom>) -> Result<Record, String> {
+        let task = self.known(id)?;
+        refuse_if(!task.in_plan, "it is no longer in the plan")?;
+        refuse_if(
+            from == Some(RetryFrom::Candidate) && task.candidate.is_none(),
+            "no candidate of it is kept",
+        )?;
+        match &task.phase {
+            Phase::Settled(_) => Ok(self.reopen(task, from)),
+            Phase::Open { pause: Some(_) } => Ok(Record::WaitEnded { task: id.clone() }),
+            Phase::Open { pause: None } => Err("it is open and goes on with the run".to_owned()),
+            Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Collecting { .. }
+            | Phase::Queued { .. }
+            | Phase::Building { .. }
+            | Phase::Landing { .. } => Err(format!("it is {}", task.phase.in_words())),
+        }
+    }
+
+    fn retry_failed(&self) -> Result<Vec<Record>, String> {
+        let failed = |task: &&Task| {
+            task.in_plan
+                && matches!(
+                    task.phase,
+                    Phase::Settled(Settled::Failed | Settled::DeclaredFailed)
+                )
+        };
+        let records: Vec<Record> = self
+            .state
+            .tasks
+            .iter()
+            .filter(failed)
+            .map(|task| self.reopen(task, None))
+            .collect();
+        refuse_if(records.is_empty(), "no task has failed").map(|()| records)
+    }
+
+    pub(super) fn reopen(&self, task: &Task, from: Option<RetryFrom>) -> Record {
+        Record::Reopened {
+            task: task.node.id.clone(),
+            from: Some(from.unwrap_or_else(|| policy::restart(task))),
+        }
+    }
+
+    fn known(&self, id: &TaskId) -> Result<&Task, String> {
+        let (_, task) = self
+            .state
+            .get(id)
+            .ok_or_else(|| format!("there is no task `{id}`"))?;
+        match task.closing {
+            Some(closing) => Err(format!("it is being {}", closing.in_words())),
+            None => Ok(task),
+        }
+    }
+
+    fn unsettled(&self, id: &TaskId) -> Result<&Task, String> {
+        let task = self.known(id)?;
+        match &task.phase {
+            Phase::Settled(_) => Err(format!("it is settled: {}", task.phase.in_words())),
+            Phase::Open { .. }
+            | Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Collecting { .. }
+            | Phase::Queued { .. }
+            | Phase::Building { .. }
+            | Phase::Landing { .. } => Ok(task),
+        }
+    }
+}
+
+fn refuse_if(refused: bool, why: &str) -> Result<(), String> {
+    if refused { Err(why.to_owned()) } else { Ok(()) }
+}

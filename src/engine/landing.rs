@@ -1,0 +1,138 @@
+//! Decisions on the way of a candidate to the target.
+
+use super::Turn;
+use super::ending::{AttemptEnd, Ending};
+use super::event::{BuildFailure, LandResult, Landing, PlanRevision};
+use super::outcome::Outcome;
+use super::policy::{self, Leaves, MISSES_AT_ONCE_MAX, TROUBLES_MAX};
+use super::record::{Miss, Next, Record};
+use super::task::Phase;
+use crate::ids::{ObjectId, Ticket};
+
+impl Turn<'_> {
+    pub(super) fn built(&mut self, ticket: &Ticket, result: Result<Landing, BuildFailure>) -> bool {
+        let Some(task) = self.awaited(ticket) else {
+            return false;
+        };
+        if !matches!(task.phase, Phase::Building { .. }) {
+            return false;
+        }
+        if let Some(closing) = task.closing {
+            let detail = format!("the task was {} before it landed", closing.in_words());
+            self.not_landable(ticket, &AttemptEnd::new(Ending::Interrupted, detail));
+            return true;
+        }
+        match result {
+            Ok(_) if self.state.parked => self.missed(ticket, Miss::TargetRewritten),
+            Ok(Landing { commit, onto }) => {
+                let ticket = task.next_order();
+                self.record(Record::LandingIntended {
+                    ticket,
+                    commit,
+                    onto,
+                });
+            }
+            Err(BuildFailure::Conflict(files)) => {
+                let detail = format!("conflicts with what landed meanwhile: {}", files.join(", "));
+                self.not_landable(ticket, &AttemptEnd::new(Ending::Conflict, detail));
+            }
+            Err(BuildFailure::AlreadyThere) => {
+                let detail = "the target has the change already";
+                self.not_landable(ticket, &AttemptEnd::new(Ending::NoChange, detail));
+            }
+            Err(BuildFailure::PlanEdit(detail)) => {
+                self.not_landable(ticket, &AttemptEnd::new(Ending::PlanEditInvalid, detail));
+            }
+            Err(BuildFailure::Trouble(detail)) => self.missed(ticket, Miss::Trouble(detail)),
+        }
+        true
+    }
+
+    pub(super) fn landed(&mut self, ticket: &Ticket, result: LandResult) -> bool {
+        let Some(task) = self.awaited(ticket) else {
+            return false;
+        };
+        let Phase::Landing { commit, .. } = &task.phase else {
+            return false;
+        };
+        match result {
+            LandResult::Landed(revision) => {
+                let commit = commit.clone();
+                self.has_landed(ticket, commit, revision);
+            }
+            LandResult::TipMoved => self.missed(ticket, Miss::TipMoved),
+            LandResult::Rewritten(found) => {
+                self.missed(ticket, Miss::TargetRewritten);
+                self.target_rewritten(found);
+            }
+            LandResult::Trouble(detail) => self.missed(ticket, Miss::Trouble(detail)),
+        }
+        true
+    }
+
+    pub(super) fn has_landed(
+        &mut self,
+        ticket: &Ticket,
+        commit: ObjectId,
+        revision: Option<PlanRevision>,
+    ) {
+        self.record(Record::Landed {
+            ticket: ticket.clone(),
+            commit,
+            verified: false,
+        });
+        if let Some(revision) = revision {
+            self.plan_revised(revision);
+        }
+    }
+
+    pub(super) fn target_rewritten(&mut self, found: Option<ObjectId>) -> bool {
+        if !self.state.parked {
+            self.record(Record::TargetRewritten { found });
+        }
+        true
+    }
+
+    /// Puts the candidate back into the landing queue, sooner or later.
+    pub(super) fn missed(&mut self, ticket: &Ticket, why: Miss) {
+        let Some((_, task)) = self.state.get(&ticket.task) else {
+            return;
+        };
+        let (pauses, gives_up) = match &why {
+            Miss::TipMoved => ((task.missed + 1).saturating_sub(MISSES_AT_ONCE_MAX), None),
+            Miss::Trouble(detail) if task.troubles >= TROUBLES_MAX => {
+                (task.troubles + 1, Some(detail.clone()))
+            }
+            Miss::Trouble(_) => (task.troubles + 1, None),
+            Miss::TargetRewritten | Miss::Lost => (0, None),
+        };
+        self.record(Record::LandingMissed {
+            ticket: ticket.clone(),
+            why,
+            at: (pauses > 0).then(|| policy::pause_until(self.now, pauses)),
+        });
+        if let Some(detail) = gives_up {
+            self.run_failed(
+                Outcome::Environment,
+                format!("{} cannot land: {detail}", ticket.task),
+            );
+        }
+    }
+
+    fn not_landable(&mut self, ticket: &Ticket, end: &AttemptEnd) {
+        let Some((_, task)) = self.state.get(&ticket.task) else {
+            return;
+        };
+        let next = match task.closing {
+            Some(_) => Next::Nothing,
+            None if end.ending == Ending::NoChange => Next::Complete,
+            None => policy::next(task, end.ending, Leaves::Candidate, false, self.now),
+        };
+        self.record(Record::NotLandable {
+            ticket: ticket.clone(),
+            end: end.clone(),
+            next,
+        });
+        self.after_end(&ticket.task, end);
+    }
+}

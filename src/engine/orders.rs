@@ -1,0 +1,228 @@
+//! What the shell is told to do: the orders that follow from a record, and the two errands that belong to no task.
+
+use super::Turn;
+use super::action::{Action, ExecuteMode};
+use super::event::{StopLevel, Verb};
+use super::record::{Next, Record};
+use super::task::{Phase, Task};
+use crate::ids::Ticket;
+
+/// What the shell was told since this process began. Not part of the state: both errands may be run twice, and a new
+/// process begins with both still to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shell {
+    /// Whether anybody carries out orders.
+    pub attached: bool,
+    /// Writing settled fields into the plan.
+    pub plan: Errand,
+    /// Publishing the target to the user's checkout.
+    pub publication: Errand,
+}
+
+/// Where an errand stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    Due,
+    Ordered,
+    /// Ordered, and due again since.
+    Outdated,
+    Done,
+}
+
+impl Errand {
+    fn is_due_again(&mut self) {
+        *self = match self {
+            Self::Due | Self::Done => Self::Due,
+            Self::Ordered | Self::Outdated => Self::Outdated,
+        };
+    }
+
+    /// Orders it if it is due; whether it was.
+    pub(super) fn order(&mut self) -> bool {
+        let due = *self == Self::Due;
+        if due {
+            *self = Self::Ordered;
+        }
+        due
+    }
+
+    /// Hears that it was run; whether that was expected.
+    pub(super) fn is_done_once(&mut self) -> bool {
+        let (next, expected) = match self {
+            Self::Ordered => (Self::Done, true),
+            Self::Outdated => (Self::Due, true),
+            Self::Due | Self::Done => (*self, false),
+        };
+        *self = next;
+        expected
+    }
+}
+
+impl Shell {
+    pub(super) fn attached() -> Self {
+        Self {
+            attached: true,
+            plan: Errand::Due,
+            publication: Errand::Due,
+        }
+    }
+
+    pub(super) fn detached() -> Self {
+        Self {
+            attached: false,
+            ..Self::attached()
+        }
+    }
+
+    /// Sees which errands a record makes due.
+    pub(super) fn note(&mut self, record: &Record) {
+        match record {
+            Record::Landed { .. } => {
+                self.plan.is_due_again();
+                self.publication.is_due_again();
+            }
+            Record::Settled { .. } | Record::Reopened { .. } => self.plan.is_due_again(),
+            Record::Collected { next, .. } | Record::NotLandable { next, .. } => match next {
+                Next::Complete | Next::Fail { .. } => self.plan.is_due_again(),
+                Next::Land | Next::AskStatus | Next::Retry { .. } | Next::Nothing => {}
+            },
+            Record::RunStarted(_)
+            | Record::RunResumed { .. }
+            | Record::PlanAccepted { .. }
+            | Record::AttemptStarted { .. }
+            | Record::AgentStarting { .. }
+            | Record::AgentEnded { .. }
+            | Record::Building { .. }
+            | Record::LandingIntended { .. }
+            | Record::LandingMissed { .. }
+            | Record::Superseded { .. }
+            | Record::WaitEnded { .. }
+            | Record::Controlled { .. }
+            | Record::Stopping { .. }
+            | Record::TargetRewritten { .. }
+            | Record::RunFailed { .. }
+            | Record::RunEnded { .. } => {}
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Gives out what a record orders; the state has followed it already.
+    pub(super) fn order(&mut self, record: &Record) {
+        let state = &*self.state;
+        let task_of = |ticket: &Ticket| state.get(&ticket.task).map(|(_, task)| task);
+        let actions = &mut self.effects.actions;
+        match record {
+            Record::AttemptStarted { ticket, .. }
+            | Record::AgentEnded { ticket, .. }
+            | Record::Building { ticket }
+            | Record::LandingIntended { ticket, .. } => {
+                actions.extend(task_of(ticket).and_then(|task| order_of(task, ExecuteMode::Fresh)));
+            }
+            Record::AgentStarting {
+                ticket,
+                asks_status,
+                ..
+            } => {
+                let mode = match asks_status {
+                    true => ExecuteMode::AskStatus,
+                    false => ExecuteMode::Fresh,
+                };
+                actions.extend(task_of(ticket).and_then(|task| order_of(task, mode)));
+            }
+            Record::Superseded { ticket } => {
+                let Some(task) = task_of(ticket) else { return };
+                actions.extend(order_of(task, ExecuteMode::Adopt));
+                if task.closing.is_some() || state.stop == StopLevel::EndAgents {
+                    actions.extend(end_of(task));
+                }
+            }
+            Record::Stopping {
+                level: StopLevel::EndAgents,
+                ..
+            } => {
+                actions.extend(state.tasks.iter().filter_map(end_of));
+            }
+            Record::Controlled {
+                control,
+                refused: None,
+            } => match &control.verb {
+                Verb::Cancel { task } | Verb::Skip { task } | Verb::MarkDone { task } => {
+                    actions.extend(state.get(task).and_then(|(_, task)| end_of(task)));
+                }
+                Verb::Stop { .. }
+                | Verb::Hold { .. }
+                | Verb::Release { .. }
+                | Verb::Retry { .. }
+                | Verb::RetryFailed
+                | Verb::Priority { .. }
+                | Verb::Jobs { .. } => {}
+            },
+            Record::RunEnded { outcome } => actions.push(Action::Finish { outcome: *outcome }),
+            Record::RunStarted(_)
+            | Record::RunResumed { .. }
+            | Record::PlanAccepted { .. }
+            | Record::Collected { .. }
+            | Record::NotLandable { .. }
+            | Record::LandingMissed { .. }
+            | Record::Landed { .. }
+            | Record::Settled { .. }
+            | Record::Reopened { .. }
+            | Record::WaitEnded { .. }
+            | Record::Controlled {
+                refused: Some(_), ..
+            }
+            | Record::Stopping { .. }
+            | Record::TargetRewritten { .. }
+            | Record::RunFailed { .. } => {}
+        }
+    }
+}
+
+/// The order that carries out the phase of a task.
+fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
+    let ticket = task.ticket();
+    match &task.phase {
+        Phase::Preparing { slot } => Some(Action::Prepare {
+            ticket,
+            slot: *slot,
+            start: task.start.clone(),
+            evidence: task.evidence.clone(),
+        }),
+        Phase::Executing { slot, .. } => Some(Action::Execute {
+            ticket,
+            slot: *slot,
+            mode,
+        }),
+        Phase::Collecting {
+            slot,
+            base,
+            ended_by_orch,
+            ..
+        } => Some(Action::Collect {
+            ticket,
+            slot: *slot,
+            base: base.clone(),
+            ended_by_orch: ended_by_orch.clone(),
+        }),
+        Phase::Building { work } => Some(Action::Build {
+            ticket,
+            base: work.base.clone(),
+            candidate: work.candidate.clone(),
+        }),
+        Phase::Landing { commit, onto, .. } => Some(Action::Land {
+            ticket,
+            commit: commit.clone(),
+            onto: onto.clone(),
+        }),
+        Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_) => None,
+    }
+}
+
+/// The order that ends the agent of a task, if this process lets one run.
+fn end_of(task: &Task) -> Option<Action> {
+    let runs = matches!(task.phase, Phase::Executing { .. }) && !task.lost;
+    runs.then(|| Action::EndAgent {
+        ticket: task.ticket(),
+    })
+}

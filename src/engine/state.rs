@@ -1,0 +1,142 @@
+//! What a run is at one moment: the data, and the questions that every part of the engine asks of it.
+//!
+//! Only [`State::apply`](super::apply) changes it, and only in answer to a record.
+
+use std::collections::HashMap;
+
+use super::event::StopLevel;
+use super::outcome::Outcome;
+use super::record::{RunStart, Selection};
+use super::schedule::Topology;
+use super::task::{Phase, Task};
+use super::usage::Usage;
+use crate::ids::{ObjectId, RefName, RunId, TaskId};
+use crate::time::Wall;
+
+/// The place of a task in [`State::tasks`]; never changes while the state lives.
+pub(super) type Ix = usize;
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct State {
+    pub run: RunId,
+    pub plan: String,
+    pub target: RefName,
+    pub jobs: u32,
+    pub selection: Selection,
+    /// Address of the text of the plan revision in force.
+    pub revision: String,
+    pub started: Wall,
+    /// Every task that ever was in the plan, in order of first appearance.
+    pub tasks: Vec<Task>,
+    pub index: HashMap<TaskId, Ix>,
+    /// The tasks of the revision in force, in document order.
+    pub order: Vec<Ix>,
+    pub topology: Topology,
+    pub stop: StopLevel,
+    /// The target no longer contains what was landed; a person must look.
+    pub parked: bool,
+    pub failed: Option<Failure>,
+    pub ended: Option<Outcome>,
+    /// The last landing commit of this run that nobody has since rewritten away.
+    pub tip: Option<ObjectId>,
+    pub usage: Usage,
+}
+
+/// Why the run cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub outcome: Outcome,
+    pub detail: String,
+}
+
+impl State {
+    /// The run at its beginning: every task of the plan open, whatever the plan's text declares.
+    pub(super) fn begin(run: RunId, start: &RunStart, at: Wall) -> Self {
+        let mut state = Self {
+            run,
+            plan: start.plan.clone(),
+            target: start.target.clone(),
+            jobs: start.jobs.max(1),
+            selection: start.selection.clone(),
+            revision: String::new(),
+            started: at,
+            tasks: Vec::new(),
+            index: HashMap::new(),
+            order: Vec::new(),
+            topology: Topology::default(),
+            stop: StopLevel::Running,
+            parked: false,
+            failed: None,
+            ended: None,
+            tip: None,
+            usage: Usage::default(),
+        };
+        state.take_over(&start.revision, at);
+        state
+    }
+
+    pub(super) fn get(&self, id: &TaskId) -> Option<(Ix, &Task)> {
+        let ix = *self.index.get(id)?;
+        Some((ix, &self.tasks[ix]))
+    }
+
+    /// Whether new attempts are out of the question for now, whichever the task.
+    pub(super) fn bars_starts(&self) -> bool {
+        self.stop > StopLevel::Running
+            || self.parked
+            || self.failed.is_some()
+            || self.ended.is_some()
+    }
+
+    /// Whether a candidate that waits for its next landing try is left where it is instead of waited for.
+    pub(super) fn bars_landing_waits(&self) -> bool {
+        self.parked || self.failed.is_some() || self.stop == StopLevel::EndAgents
+    }
+
+    /// Whether recovery still owes an answer.
+    pub(super) fn is_recovering(&self) -> bool {
+        self.tasks.iter().any(|t| t.lost)
+    }
+
+    /// Whether everything that the task needs is satisfied.
+    pub(super) fn needs_are_met(&self, ix: Ix) -> bool {
+        self.topology
+            .needs(ix)
+            .iter()
+            .all(|&need| self.tasks[need].satisfies())
+    }
+
+    /// Whether only limits (slots, exclusions, the stop) keep the task from starting.
+    pub(super) fn is_ready(&self, ix: Ix) -> bool {
+        let task = &self.tasks[ix];
+        matches!(task.phase, Phase::Open { pause: None })
+            && task.in_plan
+            && !task.held
+            && !task.left_out
+            && self.needs_are_met(ix)
+    }
+
+    /// For each task, the need that blocks it, directly or through others; `None` for those that are not blocked.
+    pub(super) fn blockers(&self) -> Vec<Option<Ix>> {
+        let mut by = vec![None; self.tasks.len()];
+        let mut next: Vec<Ix> = (0..self.tasks.len())
+            .filter(|&ix| self.tasks[ix].blocks())
+            .collect();
+        while let Some(ix) = next.pop() {
+            for &dependent in self.topology.dependents(ix) {
+                let task = &self.tasks[dependent];
+                if task.is_open() && task.is_judged() && by[dependent].is_none() {
+                    by[dependent] = Some(ix);
+                    next.push(dependent);
+                }
+            }
+        }
+        by
+    }
+
+    /// Makes the edges anew after specs came into force.
+    pub(super) fn rebuild_topology(&mut self) {
+        self.topology = Topology::new(self.tasks.iter().map(|t| &t.node), &self.index, &self.order);
+    }
+}

@@ -1,0 +1,364 @@
+//! A task of a run: what it is doing and what it has behind it, with the questions that concern it alone.
+//!
+//! Only [`State::apply`](super::apply) changes it, and only in answer to a record.
+
+use super::action::StartFrom;
+use super::ending::AttemptEnd;
+use super::record::Settlement;
+use super::usage::Usage;
+use crate::ids::{ObjectId, SlotId, Ticket};
+use crate::plan::graph::Node;
+use crate::time::{Now, Wall};
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Task {
+    /// The spec in force: the newest, or the one the task started with.
+    pub node: Node,
+    /// The newest spec, where the task still goes by an older one.
+    pub newer: Option<Box<Node>>,
+    /// Whether the revision in force has the task.
+    pub in_plan: bool,
+    pub phase: Phase,
+    /// Under way when an earlier orch died, and recovery has not yet said what became of it.
+    pub lost: bool,
+    /// When `phase` was entered.
+    pub since: Wall,
+    /// The last attempt started; 0: none yet.
+    pub attempt: u32,
+    /// The last order given.
+    pub epoch: u32,
+    /// Whether no attempt has started since it appeared or was last reopened.
+    pub fresh: bool,
+    /// Whether it was ever reopened.
+    pub reopened: bool,
+    /// Attempts spent since it was last reopened.
+    pub spent: u32,
+    /// Uncounted ends in a row.
+    pub streak: u32,
+    /// Uncounted conflicts since it was last reopened.
+    pub conflicts: u32,
+    /// Landings missed because the target moved, since the candidate was made.
+    pub missed: u32,
+    /// Landings missed because of trouble, since the candidate was made or the run resumed.
+    pub troubles: u32,
+    /// How the newest attempt ended.
+    pub last_end: Option<AttemptEnd>,
+    /// How earlier attempts failed, oldest first, at most [`super::policy::EVIDENCE_MAX`].
+    pub evidence: Vec<AttemptEnd>,
+    /// What the next attempt starts from.
+    pub start: StartFrom,
+    /// The newest candidate.
+    pub candidate: Option<ObjectId>,
+    /// No attempt starts until a person releases it.
+    pub held: bool,
+    /// Not part of what the run was asked for: no attempt starts, and those that need it go on.
+    pub left_out: bool,
+    /// A priority set by a person during the run.
+    pub priority: Option<i64>,
+    /// What a person wants it settled as, once what is under way has ended.
+    pub closing: Option<Closing>,
+    pub usage: Usage,
+    pub message: Option<String>,
+    pub report: Option<String>,
+    pub notes: Vec<String>,
+}
+
+/// Where a task stands. Gates (verify, review, approval) will stand between `Building` and `Landing`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing is under way.
+    Open {
+        /// The next attempt starts only after it.
+        pause: Option<Pause>,
+    },
+    /// The slot is being brought to its start.
+    Preparing {
+        /// The leased slot.
+        slot: SlotId,
+    },
+    /// The agent runs.
+    Executing {
+        /// The leased slot.
+        slot: SlotId,
+        /// The commit the attempt started on.
+        base: ObjectId,
+        /// Whether it is only asked for its status.
+        asked: bool,
+    },
+    /// What the agent left is being read.
+    Collecting {
+        /// The leased slot.
+        slot: SlotId,
+        /// The commit the attempt started on.
+        base: ObjectId,
+        /// Whether the session was asked for its status already.
+        asked: bool,
+        /// Set when orch ended the agent.
+        ended_by_orch: Option<AttemptEnd>,
+    },
+    /// In the landing queue.
+    Queued {
+        /// What is to land.
+        work: Work,
+        /// The next try comes only after it.
+        pause: Option<Pause>,
+    },
+    /// The landing commit is being made.
+    Building {
+        /// What is to land.
+        work: Work,
+    },
+    /// The target is being moved.
+    Landing {
+        /// What is to land.
+        work: Work,
+        /// The landing commit.
+        commit: ObjectId,
+        /// The tip it was built on.
+        onto: ObjectId,
+    },
+    /// Over, unless somebody reopens it.
+    Settled(Settled),
+}
+
+/// What an attempt made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Work {
+    pub base: ObjectId,
+    pub candidate: ObjectId,
+}
+
+/// How a task settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// Its commit is on the target.
+    Landed { commit: ObjectId, verified: bool },
+    /// It is done and changed nothing, or its text is stored.
+    Unchanged,
+    /// Done, says the plan's text.
+    Believed,
+    /// Done by an earlier run.
+    LandedBefore { commit: ObjectId },
+    /// Done, says a person.
+    MarkedDone,
+    /// Not to be done.
+    Skipped,
+    /// No attempts are left.
+    Failed,
+    /// Failed, says the plan's text.
+    DeclaredFailed,
+    /// A person called it off.
+    Cancelled,
+    /// No longer in the plan.
+    Removed,
+    /// It had landed, and that was undone.
+    Reverted { commit: ObjectId },
+}
+
+/// What a person wants a task settled as that is still under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    Cancel,
+    Skip,
+    MarkDone,
+}
+
+/// A wait with an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub since: Wall,
+    pub until: Wall,
+}
+
+impl Pause {
+    /// Whether it is over. A clock set back to before its beginning ends it too: no wait may grow by that.
+    pub(super) fn is_over(self, now: Now) -> bool {
+        now.wall >= self.until || now.wall < self.since
+    }
+}
+
+impl Closing {
+    pub(super) fn settlement(self) -> Settlement {
+        match self {
+            Self::Cancel => Settlement::Cancelled,
+            Self::Skip => Settlement::Skipped,
+            Self::MarkDone => Settlement::MarkedDone,
+        }
+    }
+
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancelled",
+            Self::Skip => "skipped",
+            Self::MarkDone => "marked as done",
+        }
+    }
+}
+
+impl Settled {
+    /// Whether tasks that need this one may start.
+    pub(super) fn satisfies(&self) -> bool {
+        match self {
+            Self::Landed { .. }
+            | Self::Unchanged
+            | Self::Believed
+            | Self::LandedBefore { .. }
+            | Self::MarkedDone
+            | Self::Skipped
+            | Self::Removed => true,
+            Self::Failed | Self::DeclaredFailed | Self::Cancelled | Self::Reverted { .. } => false,
+        }
+    }
+}
+
+impl Phase {
+    /// The slot it leases.
+    pub(super) fn slot(&self) -> Option<SlotId> {
+        match self {
+            Self::Preparing { slot }
+            | Self::Executing { slot, .. }
+            | Self::Collecting { slot, .. } => Some(*slot),
+            Self::Open { .. }
+            | Self::Queued { .. }
+            | Self::Building { .. }
+            | Self::Landing { .. }
+            | Self::Settled(_) => None,
+        }
+    }
+
+    /// Whether an order of the task is being carried out.
+    pub(super) fn is_ordered(&self) -> bool {
+        match self {
+            Self::Preparing { .. }
+            | Self::Executing { .. }
+            | Self::Collecting { .. }
+            | Self::Building { .. }
+            | Self::Landing { .. } => true,
+            Self::Open { .. } | Self::Queued { .. } | Self::Settled(_) => false,
+        }
+    }
+
+    /// Whether it occupies the way to the target, on which one task goes at a time.
+    pub(super) fn is_on_the_way_in(&self) -> bool {
+        matches!(self, Self::Building { .. } | Self::Landing { .. })
+    }
+
+    /// Whether an attempt of the task has begun and its work is neither landed nor given up: as long as that holds,
+    /// tasks with a common resource or overlapping files stay out.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_ordered() || matches!(self, Self::Queued { .. })
+    }
+
+    /// In words, for people and for errors.
+    pub(super) fn in_words(&self) -> &'static str {
+        match self {
+            Self::Open { pause: None } => "open",
+            Self::Open { pause: Some(_) } => "waiting",
+            Self::Preparing { .. } => "preparing",
+            Self::Executing { .. } => "executing",
+            Self::Collecting { .. } => "collecting",
+            Self::Queued { .. } => "queued for landing",
+            Self::Building { .. } => "building",
+            Self::Landing { .. } => "landing",
+            Self::Settled(settled) => match settled {
+                Settled::Landed { .. } => "landed",
+                Settled::Unchanged => "completed without a change",
+                Settled::Believed => "completed according to the plan",
+                Settled::LandedBefore { .. } => "landed by an earlier run",
+                Settled::MarkedDone => "marked as done",
+                Settled::Skipped => "skipped",
+                Settled::Failed => "failed",
+                Settled::DeclaredFailed => "failed according to the plan",
+                Settled::Cancelled => "cancelled",
+                Settled::Removed => "removed from the plan",
+                Settled::Reverted { .. } => "reverted",
+            },
+        }
+    }
+}
+
+impl Task {
+    /// A task that appears in the plan at `at`.
+    pub(super) fn new(node: Node, at: Wall) -> Self {
+        Self {
+            node,
+            newer: None,
+            in_plan: true,
+            phase: Phase::Open { pause: None },
+            lost: false,
+            since: at,
+            attempt: 0,
+            epoch: 0,
+            fresh: true,
+            reopened: false,
+            spent: 0,
+            streak: 0,
+            conflicts: 0,
+            missed: 0,
+            troubles: 0,
+            last_end: None,
+            evidence: Vec::new(),
+            start: StartFrom::Tip,
+            candidate: None,
+            held: false,
+            left_out: false,
+            priority: None,
+            closing: None,
+            usage: Usage::default(),
+            message: None,
+            report: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The order now in force.
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket {
+            task: self.node.id.clone(),
+            attempt: self.attempt,
+            epoch: self.epoch,
+        }
+    }
+
+    /// The order to be given next within the attempt.
+    pub(super) fn next_order(&self) -> Ticket {
+        Ticket {
+            epoch: self.epoch + 1,
+            ..self.ticket()
+        }
+    }
+
+    pub(super) fn priority(&self) -> i64 {
+        self.priority.unwrap_or(self.node.priority)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// Whether tasks that need this one may start.
+    pub(super) fn satisfies(&self) -> bool {
+        match &self.phase {
+            _ if self.left_out => true,
+            Phase::Settled(settled) => settled.satisfies() || !self.in_plan,
+            Phase::Open { .. } => !self.in_plan,
+            Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Collecting { .. }
+            | Phase::Queued { .. }
+            | Phase::Building { .. }
+            | Phase::Landing { .. } => false,
+        }
+    }
+
+    /// Whether the run is judged by it.
+    pub(super) fn is_judged(&self) -> bool {
+        self.in_plan && !self.left_out
+    }
+
+    /// Whether it will never satisfy those that need it unless a person acts.
+    pub(super) fn blocks(&self) -> bool {
+        self.is_judged() && matches!(&self.phase, Phase::Settled(settled) if !settled.satisfies())
+    }
+}

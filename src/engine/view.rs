@@ -1,0 +1,279 @@
+//! The run and its tasks as people see them: states, counts, and what each task has left behind.
+
+use super::Engine;
+use super::ending::AttemptEnd;
+use super::event::StopLevel;
+use super::judge;
+use super::outcome::Outcome;
+use super::state::Ix;
+use super::task::{Phase, Settled, Task};
+use super::usage::Usage;
+use crate::ids::{ObjectId, RefName, RunId, SlotId, TaskId};
+use crate::plan::graph::{Node, TaskKind};
+use crate::time::Wall;
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunView<'a> {
+    /// Which.
+    pub run: &'a RunId,
+    /// The plan, by path for people.
+    pub plan: &'a str,
+    /// The ref that lands.
+    pub target: &'a RefName,
+    /// The address of the plan revision in force.
+    pub revision: &'a str,
+    /// When it began.
+    pub started: Wall,
+    /// How many agents may run at once.
+    pub jobs: u32,
+    /// How many attempts lease a slot now.
+    pub running: usize,
+    /// How firmly it is being halted.
+    pub stop: StopLevel,
+    /// Whether the target no longer contains what was landed.
+    pub target_rewritten: bool,
+    /// Why it cannot go on, if it cannot.
+    pub failure: Option<&'a str>,
+    /// How it ended, if it did.
+    pub ended: Option<Outcome>,
+    /// How it would end if it ended now.
+    pub outcome: Outcome,
+    /// The newest landing commit of the run.
+    pub tip: Option<&'a ObjectId>,
+    /// What all its sessions used.
+    pub usage: Usage,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskView<'a> {
+    /// What the plan says about it; of a task that has started, what it said then.
+    pub node: &'a Node,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Since when.
+    pub since: Wall,
+    /// The newest attempt; 0: none yet.
+    pub attempt: u32,
+    /// Attempts spent of `node.max_attempts`.
+    pub spent: u32,
+    /// The slot of the running attempt.
+    pub slot: Option<SlotId>,
+    /// How the newest ended attempt ended.
+    pub last_end: Option<&'a AttemptEnd>,
+    /// What all its sessions used.
+    pub usage: Usage,
+    /// The agent's words about the newest result.
+    pub message: Option<&'a str>,
+    /// SHA-256 of the newest report.
+    pub report: Option<&'a str>,
+    /// The newest candidate.
+    pub candidate: Option<&'a ObjectId>,
+    /// For people.
+    pub notes: &'a [String],
+    /// Whether a person holds it.
+    pub held: bool,
+    /// Whether the plan asks for something else since the task started.
+    pub stale: bool,
+}
+
+/// Where a task stands, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskState {
+    /// Something that it needs is not settled yet.
+    Pending,
+    /// Only limits keep it from starting.
+    Ready,
+    /// An attempt is under way.
+    Running(Stage),
+    /// It goes on by itself, or when a person acts.
+    Waiting {
+        /// For what.
+        reason: Wait,
+        /// Until when, where that is known.
+        until: Option<Wall>,
+    },
+    /// Its candidate is on the way to the target.
+    Landing,
+    /// Done.
+    Completed {
+        /// In which way.
+        how: Completion,
+        /// Its commit on the target.
+        commit: Option<ObjectId>,
+        /// Whether a required verify command passed on exactly that tree.
+        verified: bool,
+    },
+    /// No attempts are left, or the plan says so.
+    Failed,
+    /// Not to be done.
+    Skipped,
+    /// Something that it needs, directly or not, failed or was cancelled.
+    Blocked {
+        /// The need through which it is blocked.
+        by: TaskId,
+    },
+    /// A person called it off.
+    Cancelled,
+    /// Not part of what this run was asked for.
+    LeftOut,
+    /// No longer in the plan.
+    Removed,
+    /// It had landed, and that was undone.
+    Reverted,
+}
+
+/// A part of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its slot is being brought to the start.
+    Preparing,
+    /// Its agent runs.
+    Executing,
+    /// What its agent left is being read.
+    Collecting,
+}
+
+/// What a task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// A pause after an end that may be gone on the next try.
+    Backoff,
+    /// A person to release it.
+    Release,
+}
+
+/// How a task was completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// Its commit landed.
+    Landed,
+    /// It changed nothing and said so.
+    NoChange,
+    /// Its text is stored.
+    Report,
+    /// The plan's text says so; orch has no record of it.
+    Believed,
+    /// An earlier run landed it.
+    LandedBefore,
+    /// A person says so.
+    MarkedDone,
+}
+
+impl Engine {
+    /// The run.
+    pub fn run(&self) -> RunView<'_> {
+        let state = &self.state;
+        RunView {
+            run: &state.run,
+            plan: &state.plan,
+            target: &state.target,
+            revision: &state.revision,
+            started: state.started,
+            jobs: state.jobs,
+            running: state
+                .tasks
+                .iter()
+                .filter(|t| t.phase.slot().is_some())
+                .count(),
+            stop: state.stop,
+            target_rewritten: state.parked,
+            failure: state.failed.as_ref().map(|f| f.detail.as_str()),
+            ended: state.ended,
+            outcome: state.ended.unwrap_or_else(|| judge::outcome(state)),
+            tip: state.tip.as_ref(),
+            usage: state.usage,
+        }
+    }
+
+    /// A task, whether or not the plan still has it.
+    pub fn view(&self, id: &TaskId) -> Option<TaskView<'_>> {
+        let (ix, _) = self.state.get(id)?;
+        Some(self.view_of(ix, &self.state.blockers()))
+    }
+
+    /// The tasks of the plan in document order, then those that left it and had started.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskView<'_>> {
+        let state = &self.state;
+        let left = (0..state.tasks.len())
+            .filter(|&ix| !state.tasks[ix].in_plan && state.tasks[ix].attempt > 0);
+        let blockers = state.blockers();
+        let places = state.order.iter().copied().chain(left);
+        places.map(move |ix| self.view_of(ix, &blockers))
+    }
+
+    fn view_of(&self, ix: Ix, blockers: &[Option<Ix>]) -> TaskView<'_> {
+        let task = &self.state.tasks[ix];
+        TaskView {
+            node: &task.node,
+            state: self.state_of(ix, blockers[ix]),
+            since: task.since,
+            attempt: task.attempt,
+            spent: task.spent,
+            slot: task.phase.slot(),
+            last_end: task.last_end.as_ref(),
+            usage: task.usage,
+            message: task.message.as_deref(),
+            report: task.report.as_deref(),
+            candidate: task.candidate.as_ref(),
+            notes: &task.notes,
+            held: task.held,
+            stale: task
+                .newer
+                .as_ref()
+                .is_some_and(|newer| newer.spec_hash != task.node.spec_hash),
+        }
+    }
+
+    fn state_of(&self, ix: Ix, blocker: Option<Ix>) -> TaskState {
+        let task = &self.state.tasks[ix];
+        let waiting = |reason, until| TaskState::Waiting { reason, until };
+        match &task.phase {
+            Phase::Preparing { .. } => TaskState::Running(Stage::Preparing),
+            Phase::Executing { .. } => TaskState::Running(Stage::Executing),
+            Phase::Collecting { .. } => TaskState::Running(Stage::Collecting),
+            Phase::Queued { .. } | Phase::Building { .. } | Phase::Landing { .. } => {
+                TaskState::Landing
+            }
+            Phase::Open { .. } | Phase::Settled(_) if task.left_out => TaskState::LeftOut,
+            Phase::Settled(settled) => settled_state(task, settled),
+            Phase::Open { pause } => match (blocker, pause) {
+                (Some(need), _) => TaskState::Blocked {
+                    by: self.state.tasks[need].node.id.clone(),
+                },
+                (None, _) if task.held => waiting(Wait::Release, None),
+                (None, Some(pause)) => waiting(Wait::Backoff, Some(pause.until)),
+                (None, None) if self.state.is_ready(ix) => TaskState::Ready,
+                (None, None) => TaskState::Pending,
+            },
+        }
+    }
+}
+
+fn settled_state(task: &Task, settled: &Settled) -> TaskState {
+    let completed = |how, commit: Option<&ObjectId>, verified| TaskState::Completed {
+        how,
+        commit: commit.cloned(),
+        verified,
+    };
+    match settled {
+        Settled::Landed { commit, verified } => {
+            completed(Completion::Landed, Some(commit), *verified)
+        }
+        Settled::LandedBefore { commit } => {
+            completed(Completion::LandedBefore, Some(commit), false)
+        }
+        Settled::Unchanged if task.node.kind == TaskKind::Report && task.report.is_some() => {
+            completed(Completion::Report, None, false)
+        }
+        Settled::Unchanged => completed(Completion::NoChange, None, false),
+        Settled::Believed => completed(Completion::Believed, None, false),
+        Settled::MarkedDone => completed(Completion::MarkedDone, None, false),
+        Settled::Skipped => TaskState::Skipped,
+        Settled::Failed | Settled::DeclaredFailed => TaskState::Failed,
+        Settled::Cancelled => TaskState::Cancelled,
+        Settled::Removed => TaskState::Removed,
+        Settled::Reverted { .. } => TaskState::Reverted,
+    }
+}

@@ -1,0 +1,263 @@
+//! Why a task stands where it stands: the rule and its numbers, a line each.
+
+use super::Engine;
+use super::event::StopLevel;
+use super::schedule::Clash;
+use super::state::{Ix, State};
+use super::task::{Phase, Settled, Task};
+use crate::ids::TaskId;
+
+impl Engine {
+    /// Why the task is not further than it is, the decisive reason first; empty if there is no such task.
+    pub fn why(&self, id: &TaskId) -> Vec<String> {
+        let Some((ix, task)) = self.state.get(id) else {
+            return Vec::new();
+        };
+        let mut lines = match &task.phase {
+            _ if task.lost => {
+                vec!["recovery has not yet found out what became of its last order".to_owned()]
+            }
+            Phase::Open { .. } => why_not_started(&self.state, ix),
+            Phase::Preparing { slot } => {
+                vec![format!("attempt {} prepares slot {slot}", task.attempt)]
+            }
+            Phase::Executing {
+                slot, asked: false, ..
+            } => {
+                vec![format!("attempt {} runs in slot {slot}", task.attempt)]
+            }
+            Phase::Executing {
+                slot, asked: true, ..
+            } => {
+                vec![format!(
+                    "attempt {} left no status and is asked for it in slot {slot}",
+                    task.attempt
+                )]
+            }
+            Phase::Collecting { .. } => {
+                vec![format!("what attempt {} left is being read", task.attempt)]
+            }
+            Phase::Queued { .. } => why_not_landing(&self.state, task),
+            Phase::Building { .. } => {
+                vec!["its landing commit is being made on the target's tip".to_owned()]
+            }
+            Phase::Landing { commit, .. } => {
+                vec![format!("the target is being moved to {}", commit.short())]
+            }
+            Phase::Settled(settled) => vec![why_settled(task, settled)],
+        };
+        if let Some(closing) = task.closing {
+            lines.insert(
+                0,
+                format!(
+                    "it will be {} as soon as what is under way has ended",
+                    closing.in_words()
+                ),
+            );
+        }
+        if let Some(end) = task
+            .last_end
+            .as_ref()
+            .filter(|_| task.is_open() && task.attempt > 0)
+        {
+            lines.push(format!(
+                "attempt {} ended: {}: {}; {} of {} attempts are spent",
+                task.attempt,
+                end.ending.in_words(),
+                end.detail,
+                task.spent,
+                task.node.max_attempts
+            ));
+        }
+        lines
+    }
+}
+
+fn why_not_started(state: &State, ix: Ix) -> Vec<String> {
+    let task = &state.tasks[ix];
+    if task.left_out {
+        return vec!["this run was asked for other tasks and leaves it out".to_owned()];
+    }
+    let mut lines = Vec::new();
+    if task.held {
+        lines.push("a person holds it; `release` lets it go on".to_owned());
+    }
+    if let Some(chain) = chain(state, ix) {
+        lines.push(chain);
+        return lines;
+    }
+    for &need in state.topology.needs(ix) {
+        if !state.tasks[need].satisfies() {
+            lines.push(format!(
+                "needs {}, which is {}",
+                need_in_words(state, ix, need),
+                state.tasks[need].phase.in_words()
+            ));
+        }
+    }
+    if let Phase::Open { pause: Some(pause) } = task.phase {
+        lines.push(match pause.until.to_utc() {
+            Some(until) => format!(
+                "waits until {} before its next attempt",
+                until.format("%H:%M:%S UTC")
+            ),
+            None => "waits before its next attempt".to_owned(),
+        });
+    }
+    lines.extend(run_reason(state));
+    if lines.is_empty() {
+        lines.push(why_not_scheduled(state, ix));
+    }
+    lines
+}
+
+/// What keeps the whole run from starting anything.
+fn run_reason(state: &State) -> Option<String> {
+    match (&state.ended, &state.failed, state.stop) {
+        (Some(outcome), _, _) => Some(format!("the run has ended: {}", outcome.in_words())),
+        (None, Some(failure), _) => Some(format!("the run cannot go on: {}", failure.detail)),
+        (None, None, _) if state.parked => {
+            Some("the target no longer contains what was landed; a person must look".to_owned())
+        }
+        (None, None, StopLevel::Drain | StopLevel::EndAgents) => {
+            Some("the run is stopping; nothing new starts".to_owned())
+        }
+        (None, None, StopLevel::Running) => None,
+    }
+}
+
+fn why_not_scheduled(state: &State, ix: Ix) -> String {
+    match state.clash(ix) {
+        Some((other, Clash::Resource(name))) => {
+            return format!(
+                "{} has the exclusive resource `{name}`",
+                state.tasks[other].node.id
+            );
+        }
+        Some((other, Clash::Files(mine, theirs))) if mine == theirs => {
+            return format!(
+                "{} may write the same files, `{mine}`",
+                state.tasks[other].node.id
+            );
+        }
+        Some((other, Clash::Files(mine, theirs))) => {
+            let other = &state.tasks[other].node.id;
+            return format!("its files `{mine}` overlap with `{theirs}` of {other}");
+        }
+        None => {}
+    }
+    let running = state
+        .tasks
+        .iter()
+        .filter(|t| t.phase.slot().is_some())
+        .count();
+    if state.free_slot().is_none() {
+        let ahead = (0..state.tasks.len())
+            .filter(|&other| state.is_ready(other) && state.rank(other) < state.rank(ix))
+            .count();
+        return format!(
+            "all {} slots are taken ({running} running), and {ahead} ready tasks go first (priority {}, {} tasks on its path)",
+            state.jobs,
+            state.tasks[ix].priority(),
+            state.topology.remaining(ix)
+        );
+    }
+    "nothing keeps it from starting".to_owned()
+}
+
+fn why_not_landing(state: &State, task: &Task) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Phase::Queued {
+        pause: Some(pause), ..
+    } = &task.phase
+    {
+        let when = pause
+            .until
+            .to_utc()
+            .map(|until| until.format(" before %H:%M:%S UTC").to_string());
+        lines.push(format!(
+            "its landing did not come about ({} times the target moved, {} times git refused) and is not tried again{}",
+            task.missed,
+            task.troubles,
+            when.unwrap_or_default()
+        ));
+    }
+    if state.parked {
+        lines.push("the target no longer contains what was landed; a person must look".to_owned());
+    }
+    if let Some(other) = state.tasks.iter().find(|t| t.phase.is_on_the_way_in()) {
+        lines.push(format!(
+            "{} is {}; one task lands at a time",
+            other.node.id,
+            other.phase.in_words()
+        ));
+    }
+    if lines.is_empty() {
+        lines.push("its candidate is next to land".to_owned());
+    }
+    lines
+}
+
+fn why_settled(task: &Task, settled: &Settled) -> String {
+    let words = task.phase.in_words();
+    match (settled, &task.last_end) {
+        (Settled::Landed { commit, verified }, _) => {
+            let verified = if *verified { "verified" } else { "unverified" };
+            format!("it landed as {}, {verified}", commit.short())
+        }
+        (Settled::LandedBefore { commit }, _) => {
+            format!("an earlier run landed it as {}", commit.short())
+        }
+        (Settled::Failed, Some(end)) => format!(
+            "it failed: {} of {} attempts are spent, the last one by {}: {}; `retry` gives it fresh ones",
+            task.spent,
+            task.node.max_attempts,
+            end.ending.in_words(),
+            end.detail
+        ),
+        (Settled::DeclaredFailed, _) => {
+            "it failed, says the plan; `retry` gives it fresh attempts".to_owned()
+        }
+        (
+            Settled::Failed
+            | Settled::Unchanged
+            | Settled::Believed
+            | Settled::MarkedDone
+            | Settled::Skipped
+            | Settled::Cancelled
+            | Settled::Removed
+            | Settled::Reverted { .. },
+            _,
+        ) => format!("it is settled: {words}"),
+    }
+}
+
+/// The way from a blocked task to what blocks it: `blocked: b (follows by document order) <- a, which is failed`.
+fn chain(state: &State, ix: Ix) -> Option<String> {
+    let blockers = state.blockers();
+    blockers[ix]?;
+    let mut words = Vec::new();
+    let mut at = ix;
+    while let Some(need) = blockers[at] {
+        words.push(need_in_words(state, at, need));
+        at = need;
+    }
+    Some(format!(
+        "blocked: needs {}, which is {}",
+        words.join(" <- "),
+        state.tasks[at].phase.in_words()
+    ))
+}
+
+fn need_in_words(state: &State, ix: Ix, need: Ix) -> String {
+    let id = &state.tasks[need].node.id;
+    let implied = state.tasks[ix]
+        .node
+        .needs
+        .iter()
+        .any(|edge| edge.on == *id && edge.implied);
+    match implied {
+        true => format!("{id} (implied by the order of the document)"),
+        false => id.to_string(),
+    }
+}
