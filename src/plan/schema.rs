@@ -15,6 +15,16 @@ use crate::ids::{PlanId, SectionId, TaskId};
 /// Attempts of a task when neither it nor `meta.max_attempts_default` says a number.
 pub const MAX_ATTEMPTS_DEFAULT: u32 = 3;
 
+/// Roles whose work is a text unless the task says otherwise: they judge and change nothing.
+const READ_ONLY_ROLES: [&str; 6] = [
+    "code-reviewer",
+    "spec-verifier",
+    "qa-auditor",
+    "ux-reviewer",
+    "issue-verifier",
+    "validator",
+];
+
 /// Longest branch name made from a plan's name, so that `orch/<slug>` fits every listing.
 const SLUG_CHARS_MAX: usize = 60;
 
@@ -205,6 +215,11 @@ impl Plan {
     pub fn source(&self, task: &Task) -> &str {
         &self.text[task.span.clone()]
     }
+}
+
+/// Whether tasks of a role are reports unless they say otherwise.
+pub fn is_read_only_role(agent: &str) -> bool {
+    READ_ONLY_ROLES.contains(&agent)
 }
 
 fn slug(text: &str) -> String {

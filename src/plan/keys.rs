@@ -1,0 +1,319 @@
+//! The words of the plan format: which keys exist at which level, and what is said about every other key.
+//!
+//! A key is added here and read in `read`; `docs/plan-format.md` has a line for each.
+
+use Class::{Kept, Read, Unbuilt};
+
+/// Words that later versions give a meaning, at every level but the innermost: refused, so that no plan relies on them
+/// being ignored.
+pub(super) const RESERVED: [&str; 22] = [
+    "verify",
+    "gate",
+    "external",
+    "review",
+    "outputs",
+    "protect",
+    "allow_protected",
+    "limits",
+    "red_green",
+    "candidates",
+    "smoke",
+    "hooks",
+    "models",
+    "env",
+    "include",
+    "vars",
+    "matrix",
+    "when",
+    "foreach",
+    "repos",
+    "executor",
+    "secrets",
+];
+
+/// Keys that later versions of the seed format renamed, with the word that this format has.
+const RENAMED: [(&str, &str); 2] = [
+    ("dependencies", "depends_on"),
+    ("exclusive_resource", "exclusive_resources"),
+];
+
+/// What is done with a known key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// It is read.
+    Read,
+    /// It is left alone: a note for people, or written by a run of the seed format.
+    Kept,
+    /// The seed format has the feature, this version does not: a warning says so.
+    Unbuilt,
+}
+
+/// A kind of mapping in a plan, with its keys.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Level {
+    /// Where it is, to follow "unknown key `x`".
+    pub(super) place: &'static str,
+    /// Whether reserved words are refused here.
+    has_reserved: bool,
+    keys: &'static [(&'static str, Class)],
+}
+
+/// The document itself.
+pub(super) const TOP: Level = Level {
+    place: "at the top level",
+    has_reserved: true,
+    keys: &[("orch", Read), ("meta", Read), ("sections", Read)],
+};
+
+/// `meta`.
+pub(super) const META: Level = Level {
+    place: "in `meta`",
+    has_reserved: true,
+    keys: &[
+        ("name", Read),
+        ("description", Read),
+        ("plan_doc", Read),
+        ("max_attempts_default", Read),
+        ("jobs", Read),
+        ("runner", Read),
+        ("schedule", Read),
+        ("id", Read),
+        ("notification_email", Unbuilt),
+        ("validation", Unbuilt),
+        ("model_escalation", Unbuilt),
+        ("budget", Unbuilt),
+        ("budget_limit_usd", Unbuilt),
+        ("circuit_breaker_threshold", Unbuilt),
+        ("circuit_breaker_reset_timeout", Unbuilt),
+        ("backoff_base", Unbuilt),
+        ("backoff_max", Unbuilt),
+        ("judge_model", Unbuilt),
+        ("step_notifications", Unbuilt),
+        ("created", Kept),
+        ("status", Kept),
+        ("pause_reason", Kept),
+        ("source_item", Kept),
+        ("requirements_path", Kept),
+    ],
+};
+
+/// An item of `sections`.
+pub(super) const SECTION: Level = Level {
+    place: "in a section",
+    has_reserved: true,
+    keys: &[
+        ("id", Read),
+        ("name", Read),
+        ("status", Read),
+        ("tasks", Read),
+        ("description", Kept),
+    ],
+};
+
+/// An item of `tasks`.
+pub(super) const TASK: Level = Level {
+    place: "in a task",
+    has_reserved: true,
+    keys: &[
+        ("id", Read),
+        ("name", Read),
+        ("status", Read),
+        ("description", Read),
+        ("depends_on", Read),
+        ("parallel_group", Read),
+        ("exclusive_resources", Read),
+        ("agent", Read),
+        ("max_attempts", Read),
+        ("model", Read),
+        ("files", Read),
+        ("runner", Read),
+        ("run", Read),
+        ("timeout", Read),
+        ("kind", Read),
+        ("retry", Read),
+        ("priority", Read),
+        ("labels", Read),
+        ("rehearse", Read),
+        ("attempts", Kept),
+        ("last_attempt", Kept),
+        ("model_used", Kept),
+        ("completed_at", Kept),
+        ("result_message", Kept),
+        ("last_error", Kept),
+        ("validation_findings", Kept),
+        ("validation_attempts", Kept),
+        ("execution_mode", Kept),
+        ("team_roles", Kept),
+    ],
+};
+
+/// `retry` of a task.
+pub(super) const RETRY: Level = Level {
+    place: "in `retry`",
+    has_reserved: false,
+    keys: &[("max", Read), ("from", Read)],
+};
+
+/// `rehearse` of a task.
+pub(super) const REHEARSE: Level = Level {
+    place: "in `rehearse`",
+    has_reserved: false,
+    keys: &[
+        ("write", Read),
+        ("append", Read),
+        ("delete", Read),
+        ("answer", Read),
+        ("status", Read),
+        ("fail_times", Read),
+        ("takes", Read),
+        ("costs", Read),
+        ("add_tasks", Read),
+    ],
+};
+
+const LEVELS: [&Level; 6] = [&TOP, &META, &SECTION, &TASK, &RETRY, &REHEARSE];
+
+/// What a key is at a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    /// One of the format.
+    Known(Class),
+    /// `x-...`: free for people and other tools.
+    Free,
+    /// Reserved for a later version.
+    Reserved,
+    /// Most likely this key was meant.
+    Misspelt(&'static str),
+    /// Known at another place only.
+    Misplaced(&'static str),
+    /// Nothing of the kind.
+    Unknown,
+}
+
+impl Level {
+    /// What `key` is here.
+    pub(super) fn classify(&self, key: &str) -> Key {
+        if let Some((_, class)) = self.keys.iter().find(|(known, _)| *known == key) {
+            return Key::Known(*class);
+        }
+        if key.starts_with("x-") {
+            return Key::Free;
+        }
+        if self.has_reserved && RESERVED.contains(&key) {
+            return Key::Reserved;
+        }
+        let known = || self.keys.iter().map(|(known, _)| *known);
+        let renamed = RENAMED.into_iter().filter(|(former, _)| *former == key);
+        if let Some(meant) = renamed
+            .map(|(_, word)| word)
+            .find(|word| known().any(|k| k == *word))
+            .or_else(|| nearest(key, known()))
+        {
+            return Key::Misspelt(meant);
+        }
+        let others = LEVELS.into_iter().filter(|level| *level != self);
+        others
+            .filter(|level| {
+                level
+                    .keys
+                    .iter()
+                    .any(|(k, class)| *k == key && *class == Read)
+            })
+            .map(|level| Key::Misplaced(level.place))
+            .next()
+            .unwrap_or(Key::Unknown)
+    }
+}
+
+/// The word that was most likely meant: at most two letters added, dropped, changed or swapped, but one only in words of
+/// up to four letters, where two changes make any word of any other; or the same word in other case.
+pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    let scored = known.filter_map(|k| {
+        if k.eq_ignore_ascii_case(word) {
+            return Some((0, k));
+        }
+        let allowed = if k.len() <= 4 { 1 } else { 2 };
+        let distance = edit_distance(word, k, allowed)?;
+        Some((distance, k))
+    });
+    scored.min_by_key(|(distance, _)| *distance).map(|(_, k)| k)
+}
+
+/// Letters to add, drop, change, or swap with their neighbour to make one word of the other; `None` above `max`.
+fn edit_distance(a: &str, b: &str, max: usize) -> Option<usize> {
+    // Bytes bound characters from above by 4: no need to read a megabyte to know that it is no key.
+    if a.len() > 4 * (b.len() + max) {
+        return None;
+    }
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len().abs_diff(b.len()) > max {
+        return None;
+    }
+    let mut before_last = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let changed = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = changed.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before_last[j - 2] + 1);
+            }
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    Some(last[b.len()]).filter(|distance| *distance <= max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses_are_told_from_other_words() {
+        for (level, key, expected) in [
+            (&TASK, "depend_on", Key::Misspelt("depends_on")),
+            (&TASK, "dependencies", Key::Misspelt("depends_on")),
+            (
+                &TASK,
+                "exclusive_resource",
+                Key::Misspelt("exclusive_resources"),
+            ),
+            (&TASK, "nmae", Key::Misspelt("name")),
+            (&TASK, "ID", Key::Misspelt("id")),
+            (&TASK, "Status", Key::Misspelt("status")),
+            (&TASK, "timeuot", Key::Misspelt("timeout")),
+            (&TASK, "due", Key::Unknown),
+            (&TASK, "note", Key::Unknown),
+            (&TASK, "x-anything", Key::Free),
+            (&TASK, "verify", Key::Reserved),
+            (&META, "secrets", Key::Reserved),
+            (&TASK, "jobs", Key::Misplaced("in `meta`")),
+            (&TOP, "tasks", Key::Misplaced("in a section")),
+            (&TASK, "attempts", Key::Known(Kept)),
+            (&META, "budget", Key::Known(Unbuilt)),
+        ] {
+            assert_eq!(level.classify(key), expected, "{key} {}", level.place);
+        }
+    }
+
+    #[test]
+    fn no_known_key_is_reserved() {
+        for level in LEVELS {
+            assert!(level.keys.iter().all(|(key, _)| !RESERVED.contains(key)));
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_every_key() {
+        let page = include_str!("../../docs/plan-format.md");
+        for level in LEVELS {
+            for (key, _) in level.keys {
+                assert!(page.contains(&format!("`{key}`")), "{key} {}", level.place);
+            }
+        }
+        for key in RESERVED {
+            assert!(page.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+}

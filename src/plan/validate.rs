@@ -1,0 +1,342 @@
+//! What the parts of a plan mean together: ids, dependencies, groups, statuses; and the graph.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use super::graph::{Declared, Edge, Graph, Node};
+use super::keys::nearest;
+use super::order::{self, EDGES_MAX, Need, Place, TooLarge};
+use super::read::{Draft, TaskDraft};
+use super::reader::quote;
+use super::schema::{MAX_ATTEMPTS_DEFAULT, Meta, Schedule, Task};
+use crate::diagnostic::Diagnostic;
+use crate::ids::TaskId;
+
+/// Most unknown dependencies that get a suggestion, which costs a look at every task.
+const SUGGESTIONS_MAX: usize = 20;
+
+/// Most tasks that a message lists.
+const LISTED_MAX: usize = 10;
+
+/// Checks a draft as a whole and makes its graph; the graph is of use only if there are no errors.
+pub(super) fn graph(draft: &mut Draft<'_>, diagnostics: &mut Vec<Diagnostic>) -> Graph {
+    check_sections(draft, diagnostics);
+    let index = index_by_id(draft, diagnostics);
+    check_groups(draft, diagnostics);
+    if draft.tasks.is_empty() && draft.unreadable.is_empty() && diagnostics.is_empty() {
+        diagnostics.push(Diagnostic::warning("no-tasks", "the plan has no tasks"));
+    }
+    let explicit = resolve(draft, &index, diagnostics);
+    let places: Vec<Place<'_>> = draft
+        .tasks
+        .iter()
+        .zip(explicit)
+        .map(|(draft, explicit)| Place {
+            section: draft.task.section,
+            group: draft.task.parallel_group.as_deref(),
+            explicit,
+        })
+        .collect();
+    let needs = match needs(draft, &places, diagnostics) {
+        Ok(needs) => needs,
+        Err(TooLarge { at }) => {
+            diagnostics.push(too_large(&draft.tasks[at]));
+            return Graph::default();
+        }
+    };
+    let graph = build(draft, &needs);
+    let explicit: Vec<Option<Vec<usize>>> = places.into_iter().map(|p| p.explicit).collect();
+    for (read, on) in draft.tasks.iter_mut().zip(explicit) {
+        let ids = |on: Vec<usize>| on.into_iter().map(|t| graph.nodes[t].id.clone()).collect();
+        read.task.depends_on = on.map(ids);
+    }
+    graph
+}
+
+fn check_sections(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let mut seen: HashMap<&str, &Range<usize>> = HashMap::new();
+    for read in &draft.sections {
+        let section = &read.section;
+        if let Some(first) = seen.insert(section.id.as_str(), &read.id_span) {
+            diagnostics.push(
+                Diagnostic::warning(
+                    "duplicate-section",
+                    format!("two sections have the id {}", quote(section.id.as_str())),
+                )
+                .at(read.id_span.clone())
+                .related(first.clone(), "the other one"),
+            );
+        }
+        let is_open = |draft: &&TaskDraft<'_>| draft.task.declared == Declared::Pending;
+        let open: Vec<&TaskId> = draft.tasks[section.tasks.clone()]
+            .iter()
+            .filter(is_open)
+            .map(|draft| &draft.task.id)
+            .collect();
+        if let (Some("completed"), Some(span)) = (section.status.as_deref(), &read.status_span)
+            && !open.is_empty()
+        {
+            let message = format!(
+                "the section says `completed`, and {} of its tasks are pending: {}",
+                open.len(),
+                list(open.into_iter())
+            );
+            diagnostics.push(
+                Diagnostic::warning("completed-section", message)
+                    .at(span.clone())
+                    .help("they will run: a section's status follows from its tasks and is not obeyed"),
+            );
+        }
+    }
+}
+
+fn index_by_id<'d>(
+    draft: &'d Draft<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> HashMap<&'d str, usize> {
+    let mut index: HashMap<&str, usize> = HashMap::with_capacity(draft.tasks.len());
+    for (at, read) in draft.tasks.iter().enumerate() {
+        let id = read.task.id.as_str();
+        let first = *index.entry(id).or_insert(at);
+        if first != at {
+            diagnostics.push(
+                Diagnostic::error("duplicate-id", format!("two tasks have the id `{id}`"))
+                    .at(read.id_span.clone())
+                    .related(draft.tasks[first].id_span.clone(), "the other one"),
+            );
+        }
+    }
+    index
+}
+
+/// A group whose members are not adjacent falls apart, which is rarely what its author thinks.
+fn check_groups(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+    let mut last_of: HashMap<&str, usize> = HashMap::new();
+    for (at, read) in draft.tasks.iter().enumerate() {
+        let (Some(group), Some(span)) = (&read.task.parallel_group, &read.group_span) else {
+            continue;
+        };
+        let Some(last) = last_of.insert(group, at) else {
+            continue;
+        };
+        let other = &draft.tasks[last];
+        let same_section = other.task.section == read.task.section;
+        let adjacent = last + 1 == at;
+        let problem = match (same_section, adjacent) {
+            (true, false) => "other tasks stand between its members",
+            (false, true) => "a section ends between its members",
+            // The same name in parts of the plan that have nothing to do with each other is no accident.
+            (true, true) | (false, false) => continue,
+        };
+        diagnostics.push(
+            Diagnostic::warning(
+                "split-group",
+                format!("the group {} is split: {problem}", quote(group)),
+            )
+            .at(span.clone())
+            .related(
+                other.group_span.clone().unwrap_or(other.id_span.clone()),
+                "the part before ends here",
+            )
+            .help("adjacent tasks of one section make a group; the parts follow each other"),
+        );
+    }
+}
+
+/// The written dependencies as indices, without those that are reported here.
+fn resolve(
+    draft: &Draft<'_>,
+    index: &HashMap<&str, usize>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<Option<Vec<usize>>> {
+    let mut suggestions = 0;
+    let mut explicit = Vec::with_capacity(draft.tasks.len());
+    for (at, read) in draft.tasks.iter().enumerate() {
+        let Some(ids) = &read.depends_on else {
+            explicit.push(None);
+            continue;
+        };
+        let mut on = Vec::with_capacity(ids.len());
+        for id in ids {
+            let task = &read.task.id;
+            match index.get(id.text) {
+                Some(needed) if *needed == at => diagnostics.push(
+                    Diagnostic::error(
+                        "self-dependency",
+                        format!("task `{task}` depends on itself"),
+                    )
+                    .at(id.span.clone()),
+                ),
+                Some(needed) => on.push(*needed),
+                None if draft.unreadable.contains(id.text) => {}
+                None => {
+                    let message = format!(
+                        "task `{task}` depends on {}, which no task has as its id",
+                        quote(id.text)
+                    );
+                    let mut problem =
+                        Diagnostic::error("unknown-task", message).at(id.span.clone());
+                    suggestions += 1;
+                    if suggestions <= SUGGESTIONS_MAX
+                        && let Some(meant) = similar_id(id.text, draft)
+                    {
+                        problem = problem
+                            .help(format!("did you mean `{}`?", meant.task.id))
+                            .related(meant.id_span.clone(), "a similar id");
+                    }
+                    diagnostics.push(problem);
+                }
+            }
+        }
+        explicit.push(Some(on));
+    }
+    explicit
+}
+
+/// A task whose id looks like a misspelling of `id`. Numbers are not compared by their letters: 1.2 is no misspelt 1.1;
+/// but 1.10 loses its zero in many programs.
+fn similar_id<'d, 't>(id: &str, draft: &'d Draft<'t>) -> Option<&'d TaskDraft<'t>> {
+    let is_number = |id: &str| id.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if is_number(id) {
+        let shortened = |other: &str| {
+            is_number(other)
+                && other.contains('.')
+                && other.trim_end_matches('0') == id.trim_end_matches('0')
+        };
+        draft
+            .tasks
+            .iter()
+            .find(|draft| shortened(draft.task.id.as_str()))
+    } else {
+        let ids = draft.tasks.iter().map(|draft| draft.task.id.as_str());
+        let meant = nearest(id, ids.filter(|id| !is_number(id)))?;
+        draft
+            .tasks
+            .iter()
+            .find(|draft| draft.task.id.as_str() == meant)
+    }
+}
+
+/// The edges of the graph; none if the written ones make cycles, which are reported.
+fn needs(
+    draft: &Draft<'_>,
+    places: &[Place<'_>],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Result<Vec<Vec<Need>>, TooLarge> {
+    let explicit = order::explicit_needs(places)?;
+    let cycles = order::cycles(&explicit);
+    if !cycles.is_empty() {
+        diagnostics.extend(cycles.iter().map(|cycle| describe(cycle, draft)));
+        return Ok(explicit);
+    }
+    match draft.meta.schedule {
+        Schedule::Implicit => order::needs(places),
+        Schedule::Explicit => Ok(explicit),
+    }
+}
+
+fn describe(cycle: &[usize], draft: &Draft<'_>) -> Diagnostic {
+    let id = |at: usize| &draft.tasks[at].task.id;
+    let written = |from: usize, to: usize| {
+        let ids = draft.tasks[from].depends_on.iter().flatten();
+        ids.filter(|item| item.text == id(to).as_str())
+            .map(|item| item.span.clone())
+            .next()
+    };
+    let pairs = || cycle.iter().zip(cycle.iter().cycle().skip(1));
+    let mut path: Vec<String> = cycle
+        .iter()
+        .take(LISTED_MAX)
+        .map(|t| format!("`{}`", id(*t)))
+        .collect();
+    if let Some(more @ 1..) = cycle.len().checked_sub(LISTED_MAX) {
+        path.push(format!("{more} more"));
+    }
+    path.extend(cycle.first().map(|first| format!("`{}`", id(*first))));
+    let message = format!("these tasks wait for each other: {}", path.join(" -> "));
+    let mut places = pairs().filter_map(|(from, to)| Some((*from, *to, written(*from, *to)?)));
+    let mut problem = Diagnostic::error("cycle", message);
+    problem.span = places.next().map(|(_, _, span)| span);
+    for (from, to, span) in places.take(LISTED_MAX) {
+        problem = problem.related(span, format!("`{}` waits for `{}`", id(from), id(to)));
+    }
+    problem
+}
+
+fn too_large(read: &TaskDraft<'_>) -> Diagnostic {
+    Diagnostic::error(
+        "too-many-edges",
+        format!("the plan has more than {EDGES_MAX} dependencies, implied ones included"),
+    )
+    .at(read.id_span.clone())
+    .help("put one task between large groups that follow each other, or write `depends_on`")
+}
+
+fn build(draft: &Draft<'_>, needs: &[Vec<Need>]) -> Graph {
+    let edge = |need: &Need| Edge {
+        on: draft.tasks[need.on].task.id.clone(),
+        implied: need.implied,
+    };
+    let node = |(read, needs): (&TaskDraft<'_>, &Vec<Need>)| {
+        node(&read.task, &draft.meta, needs.iter().map(edge).collect())
+    };
+    Graph {
+        nodes: draft.tasks.iter().zip(needs).map(node).collect(),
+    }
+}
+
+fn node(task: &Task, meta: &Meta, needs: Vec<Edge>) -> Node {
+    Node {
+        id: task.id.clone(),
+        name: task.name.clone(),
+        needs,
+        priority: task.priority,
+        resources: task.exclusive_resources.clone(),
+        files: task.files.clone(),
+        max_attempts: task
+            .max_attempts
+            .or(meta.max_attempts_default)
+            .unwrap_or(MAX_ATTEMPTS_DEFAULT),
+        retry_from: task.retry_from,
+        kind: task.kind,
+        declared: task.declared,
+        spec_hash: spec_hash(task),
+    }
+}
+
+/// SHA-256 over what a task asks for. How it is scheduled, retried or by which program it is done takes no part, nor
+/// does anything that a run writes: work that was done stays done when these change.
+fn spec_hash(task: &Task) -> String {
+    let asked = (
+        "orch task 1",
+        &task.name,
+        &task.description,
+        &task.kind,
+        &task.agent,
+        &task.run,
+        &task.files,
+    );
+    let bytes = serde_json::to_vec(&asked).expect("texts and lists of texts are JSON");
+    hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes
+        .iter()
+        .flat_map(|b| [digit(b >> 4), digit(b & 15)])
+        .collect()
+}
+
+fn list<'a>(ids: impl ExactSizeIterator<Item = &'a TaskId>) -> String {
+    let more = ids.len().saturating_sub(LISTED_MAX);
+    let mut listed: Vec<String> = ids.take(LISTED_MAX).map(|id| format!("`{id}`")).collect();
+    if more > 0 {
+        listed.push(format!("{more} more"));
+    }
+    listed.join(", ")
+}
