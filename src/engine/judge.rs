@@ -1,5 +1,6 @@
 //! How a run ends: the first outcome that holds, in the documented order.
 
+use super::blockage::Blockage;
 use super::event::StopLevel;
 use super::outcome::Outcome;
 use super::state::State;
@@ -10,7 +11,7 @@ pub(super) fn outcome(state: &State) -> Outcome {
     if let Some(failure) = &state.failed {
         return failure.outcome;
     }
-    let blockers = state.blockers();
+    let blockage = Blockage::of(state);
     let judged = || (0..state.tasks.len()).filter(|&ix| state.tasks[ix].is_judged());
     let is_open = |ix: usize| !matches!(state.tasks[ix].phase, Phase::Settled(_));
     if state.parked {
@@ -21,10 +22,10 @@ pub(super) fn outcome(state: &State) -> Outcome {
     if state.stop > StopLevel::Running && judged().any(could_go_on) {
         return Outcome::Stopped;
     }
-    if judged().any(|ix| is_open(ix) && state.tasks[ix].held && blockers[ix].is_none()) {
+    if judged().any(|ix| is_open(ix) && state.tasks[ix].held && blockage.by(ix).is_none()) {
         return Outcome::WaitingForPerson;
     }
-    if judged().any(|ix| state.tasks[ix].blocks() || blockers[ix].is_some()) {
+    if judged().any(|ix| state.tasks[ix].blocks() || blockage.by(ix).is_some()) {
         return Outcome::Failed;
     }
     if judged().any(is_open) {

@@ -24,6 +24,7 @@ pub mod view;
 mod advance;
 mod apply;
 mod attempt;
+mod blockage;
 mod control;
 mod judge;
 mod landing;

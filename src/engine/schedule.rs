@@ -1,32 +1,34 @@
 //! Which task goes first, and which tasks may not run beside each other.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::state::{Ix, State};
-use super::task::{Phase, Task};
+use super::task::Phase;
 use crate::ids::{SlotId, TaskId};
-use crate::plan::graph::Node;
+use crate::plan::graph::{Edge, Node};
 use crate::time::Now;
 
 /// The edges of the tasks as they are now in force, by place instead of by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Topology {
-    needs: Vec<Vec<Ix>>,
-    dependents: Vec<Vec<Ix>>,
+    needs: Vec<Vec<Need>>,
+    /// The tasks, each behind those that it needs. A task that started under an older revision keeps its edges, so
+    /// that old and new ones may close a circle; tasks on one or behind one are missing here.
+    sorted: Vec<Ix>,
     /// Tasks on the longest path that starts with this one.
     remaining: Vec<u32>,
     /// Place in the document; those that left the plan come last.
     position: Vec<usize>,
 }
 
-/// Why two tasks may not be under way together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Clash<'a> {
-    /// A resource that both claim for themselves.
-    Resource(&'a str),
-    /// Globs of which some path may match both.
-    Files(&'a str, &'a str),
+/// An edge to what must be satisfied first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Need {
+    /// The task that is needed.
+    pub on: Ix,
+    /// Whether the edge stands for all that can be reached over it: see [`Edge`](crate::plan::graph::Edge).
+    pub implied: bool,
 }
 
 impl Topology {
@@ -36,62 +38,66 @@ impl Topology {
         order: &[Ix],
     ) -> Self {
         let count = nodes.len();
-        let needs: Vec<Vec<Ix>> = nodes
-            .map(|n| {
-                n.needs
-                    .iter()
-                    .filter_map(|e| index.get(&e.on).copied())
-                    .collect()
+        let need = |edge: &Edge| {
+            let on = *index.get(&edge.on)?;
+            Some(Need {
+                on,
+                implied: edge.implied,
             })
+        };
+        let needs: Vec<Vec<Need>> = nodes
+            .map(|node| node.needs.iter().filter_map(need).collect())
             .collect();
-        let mut dependents = vec![Vec::new(); count];
-        for (ix, of) in needs.iter().enumerate() {
-            for &need in of {
-                dependents[need].push(ix);
-            }
-        }
         let mut position = vec![usize::MAX; count];
         for (place, &ix) in order.iter().enumerate() {
             position[ix] = place;
         }
-        let remaining = remaining(&needs, &dependents);
+        let sorted = sorted(&needs);
+        let mut remaining = vec![1; count];
+        for &ix in sorted.iter().rev() {
+            for need in &needs[ix] {
+                remaining[need.on] = remaining[need.on].max(remaining[ix] + 1);
+            }
+        }
         Self {
             needs,
-            dependents,
+            sorted,
             remaining,
             position,
         }
     }
 
-    pub(super) fn needs(&self, ix: Ix) -> &[Ix] {
+    pub(super) fn needs(&self, ix: Ix) -> &[Need] {
         &self.needs[ix]
-    }
-
-    pub(super) fn dependents(&self, ix: Ix) -> &[Ix] {
-        &self.dependents[ix]
     }
 
     pub(super) fn remaining(&self, ix: Ix) -> u32 {
         self.remaining[ix]
     }
+
+    pub(super) fn sorted(&self) -> &[Ix] {
+        &self.sorted
+    }
 }
 
-/// The longest paths, from the ends backwards. A task that started under an older revision keeps its edges, so that
-/// old and new ones may close a circle; tasks on it keep a length of 1.
-fn remaining(needs: &[Vec<Ix>], dependents: &[Vec<Ix>]) -> Vec<u32> {
-    let mut length = vec![1; needs.len()];
-    let mut open: Vec<usize> = dependents.iter().map(Vec::len).collect();
-    let mut next: Vec<Ix> = (0..needs.len()).filter(|&ix| open[ix] == 0).collect();
-    while let Some(ix) = next.pop() {
-        for &need in &needs[ix] {
-            length[need] = length[need].max(length[ix] + 1);
-            open[need] -= 1;
-            if open[need] == 0 {
-                next.push(need);
+fn sorted(needs: &[Vec<Need>]) -> Vec<Ix> {
+    let mut dependents = vec![Vec::new(); needs.len()];
+    for (ix, needs) in needs.iter().enumerate() {
+        needs.iter().for_each(|need| dependents[need.on].push(ix));
+    }
+    let mut open: Vec<usize> = needs.iter().map(Vec::len).collect();
+    let mut sorted: Vec<Ix> = (0..needs.len()).filter(|&ix| open[ix] == 0).collect();
+    let mut next = 0;
+    while let Some(&ix) = sorted.get(next) {
+        next += 1;
+        for &dependent in &dependents[ix] {
+            open[dependent] -= 1;
+            if open[dependent] == 0 {
+                sorted.push(dependent);
             }
         }
     }
-    length
+    sorted
 }
 
 impl State {
@@ -122,8 +128,7 @@ impl State {
 
     /// The lowest free slot, if the number of jobs allows one more.
     pub(super) fn free_slot(&self) -> Option<SlotId> {
-        let leased: std::collections::BTreeSet<SlotId> =
-            self.tasks.iter().filter_map(|t| t.phase.slot()).collect();
+        let leased: BTreeSet<SlotId> = self.tasks.iter().filter_map(|t| t.phase.slot()).collect();
         if leased.len() >= self.jobs as usize {
             return None;
         }
@@ -131,7 +136,7 @@ impl State {
     }
 
     /// What keeps a task from starting beside those that are under way, and which of them it is.
-    pub(super) fn clash(&self, ix: Ix) -> Option<(Ix, Clash<'_>)> {
+    pub(super) fn clash(&self, ix: Ix) -> Option<(Ix, String)> {
         self.clash_among(ix, &self.under_way())
     }
 
@@ -143,11 +148,14 @@ impl State {
             .collect()
     }
 
-    fn clash_among(&self, ix: Ix, under_way: &[Ix]) -> Option<(Ix, Clash<'_>)> {
+    fn clash_among(&self, ix: Ix, under_way: &[Ix]) -> Option<(Ix, String)> {
         let others = under_way.iter().filter(|&&other| other != ix);
-        others
-            .copied()
-            .find_map(|other| clash(&self.tasks[ix], &self.tasks[other]).map(|why| (other, why)))
+        others.copied().find_map(|other| {
+            Some((
+                other,
+                self.tasks[ix].node.conflict(&self.tasks[other].node)?,
+            ))
+        })
     }
 
     /// The next candidate on the way to the target, if that way is free.
@@ -167,86 +175,5 @@ impl State {
                 | Phase::Settled(_) => false,
             })
             .min_by_key(|&ix| self.rank(ix))
-    }
-}
-
-fn clash<'a>(a: &'a Task, b: &'a Task) -> Option<Clash<'a>> {
-    let (a, b) = (&a.node, &b.node);
-    if let Some(name) = a.resources.iter().find(|name| b.resources.contains(name)) {
-        return Some(Clash::Resource(name));
-    }
-    a.files.iter().find_map(|mine| {
-        let theirs = b.files.iter().find(|theirs| may_meet(mine, theirs))?;
-        Some(Clash::Files(mine, theirs))
-    })
-}
-
-/// Whether some path may match both globs. Errs on the side of yes: two tasks that wait for each other lose time, two
-/// that write the same file lose an attempt.
-fn may_meet(a: &str, b: &str) -> bool {
-    let mut a = a.trim_end_matches('/').split('/');
-    let mut b = b.trim_end_matches('/').split('/');
-    loop {
-        match (a.next(), b.next()) {
-            (Some("**"), _) | (_, Some("**")) => return true,
-            (Some(x), Some(y)) if segments_may_meet(x, y) => {}
-            (Some(_), Some(_)) => return false,
-            // One is a directory above the other, or both are the same.
-            (None, _) | (_, None) => return true,
-        }
-    }
-}
-
-/// Compares what stands before the first and after the last special character of two path segments.
-fn segments_may_meet(a: &str, b: &str) -> bool {
-    const SPECIAL: [char; 5] = ['*', '?', '[', '{', '\\'];
-    let ends = |s: &str| {
-        let head = s.find(SPECIAL)?;
-        let tail = s
-            .rfind([']', '}', '*', '?', '\\'])
-            .map_or(s.len(), |at| at + 1);
-        Some((s[..head].to_owned(), s[tail.max(head)..].to_owned()))
-    };
-    let agree = |x: &str, y: &str| x.starts_with(y) || y.starts_with(x);
-    let agree_at_end = |x: &str, y: &str| x.ends_with(y) || y.ends_with(x);
-    match (ends(a), ends(b)) {
-        (None, None) => a == b,
-        (Some((head, tail)), None) => b.starts_with(&head) && b.ends_with(&tail),
-        (None, Some((head, tail))) => a.starts_with(&head) && a.ends_with(&tail),
-        (Some((head_a, tail_a)), Some((head_b, tail_b))) => {
-            agree(&head_a, &head_b) && agree_at_end(&tail_a, &tail_b)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::may_meet;
-
-    #[test]
-    fn globs_meet_unless_a_segment_rules_it_out() {
-        for (a, b) in [
-            ("src/a.rs", "src/a.rs"),
-            ("src", "src/a.rs"),
-            ("src/", "src/deep/a.rs"),
-            ("src/*.rs", "src/a.rs"),
-            ("src/*.rs", "src/a*"),
-            ("src/**", "src/x/y"),
-            ("**/*.md", "docs/a.md"),
-            ("src/{a,b}.rs", "src/b.rs"),
-            ("src/[ab].rs", "src/?.rs"),
-            ("a\\*b", "a*"),
-        ] {
-            assert!(may_meet(a, b) && may_meet(b, a), "{a} and {b}");
-        }
-        for (a, b) in [
-            ("src/a.rs", "src/b.rs"),
-            ("src/*.rs", "src/a.md"),
-            ("src/*.rs", "docs/*.rs"),
-            ("api_*", "web_*"),
-            ("src/**", "docs/**"),
-        ] {
-            assert!(!may_meet(a, b) && !may_meet(b, a), "{a} and {b}");
-        }
     }
 }

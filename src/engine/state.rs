@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::event::StopLevel;
 use super::outcome::Outcome;
 use super::record::{RunStart, Selection};
-use super::schedule::Topology;
+use super::schedule::{Need, Topology};
 use super::task::{Phase, Task};
 use super::usage::Usage;
 use crate::ids::{ObjectId, RefName, RunId, TaskId};
@@ -33,6 +33,8 @@ pub(super) struct State {
     /// The tasks of the revision in force, in document order.
     pub order: Vec<Ix>,
     pub topology: Topology,
+    /// For each task, whether it and all that it needs, directly or not, are satisfied.
+    pub reached: Vec<bool>,
     pub stop: StopLevel,
     /// The target no longer contains what was landed; a person must look.
     pub parked: bool,
@@ -65,6 +67,7 @@ impl State {
             index: HashMap::new(),
             order: Vec::new(),
             topology: Topology::default(),
+            reached: Vec::new(),
             stop: StopLevel::Running,
             parked: false,
             failed: None,
@@ -104,7 +107,15 @@ impl State {
         self.topology
             .needs(ix)
             .iter()
-            .all(|&need| self.tasks[need].satisfies())
+            .all(|&need| self.is_met(need))
+    }
+
+    pub(super) fn is_met(&self, need: Need) -> bool {
+        if need.implied {
+            self.reached[need.on]
+        } else {
+            self.tasks[need.on].satisfies()
+        }
     }
 
     /// Whether only limits (slots, exclusions, the stop) keep the task from starting.
@@ -117,26 +128,22 @@ impl State {
             && self.needs_are_met(ix)
     }
 
-    /// For each task, the need that blocks it, directly or through others; `None` for those that are not blocked.
-    pub(super) fn blockers(&self) -> Vec<Option<Ix>> {
-        let mut by = vec![None; self.tasks.len()];
-        let mut next: Vec<Ix> = (0..self.tasks.len())
-            .filter(|&ix| self.tasks[ix].blocks())
-            .collect();
-        while let Some(ix) = next.pop() {
-            for &dependent in self.topology.dependents(ix) {
-                let task = &self.tasks[dependent];
-                if task.is_open() && task.is_judged() && by[dependent].is_none() {
-                    by[dependent] = Some(ix);
-                    next.push(dependent);
-                }
-            }
-        }
-        by
-    }
-
     /// Makes the edges anew after specs came into force.
     pub(super) fn rebuild_topology(&mut self) {
-        self.topology = Topology::new(self.tasks.iter().map(|t| &t.node), &self.index, &self.order);
+        let nodes = self.tasks.iter().map(|t| &t.node);
+        self.topology = Topology::new(nodes, &self.index, &self.order);
+        self.refresh_reached();
+    }
+
+    /// Sees anew what is satisfied, after a task settled or was reopened.
+    pub(super) fn refresh_reached(&mut self) {
+        let mut reached = vec![false; self.tasks.len()];
+        for &ix in self.topology.sorted() {
+            let task = &self.tasks[ix];
+            let mut needs = self.topology.needs(ix).iter();
+            reached[ix] =
+                task.satisfies() && (task.is_removed() || needs.all(|need| reached[need.on]));
+        }
+        self.reached = reached;
     }
 }

@@ -339,17 +339,14 @@ impl Task {
 
     /// Whether tasks that need this one may start.
     pub(super) fn satisfies(&self) -> bool {
-        match &self.phase {
-            _ if self.left_out => true,
-            Phase::Settled(settled) => settled.satisfies() || !self.in_plan,
-            Phase::Open { .. } => !self.in_plan,
-            Phase::Preparing { .. }
-            | Phase::Executing { .. }
-            | Phase::Collecting { .. }
-            | Phase::Queued { .. }
-            | Phase::Building { .. }
-            | Phase::Landing { .. } => false,
-        }
+        self.left_out
+            || self.is_removed()
+            || matches!(&self.phase, Phase::Settled(settled) if settled.satisfies())
+    }
+
+    /// Whether the plan no longer has it, and nothing is under way for it.
+    pub(super) fn is_removed(&self) -> bool {
+        !self.in_plan && !self.phase.is_under_way()
     }
 
     /// Whether the run is judged by it.

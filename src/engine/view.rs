@@ -1,6 +1,7 @@
 //! The run and its tasks as people see them: states, counts, and what each task has left behind.
 
 use super::Engine;
+use super::blockage::Blockage;
 use super::ending::AttemptEnd;
 use super::event::StopLevel;
 use super::judge;
@@ -190,7 +191,7 @@ impl Engine {
     /// A task, whether or not the plan still has it.
     pub fn view(&self, id: &TaskId) -> Option<TaskView<'_>> {
         let (ix, _) = self.state.get(id)?;
-        Some(self.view_of(ix, &self.state.blockers()))
+        Some(self.view_of(ix, &Blockage::of(&self.state)))
     }
 
     /// The tasks of the plan in document order, then those that left it and had started.
@@ -198,16 +199,16 @@ impl Engine {
         let state = &self.state;
         let left = (0..state.tasks.len())
             .filter(|&ix| !state.tasks[ix].in_plan && state.tasks[ix].attempt > 0);
-        let blockers = state.blockers();
+        let blockage = Blockage::of(state);
         let places = state.order.iter().copied().chain(left);
-        places.map(move |ix| self.view_of(ix, &blockers))
+        places.map(move |ix| self.view_of(ix, &blockage))
     }
 
-    fn view_of(&self, ix: Ix, blockers: &[Option<Ix>]) -> TaskView<'_> {
+    fn view_of(&self, ix: Ix, blockage: &Blockage) -> TaskView<'_> {
         let task = &self.state.tasks[ix];
         TaskView {
             node: &task.node,
-            state: self.state_of(ix, blockers[ix]),
+            state: self.state_of(ix, blockage.by(ix)),
             since: task.since,
             attempt: task.attempt,
             spent: task.spent,

@@ -1,8 +1,8 @@
 //! Why a task stands where it stands: the rule and its numbers, a line each.
 
 use super::Engine;
+use super::blockage::Blockage;
 use super::event::StopLevel;
-use super::schedule::Clash;
 use super::state::{Ix, State};
 use super::task::{Phase, Settled, Task};
 use crate::ids::TaskId;
@@ -86,14 +86,20 @@ fn why_not_started(state: &State, ix: Ix) -> Vec<String> {
         lines.push(chain);
         return lines;
     }
-    for &need in state.topology.needs(ix) {
-        if !state.tasks[need].satisfies() {
-            lines.push(format!(
-                "needs {}, which is {}",
-                need_in_words(state, ix, need),
-                state.tasks[need].phase.in_words()
-            ));
-        }
+    for need in state
+        .topology
+        .needs(ix)
+        .iter()
+        .filter(|&&need| !state.is_met(need))
+    {
+        let words = need_in_words(state, ix, need.on);
+        let on = &state.tasks[need.on];
+        lines.push(match on.satisfies() {
+            false => format!("needs {words}, which is {}", on.phase.in_words()),
+            true => {
+                format!("needs {words} with all that it needs, of which something is not settled")
+            }
+        });
     }
     if let Phase::Open { pause: Some(pause) } = task.phase {
         lines.push(match pause.until.to_utc() {
@@ -127,24 +133,13 @@ fn run_reason(state: &State) -> Option<String> {
 }
 
 fn why_not_scheduled(state: &State, ix: Ix) -> String {
-    match state.clash(ix) {
-        Some((other, Clash::Resource(name))) => {
-            return format!(
-                "{} has the exclusive resource `{name}`",
-                state.tasks[other].node.id
-            );
-        }
-        Some((other, Clash::Files(mine, theirs))) if mine == theirs => {
-            return format!(
-                "{} may write the same files, `{mine}`",
-                state.tasks[other].node.id
-            );
-        }
-        Some((other, Clash::Files(mine, theirs))) => {
-            let other = &state.tasks[other].node.id;
-            return format!("its files `{mine}` overlap with `{theirs}` of {other}");
-        }
-        None => {}
+    if let Some((other, conflict)) = state.clash(ix) {
+        let other = &state.tasks[other];
+        return format!(
+            "{} is {} and {conflict}",
+            other.node.id,
+            other.phase.in_words()
+        );
     }
     let running = state
         .tasks
@@ -232,20 +227,19 @@ fn why_settled(task: &Task, settled: &Settled) -> String {
     }
 }
 
-/// The way from a blocked task to what blocks it: `blocked: b (follows by document order) <- a, which is failed`.
+/// The way from a blocked task to what blocks it: `blocked: needs b (implied by document order) <- a, which is failed`.
 fn chain(state: &State, ix: Ix) -> Option<String> {
-    let blockers = state.blockers();
-    blockers[ix]?;
-    let mut words = Vec::new();
-    let mut at = ix;
-    while let Some(need) = blockers[at] {
-        words.push(need_in_words(state, at, need));
-        at = need;
-    }
+    let chain = Blockage::of(state).chain(state, ix);
+    let last = &state.tasks[*chain.last()?];
+    let dependents = std::iter::once(&ix).chain(&chain);
+    let words: Vec<String> = dependents
+        .zip(&chain)
+        .map(|(&of, &need)| need_in_words(state, of, need))
+        .collect();
     Some(format!(
         "blocked: needs {}, which is {}",
         words.join(" <- "),
-        state.tasks[at].phase.in_words()
+        last.phase.in_words()
     ))
 }
 

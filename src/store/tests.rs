@@ -174,6 +174,7 @@ fn long_run(attempts: u32) -> Vec<Record> {
             agent_starting("a", attempt, false),
             Record::AgentEnded {
                 ticket: ticket("a", attempt),
+                ended_by_orch: None,
             },
             collected("a", attempt, 1, Next::Land),
             Record::Building {

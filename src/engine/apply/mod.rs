@@ -11,7 +11,7 @@ use attempt::Left;
 
 use super::event::{Control, PlanRevision, StopLevel, Verb};
 use super::outcome::Outcome;
-use super::record::{Record, RunStart};
+use super::record::{Next, Record, RunStart};
 use super::state::{Failure, State};
 use super::task::{Closing, Phase, Settled, Task};
 use crate::ids::{TaskId, Ticket};
@@ -109,6 +109,9 @@ impl State {
             Record::RunEnded { outcome } => self.run_ended(*outcome),
         };
         if possible {
+            if may_satisfy(record) {
+                self.refresh_reached();
+            }
             Ok(())
         } else {
             Err(IllegalRecord::new(record, self.where_it_stands(record)))
@@ -255,5 +258,32 @@ impl State {
     fn ordering(&mut self, ticket: &Ticket) -> Option<&mut Task> {
         self.task_mut(&ticket.task)
             .filter(|t| t.next_order() == *ticket)
+    }
+}
+
+/// Whether a record can change which needs are met.
+fn may_satisfy(record: &Record) -> bool {
+    match record {
+        Record::Settled { .. } | Record::Reopened { .. } | Record::Landed { .. } => true,
+        // A task that is no longer in the plan stops counting when nothing is under way for it.
+        Record::Collected { next, .. } | Record::NotLandable { next, .. } => {
+            !matches!(next, Next::Land | Next::AskStatus)
+        }
+        Record::RunStarted(_)
+        | Record::RunResumed { .. }
+        | Record::PlanAccepted { .. }
+        | Record::AttemptStarted { .. }
+        | Record::AgentStarting { .. }
+        | Record::AgentEnded { .. }
+        | Record::Building { .. }
+        | Record::LandingIntended { .. }
+        | Record::LandingMissed { .. }
+        | Record::Superseded { .. }
+        | Record::WaitEnded { .. }
+        | Record::Controlled { .. }
+        | Record::Stopping { .. }
+        | Record::TargetRewritten { .. }
+        | Record::RunFailed { .. }
+        | Record::RunEnded { .. } => false,
     }
 }
