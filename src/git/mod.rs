@@ -3,6 +3,19 @@
 //! The `git` program fills and reads working trees, so that filters, eol rules and sparse checkouts hold; git2 does
 //! the rest. Nothing here knows plans or policies. Calls block; the driver makes them on blocking threads.
 
+pub mod checkout;
+pub mod commit;
+pub mod durable;
+mod hold;
+pub mod land;
+pub mod merge;
+pub mod message;
+pub mod pins;
 pub mod program;
+pub mod publish;
+pub mod refs;
 pub mod repository;
 pub mod settings;
+pub mod target;
+pub mod tree;
+mod update;

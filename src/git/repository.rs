@@ -235,6 +235,11 @@ impl Repository {
         git2::Repository::open(&self.0.worktree).map_err(|cause| self.unreadable(cause))
     }
 
+    /// The git program.
+    pub(super) fn program(&self) -> &Git {
+        &self.0.git
+    }
+
     /// A git command that runs in the worktree in which orch was started, with its git directory.
     pub fn git(&self) -> GitCommand<'_> {
         self.0

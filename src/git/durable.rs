@@ -1,0 +1,157 @@
+//! Objects and refs made to last through a loss of power, at the moments that promise it.
+//!
+//! git2 writes without waiting for the disk, and the `git` program does so for loose objects (`core.fsync`), so that
+//! only what is about to be relied upon is waited for: a commit before the intent names it, a ref before its receipt.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use git2::{ObjectType, Oid, Repository, Tree};
+
+use super::tree::oid;
+use crate::ids::{ObjectId, RefName};
+
+/// Above so many objects one sync of the whole file system is cheaper than one a file: it then waits for other
+/// people's dirty pages too, at a price like that of some hundred single syncs.
+const SINGLE_SYNCS_MAX: usize = 200;
+
+/// Why something may not last.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushError {
+    /// The disk refused.
+    #[error("cannot bring `{}` to disk", path.display())]
+    Disk {
+        /// The file or directory.
+        path: PathBuf,
+        /// The refusal.
+        #[source]
+        cause: io::Error,
+    },
+    /// An object cannot be read.
+    #[error("cannot read the objects of {commit}")]
+    Objects {
+        /// The commit.
+        commit: ObjectId,
+        /// The refusal.
+        #[source]
+        cause: git2::Error,
+    },
+}
+
+/// Waits until a commit, and what its tree has beyond those of its parents, is on disk.
+///
+/// # Errors
+/// If an object is missing, or the disk refuses.
+pub fn flush_commit(repo: &Repository, commit: &ObjectId) -> Result<(), FlushError> {
+    let objects = new_objects(repo, commit).map_err(|cause| FlushError::Objects {
+        commit: commit.clone(),
+        cause,
+    })?;
+    let store = repo.commondir().join("objects");
+    if objects.len() > SINGLE_SYNCS_MAX {
+        return sync_file_system(&store);
+    }
+    let loose: Vec<PathBuf> = objects
+        .into_iter()
+        .map(|id| loose_file(&store, id))
+        .collect();
+    let directories: BTreeSet<&Path> = loose.iter().filter_map(|file| file.parent()).collect();
+    for path in loose
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(directories)
+        .chain([&*store])
+    {
+        sync_if_there(path)?;
+    }
+    Ok(())
+}
+
+/// Waits until a ref's value is on disk, wherever git keeps it.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn flush_ref(repo: &Repository, name: &RefName) -> Result<(), FlushError> {
+    let common = repo.commondir();
+    let loose = common.join(name.as_str());
+    let own = loose.ancestors().take_while(|path| *path != common);
+    for path in own.chain([&*common.join("packed-refs"), common]) {
+        sync_if_there(path)?;
+    }
+    Ok(())
+}
+
+/// The commit, and each tree and blob that its tree has and no parent's has at the same place.
+fn new_objects(repo: &Repository, commit: &ObjectId) -> Result<BTreeSet<Oid>, git2::Error> {
+    let commit = repo.find_commit(oid(commit)?)?;
+    let mut found = BTreeSet::from([commit.id()]);
+    let olds = commit
+        .parents()
+        .map(|parent| parent.tree())
+        .collect::<Result<Vec<_>, _>>()?;
+    let tree = commit.tree()?;
+    if olds.iter().all(|old| old.id() != tree.id()) {
+        add_new(repo, &tree, &olds, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Depth is bounded by git's own limit on paths.
+fn add_new(
+    repo: &Repository,
+    tree: &Tree<'_>,
+    olds: &[Tree<'_>],
+    found: &mut BTreeSet<Oid>,
+) -> Result<(), git2::Error> {
+    found.insert(tree.id());
+    for entry in tree {
+        let before: Vec<_> = olds
+            .iter()
+            .filter_map(|old| old.get_name_bytes(entry.name_bytes()))
+            .collect();
+        if before.iter().any(|old| old.id() == entry.id()) {
+            continue;
+        }
+        match entry.kind() {
+            Some(ObjectType::Tree) => {
+                let olds = before
+                    .iter()
+                    .filter(|old| old.kind() == Some(ObjectType::Tree))
+                    .map(|old| repo.find_tree(old.id()))
+                    .collect::<Result<Vec<_>, _>>()?;
+                add_new(repo, &repo.find_tree(entry.id())?, &olds, found)?;
+            }
+            Some(ObjectType::Blob) => drop(found.insert(entry.id())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn loose_file(store: &Path, id: Oid) -> PathBuf {
+    let hex = id.to_string();
+    let (directory, file) = hex.split_at(2);
+    store.join(directory).join(file)
+}
+
+/// What is not there was packed meanwhile, and git syncs its packs.
+fn sync_if_there(path: &Path) -> Result<(), FlushError> {
+    match File::open(path).and_then(|file| file.sync_all()) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(|cause| FlushError::Disk {
+            path: path.to_owned(),
+            cause,
+        }),
+    }
+}
+
+fn sync_file_system(directory: &Path) -> Result<(), FlushError> {
+    File::open(directory)
+        .and_then(|file| Ok(rustix::fs::syncfs(file)?))
+        .map_err(|cause| FlushError::Disk {
+            path: directory.to_owned(),
+            cause,
+        })
+}

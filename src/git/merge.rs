@@ -1,0 +1,275 @@
+//! Three-way merges in memory: what lands of a candidate when the tip has moved since its base.
+//!
+//! The answer is always git's own. Where no file was changed on both sides and no file can have been renamed, there
+//! is only one answer, and it is put together here; everything else (contents, renames, merge drivers, attributes) is
+//! `git merge-tree`'s. libgit2's merge is not used: it knows no merge drivers and no directory renames, and its line
+//! diff is another one.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
+
+use super::program::{Git, GitError, Version};
+use super::tree::{Entry, entry_at, object_id, tree_of, with_entry};
+use crate::ids::ObjectId;
+
+/// The first git that takes attributes from a tree instead of from whatever lies in the working copy.
+const ATTR_SOURCE_SINCE: Version = Version(2, 41);
+
+/// What came of a merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Merge {
+    /// It fits. The merged tree; equal to the tip's if the tip has it all.
+    Clean {
+        /// The tree.
+        tree: ObjectId,
+    },
+    /// It does not fit; the files in conflict, sorted.
+    Conflict {
+        /// Paths relative to the top of the repository.
+        files: Vec<String>,
+    },
+}
+
+/// Why no answer was found.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// The object store refused.
+    #[error("cannot merge {candidate} onto {tip}")]
+    Objects {
+        /// The commit to be merged.
+        candidate: ObjectId,
+        /// The commit merged onto.
+        tip: ObjectId,
+        /// The refusal.
+        #[source]
+        cause: git2::Error,
+    },
+    /// `git merge-tree` could not be asked.
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+/// Merges what `candidate` changed since `base` into `tip`. All three are commits (or trees).
+///
+/// The file at `apart` (the plan) takes no part: the result has the tip's version of it, or none if the tip has none.
+///
+/// # Errors
+/// If an object cannot be read or written, or git cannot be run.
+pub fn merge(
+    git: &Git,
+    repo: &Repository,
+    base: &ObjectId,
+    tip: &ObjectId,
+    candidate: &ObjectId,
+    apart: Option<&Path>,
+) -> Result<Merge, MergeError> {
+    let objects = |cause| MergeError::Objects {
+        candidate: candidate.clone(),
+        tip: tip.clone(),
+        cause,
+    };
+    let sides = Sides::read(repo, [base, tip, candidate], apart).map_err(objects)?;
+    match sides.merge_apart_changes(repo).map_err(objects)? {
+        Some(tree) => Ok(Merge::Clean {
+            tree: object_id(tree),
+        }),
+        None => {
+            let [ours, theirs] = sides.as_commits(repo).map_err(objects)?;
+            merge_by_git(git, repo, ours, theirs)
+        }
+    }
+}
+
+/// The three trees of a merge.
+struct Sides<'r> {
+    base: Tree<'r>,
+    tip: Tree<'r>,
+    candidate: Tree<'r>,
+}
+
+impl<'r> Sides<'r> {
+    /// The file at `apart` stands in all three as it stands in the tip, so that no side changes it.
+    fn read(
+        repo: &'r Repository,
+        ids: [&ObjectId; 3],
+        apart: Option<&Path>,
+    ) -> Result<Self, git2::Error> {
+        let [base, tip, candidate] = ids.map(|id| tree_of(repo, id));
+        let tip = tip?;
+        let of_tip = match apart {
+            Some(path) => Some((path, entry_at(&tip, path)?)),
+            None => None,
+        };
+        let like_tip = |tree: Tree<'r>| match of_tip {
+            Some((path, entry)) if entry_at(&tree, path)? != entry => {
+                repo.find_tree(with_entry(repo, &tree, path, entry)?)
+            }
+            _ => Ok(tree),
+        };
+        Ok(Self {
+            base: like_tip(base?)?,
+            candidate: like_tip(candidate?)?,
+            tip,
+        })
+    }
+
+    /// The merged tree, if there can be only one answer: one side changed nothing, or no file was changed on both and
+    /// none can have been renamed.
+    fn merge_apart_changes(&self, repo: &Repository) -> Result<Option<Oid>, git2::Error> {
+        if self.tip.id() == self.base.id() {
+            return Ok(Some(self.candidate.id()));
+        }
+        if self.candidate.id() == self.base.id() || self.candidate.id() == self.tip.id() {
+            return Ok(Some(self.tip.id()));
+        }
+        if may_rename(repo, &self.base, &self.tip)?
+            || may_rename(repo, &self.base, &self.candidate)?
+        {
+            return Ok(None);
+        }
+        let trees = [Some(&self.base), Some(&self.tip), Some(&self.candidate)];
+        match merge_entries(repo, trees)? {
+            Merged::Tree(Some(tree)) => Ok(Some(tree)),
+            Merged::Tree(None) => repo.treebuilder(None)?.write().map(Some),
+            Merged::NeedsGit => Ok(None),
+        }
+    }
+
+    /// The tip and the candidate as commits whose merge base is the base: git before 2.40 finds the base by itself.
+    fn as_commits(&self, repo: &Repository) -> Result<[Oid; 2], git2::Error> {
+        let orch = git2::Signature::new("orch", "orch@localhost", &git2::Time::new(0, 0))?;
+        let commit = |tree, parents: &[&git2::Commit<'_>]| {
+            repo.commit(None, &orch, &orch, "merge input\n", tree, parents)
+        };
+        let base = repo.find_commit(commit(&self.base, &[])?)?;
+        Ok([
+            commit(&self.tip, &[&base])?,
+            commit(&self.candidate, &[&base])?,
+        ])
+    }
+}
+
+/// A rename is a file that went and one that came.
+fn may_rename(repo: &Repository, old: &Tree<'_>, new: &Tree<'_>) -> Result<bool, git2::Error> {
+    let diff = repo.diff_tree_to_tree(Some(old), Some(new), None)?;
+    let has = |status| diff.deltas().any(|delta| delta.status() == status);
+    Ok(has(git2::Delta::Added) && has(git2::Delta::Deleted))
+}
+
+enum Merged {
+    /// None for a tree with nothing in it.
+    Tree(Option<Oid>),
+    /// Something was changed on both sides.
+    NeedsGit,
+}
+
+/// Merges directory by directory, the base first; what is equal on two sides is not looked into. Depth is bounded by
+/// git's own limit on paths.
+fn merge_entries(repo: &Repository, trees: [Option<&Tree<'_>>; 3]) -> Result<Merged, git2::Error> {
+    let mut result = repo.treebuilder(trees[1])?;
+    let names: BTreeSet<Vec<u8>> = trees
+        .into_iter()
+        .flatten()
+        .flat_map(|tree| tree.iter().map(|entry| entry.name_bytes().to_owned()))
+        .collect();
+    for name in names {
+        let [base, tip, candidate] = trees.map(|tree| entry_named(tree, &name));
+        let [b, t, c] = [&base, &tip, &candidate].map(|e| e.as_ref().map(Entry::of));
+        let merged = if t == c || b == c {
+            continue;
+        } else if b == t {
+            c
+        } else {
+            let entries = [base.as_ref(), tip.as_ref(), candidate.as_ref()];
+            match merge_directories(repo, entries)? {
+                Merged::Tree(id) => id.map(Entry::directory),
+                Merged::NeedsGit => return Ok(Merged::NeedsGit),
+            }
+        };
+        match merged {
+            Some(Entry { id, mode }) => drop(result.insert(&name, id, mode)?),
+            None if t.is_some() => result.remove(&name)?,
+            None => {}
+        }
+    }
+    Ok(Merged::Tree(if result.is_empty() {
+        None
+    } else {
+        Some(result.write()?)
+    }))
+}
+
+fn merge_directories(
+    repo: &Repository,
+    entries: [Option<&TreeEntry<'_>>; 3],
+) -> Result<Merged, git2::Error> {
+    let is_directory = |entry: &&TreeEntry<'_>| entry.kind() == Some(ObjectType::Tree);
+    if !entries.iter().flatten().all(is_directory) {
+        return Ok(Merged::NeedsGit);
+    }
+    let read = |entry: Option<&TreeEntry<'_>>| entry.map(|e| repo.find_tree(e.id())).transpose();
+    let [base, tip, candidate] = entries.map(read);
+    let (base, tip, candidate) = (base?, tip?, candidate?);
+    merge_entries(repo, [base.as_ref(), tip.as_ref(), candidate.as_ref()])
+}
+
+fn entry_named(tree: Option<&Tree<'_>>, name: &[u8]) -> Option<TreeEntry<'static>> {
+    tree?.get_name_bytes(name).map(|entry| entry.to_owned())
+}
+
+/// Asks git, outside any working copy: with the attributes of `ours`, where git can take them from there.
+fn merge_by_git(git: &Git, repo: &Repository, ours: Oid, theirs: Oid) -> Result<Merge, MergeError> {
+    let mut command = git
+        .command(repo.commondir())
+        .env("GIT_DIR", repo.commondir());
+    if git.version() >= ATTR_SOURCE_SINCE {
+        command = command.arg(format!("--attr-source={ours}"));
+    }
+    let output = command
+        .args(["merge-tree", "--write-tree", "-z", "--name-only"])
+        .args([ours.to_string(), theirs.to_string()])
+        .output()?;
+    let unexpected = || GitError::unexpected("git merge-tree", &output.stdout);
+    match output.code {
+        Some(0) => {
+            let tree = output.stdout.split(|&b| b == 0).next().unwrap_or_default();
+            let tree = std::str::from_utf8(tree).map_err(|_| unexpected())?;
+            let tree = Oid::from_str(tree).map_err(|_| unexpected())?;
+            Ok(Merge::Clean {
+                tree: object_id(tree),
+            })
+        }
+        Some(1) => Ok(Merge::Conflict {
+            files: files_in_conflict(&output.stdout).ok_or_else(unexpected)?,
+        }),
+        code => Err(MergeError::Git(GitError::Failed {
+            command: "git merge-tree".to_owned(),
+            code,
+            stderr: output.stderr,
+        })),
+    }
+}
+
+/// Reads the output of `merge-tree -z --name-only`: a tree, the files left unmerged, an empty field, then messages
+/// (count of paths, the paths, kind, text). A conflict about whole directories leaves no file unmerged and is only
+/// told in the messages. None if it reads otherwise.
+fn files_in_conflict(output: &[u8]) -> Option<Vec<String>> {
+    let mut fields = output.strip_suffix(b"\0")?.split(|&b| b == 0);
+    fields.next()?;
+    let mut files: BTreeSet<&[u8]> = fields
+        .by_ref()
+        .take_while(|field| !field.is_empty())
+        .collect();
+    while let Some(count) = fields.next() {
+        let count: usize = std::str::from_utf8(count).ok()?.parse().ok()?;
+        let paths: Vec<&[u8]> = fields.by_ref().take(count).collect();
+        let (kind, _text) = (fields.next()?, fields.next()?);
+        if kind.starts_with(b"CONFLICT") {
+            files.extend(paths);
+        }
+    }
+    let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    Some(files.into_iter().map(shown).collect())
+}

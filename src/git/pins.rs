@@ -1,0 +1,71 @@
+//! Refs of orch's own in the user's repository: they keep what a run needs from being pruned, and name candidates.
+//!
+//! All lie below `refs/orch/`, which git neither shows as branches nor pushes or fetches by itself.
+
+use git2::{ErrorCode, Repository};
+
+use super::tree::{object_id, oid};
+use crate::ids::{ObjectId, RefName, RunId, TaskId};
+
+/// Pins `id` for as long as the run lives, under a name that is unique within it (`base-<task>`, `landing-<task>`).
+/// The name must be fit for a ref, as task ids are. A pin that exists is moved.
+///
+/// # Errors
+/// If the object is not there, or the ref cannot be written.
+pub fn pin(repo: &Repository, run: &RunId, name: &str, id: &ObjectId) -> Result<(), git2::Error> {
+    let name = format!("{}{name}", pin_prefix(run));
+    repo.reference(&name, oid(id)?, true, "orch: pin").map(drop)
+}
+
+/// Removes every pin of a run. Those of candidates stay: they are evidence.
+///
+/// # Errors
+/// If a ref cannot be read or removed; the others may be gone.
+pub fn drop_pins(repo: &Repository, run: &RunId) -> Result<(), git2::Error> {
+    for reference in repo.references_glob(&format!("{}*", pin_prefix(run)))? {
+        match reference?.delete() {
+            Err(e) if e.code() != ErrorCode::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The pins of a run: name and object, sorted by name.
+///
+/// # Errors
+/// If refs cannot be read.
+pub fn pins(repo: &Repository, run: &RunId) -> Result<Vec<(String, ObjectId)>, git2::Error> {
+    let prefix = pin_prefix(run);
+    let mut found = Vec::new();
+    for reference in repo.references_glob(&format!("{prefix}*"))? {
+        let reference = reference?;
+        let name = reference
+            .name()
+            .ok()
+            .and_then(|name| name.strip_prefix(&prefix));
+        if let (Some(name), Some(id)) = (name, reference.target()) {
+            found.push((name.to_owned(), object_id(id)));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The ref that names what an attempt left: `refs/orch/candidate/<run>/<task>/<attempt>`.
+pub fn candidate_ref(run: &RunId, task: &TaskId, attempt: u32) -> RefName {
+    RefName::new(format!("refs/orch/candidate/{run}/{task}/{attempt}"))
+}
+
+/// Names a candidate. Naming it again, as recovery does, changes nothing.
+///
+/// # Errors
+/// If the object is not there, or the ref cannot be written.
+pub fn name_candidate(repo: &Repository, name: &RefName, id: &ObjectId) -> Result<(), git2::Error> {
+    repo.reference(name.as_str(), oid(id)?, true, "orch: candidate")
+        .map(drop)
+}
+
+fn pin_prefix(run: &RunId) -> String {
+    format!("refs/orch/pin/{run}/")
+}

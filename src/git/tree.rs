@@ -1,0 +1,181 @@
+//! Trees edited in the object store, without an index or a working copy.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree, TreeEntry};
+
+use crate::ids::ObjectId;
+
+const BLOB: i32 = 0o100_644;
+const BLOB_EXECUTABLE: i32 = 0o100_755;
+const DIRECTORY: i32 = 0o040_000;
+
+/// What stands in a tree under one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) id: Oid,
+    pub(super) mode: i32,
+}
+
+impl Entry {
+    pub(super) fn of(entry: &TreeEntry<'_>) -> Self {
+        Self {
+            id: entry.id(),
+            mode: entry.filemode(),
+        }
+    }
+
+    pub(super) fn directory(id: Oid) -> Self {
+        Self {
+            id,
+            mode: DIRECTORY,
+        }
+    }
+}
+
+/// The object id as git2 has it.
+pub(super) fn oid(id: &ObjectId) -> Result<Oid, git2::Error> {
+    Oid::from_str(id.as_str())
+}
+
+/// The object id as the rest of the program has it.
+pub(super) fn object_id(oid: Oid) -> ObjectId {
+    ObjectId::new(oid.to_string())
+}
+
+/// The tree of a commit; a tree is its own.
+///
+/// # Errors
+/// If there is no such object, or it has no tree.
+pub(super) fn tree_of<'r>(repo: &'r Repository, id: &ObjectId) -> Result<Tree<'r>, git2::Error> {
+    repo.find_object(oid(id)?, None)?.peel_to_tree()
+}
+
+/// The bytes of the file at `path` in a commit or tree; none if there is no file.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn file_in(
+    repo: &Repository,
+    of: &ObjectId,
+    path: &Path,
+) -> Result<Option<Vec<u8>>, git2::Error> {
+    match entry_at(&tree_of(repo, of)?, path)? {
+        Some(entry) if is_file(entry) => Ok(Some(repo.find_blob(entry.id)?.content().to_owned())),
+        _ => Ok(None),
+    }
+}
+
+/// `tree` (or a commit's tree) with `content` in the file at `path`, whose mode is kept (a new file is not
+/// executable), or without that file. Directories come and go as needed.
+///
+/// # Errors
+/// If something other than a file stands at `path` or above it, or an object cannot be read or written.
+pub fn tree_with_file(
+    repo: &Repository,
+    tree: &ObjectId,
+    path: &Path,
+    content: Option<&[u8]>,
+) -> Result<ObjectId, git2::Error> {
+    let tree = tree_of(repo, tree)?;
+    let old = entry_at(&tree, path)?;
+    if old.is_some_and(|entry| !is_file(entry)) {
+        return Err(refusal(format!(
+            "`{}` is not a file in git",
+            path.display()
+        )));
+    }
+    let new = content
+        .map(|bytes| {
+            let mode = old.map_or(BLOB, |entry| entry.mode);
+            repo.blob(bytes).map(|id| Entry { id, mode })
+        })
+        .transpose()?;
+    with_entry(repo, &tree, path, new).map(object_id)
+}
+
+fn is_file(entry: Entry) -> bool {
+    entry.mode == BLOB || entry.mode == BLOB_EXECUTABLE
+}
+
+/// What stands at `path`, if anything.
+pub(super) fn entry_at(tree: &Tree<'_>, path: &Path) -> Result<Option<Entry>, git2::Error> {
+    match tree.get_path(path) {
+        Ok(entry) => Ok(Some(Entry::of(&entry))),
+        Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The tree with `entry` at `path`, or with nothing there.
+pub(super) fn with_entry(
+    repo: &Repository,
+    tree: &Tree<'_>,
+    path: &Path,
+    entry: Option<Entry>,
+) -> Result<Oid, git2::Error> {
+    let names = names(path)?;
+    match replaced(repo, Some(tree), &names, entry)? {
+        Some(id) => Ok(id),
+        None => repo.treebuilder(None)?.write(),
+    }
+}
+
+fn names(path: &Path) -> Result<Vec<&[u8]>, git2::Error> {
+    let name = |part| match part {
+        Component::Normal(name) => Some(name.as_bytes()),
+        _ => None,
+    };
+    path.components()
+        .map(name)
+        .collect::<Option<Vec<_>>>()
+        .filter(|names| !names.is_empty())
+        .ok_or_else(|| {
+            refusal(format!(
+                "`{}` is not a path inside the repository",
+                path.display()
+            ))
+        })
+}
+
+/// None if nothing is left in the directory.
+fn replaced(
+    repo: &Repository,
+    tree: Option<&Tree<'_>>,
+    names: &[&[u8]],
+    entry: Option<Entry>,
+) -> Result<Option<Oid>, git2::Error> {
+    let Some((&name, below)) = names.split_first() else {
+        return Err(refusal("a path without a name".to_owned()));
+    };
+    let mut builder = repo.treebuilder(tree)?;
+    let old = tree.and_then(|tree| tree.get_name_bytes(name));
+    let new = if below.is_empty() {
+        entry
+    } else {
+        let directory = match &old {
+            Some(old) if old.kind() == Some(ObjectType::Tree) => Some(repo.find_tree(old.id())?),
+            Some(_) => {
+                let name = String::from_utf8_lossy(name);
+                return Err(refusal(format!("`{name}` is a file, not a directory")));
+            }
+            None => None,
+        };
+        replaced(repo, directory.as_ref(), below, entry)?.map(Entry::directory)
+    };
+    match new {
+        Some(Entry { id, mode }) => drop(builder.insert(name, id, mode)?),
+        None if old.is_some() => builder.remove(name)?,
+        None => {}
+    }
+    if builder.is_empty() {
+        Ok(None)
+    } else {
+        builder.write().map(Some)
+    }
+}
+
+fn refusal(message: String) -> git2::Error {
+    git2::Error::new(ErrorCode::GenericError, ErrorClass::Tree, message)
+}

@@ -1,0 +1,421 @@
+//! The files and the index of a worktree brought from one commit to another, by git itself, on a copy of the index.
+//!
+//! Files that do not differ between the two commits keep whatever a person did to them. Before the branch moves, a
+//! check refuses if that is not possible; after it, what the check allowed is done, and what changed under it is kept.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::checkout::{Change, Changes, CheckoutError, Refusal, git_in};
+use super::program::{GitCommand, GitError};
+use super::repository::{Repository, Worktree};
+use super::tree::Entry;
+use crate::ids::ObjectId;
+
+/// Most files looked at in a directory that gives way to a file, before it counts as being in the way.
+const LEFTOVERS_MAX: usize = 10_000;
+
+/// The person's copy of a tracked plan, which is written even if the person has edited it: the new text is the
+/// person's own with orch's fields in it, and is written only if the copy still is what that text was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanCopy {
+    /// The worktree it lies in.
+    pub worktree: PathBuf,
+    /// Its path in there.
+    pub path: PathBuf,
+    /// The bytes the new text was made of.
+    pub expected: Vec<u8>,
+    /// The new text.
+    pub new: Vec<u8>,
+}
+
+impl PlanCopy {
+    fn file(&self) -> PathBuf {
+        self.worktree.join(&self.path)
+    }
+
+    fn on_disk(&self) -> Result<Option<Vec<u8>>, CheckoutError> {
+        let file = self.file();
+        match fs::symlink_metadata(&file) {
+            Ok(found) if found.is_file() => {
+                fs::read(&file).map(Some).map_err(CheckoutError::io(&file))
+            }
+            Ok(_) => Ok(None),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(CheckoutError::io(&file)(e)),
+        }
+    }
+
+    /// Writes the new text over the expected one; whether the copy now has it.
+    fn write(&self) -> Result<bool, CheckoutError> {
+        let file = self.file();
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let new = file.with_file_name(format!(".{name}.orch-new"));
+        remove_if_there(&new)?;
+        let found = self.on_disk()?;
+        if found.as_ref() != Some(&self.expected) {
+            return Ok(found.as_ref() == Some(&self.new));
+        }
+        let write = || {
+            fs::write(&new, &self.new)?;
+            fs::set_permissions(&new, fs::metadata(&file)?.permissions())?;
+            File::open(&new)?.sync_all()?;
+            fs::rename(&new, &file)
+        };
+        write().map_err(CheckoutError::io(&file))?;
+        Ok(true)
+    }
+}
+
+/// One worktree on its way from one commit to another.
+#[derive(Debug)]
+pub(super) struct Update<'a> {
+    pub(super) repo: &'a Repository,
+    pub(super) worktree: &'a Worktree,
+    pub(super) from: &'a ObjectId,
+    pub(super) to: &'a ObjectId,
+    pub(super) changes: &'a Changes,
+    /// A copy of the worktree's index, which is worked on.
+    pub(super) index: &'a Path,
+    /// The plan's copy, if it lies in this worktree.
+    pub(super) plan: Option<&'a PlanCopy>,
+}
+
+impl Update<'_> {
+    /// Refuses if a file to be changed has changes of its own. Touches nothing but the copy of the index.
+    pub(super) fn check(&self) -> Result<Option<Refusal>, CheckoutError> {
+        self.refresh()?;
+        let mut in_the_way = self.dirty()?;
+        in_the_way.extend(self.obstructed()?);
+        if let Some(plan) = self.plan.filter(|plan| in_the_way.contains(&plan.path)) {
+            if plan.on_disk()?.as_ref() != Some(&plan.expected) {
+                return Ok(Some(Refusal::PlanChanged(plan.file())));
+            }
+            if self.staged_apart(&plan.path)? {
+                return Ok(Some(self.refusal(&BTreeSet::from([plan.path.clone()]))));
+            }
+            in_the_way.remove(&plan.path);
+            self.enter([plan.path.as_path()])?;
+        }
+        if !in_the_way.is_empty() {
+            return Ok(Some(self.refusal(&in_the_way)));
+        }
+        let output = self
+            .git()
+            .args(["read-tree", "-m", "-u", "-n"])
+            .args(self.ends())
+            .output()?;
+        Ok((output.code != Some(0)).then(|| Refusal::Git {
+            worktree: self.worktree.path.clone(),
+            detail: output.stderr.trim().to_owned(),
+        }))
+    }
+
+    /// The index as it will be, without the stat data of files that are still to be written, into `index`.
+    pub(super) fn preview(&self, index: &Path) -> Result<(), CheckoutError> {
+        fs::copy(self.index, index).map_err(CheckoutError::io(index))?;
+        let command = git_in(self.repo, self.worktree, index).args(["read-tree", "-m"]);
+        command.args(self.ends()).run()?;
+        Ok(())
+    }
+
+    /// Changes the files and the copy of the index, after a check that allowed it. The git that does it holds `lock`
+    /// to its end. Returns the files that were kept because they are neither what they were nor what they become.
+    pub(super) fn apply(&self, lock: File) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        let command = self.git().args(["read-tree", "-m", "-u"]).args(self.ends());
+        match command
+            .holding(lock.try_clone().map_err(CheckoutError::io(self.index))?)
+            .run()
+        {
+            Ok(_) => self.finish_plan(self.plan_apart()?),
+            Err(GitError::Failed { .. }) => self.settle(lock),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Changes what is still to be changed, file by file, whatever was done before: to be called on a fresh copy of
+    /// the worktree's index. Returns the files that were kept.
+    pub(super) fn settle(&self, lock: File) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        self.refresh()?;
+        let unlike_new = self.unlike("new", |change| change.new)?;
+        let unlike_old = self.unlike("old", |change| change.old)?;
+        let out_of_cone = self.skipped()?;
+        let is_left_to_git =
+            |path: &&Path| unlike_new.contains(*path) && !unlike_old.contains(*path);
+        let paths = self.changes.keys().map(PathBuf::as_path);
+        let done = paths.filter(|path| !is_left_to_git(path) && !out_of_cone.contains(*path));
+        self.enter(done)?;
+        let command = self.git().args(["read-tree", "-m", "-u"]).args(self.ends());
+        command.holding(lock).run()?;
+        let kept = unlike_new
+            .intersection(&unlike_old)
+            .filter(|path| !out_of_cone.contains(*path));
+        let kept = self.finish_plan(kept.cloned().collect())?;
+        self.refresh()?;
+        Ok(kept)
+    }
+
+    /// The plan's path, if git has left its file alone.
+    fn plan_apart(&self) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        let Some(plan) = self
+            .plan
+            .filter(|plan| self.changes.contains_key(&plan.path))
+        else {
+            return Ok(BTreeSet::new());
+        };
+        self.changed_since_staged(&plan.path)
+    }
+
+    /// Writes the plan's copy if it was kept.
+    fn finish_plan(&self, mut kept: BTreeSet<PathBuf>) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        if let Some(plan) = self.plan.filter(|plan| kept.contains(&plan.path)) {
+            if plan.write()? {
+                kept.remove(&plan.path);
+            }
+            self.refresh()?;
+        }
+        Ok(kept)
+    }
+
+    fn git(&self) -> GitCommand<'_> {
+        git_in(self.repo, self.worktree, self.index)
+    }
+
+    fn ends(&self) -> [&str; 2] {
+        [self.from.as_str(), self.to.as_str()]
+    }
+
+    fn refusal(&self, files: &BTreeSet<PathBuf>) -> Refusal {
+        Refusal::Dirty {
+            worktree: self.worktree.path.clone(),
+            files: shown(files),
+        }
+    }
+
+    /// Takes the files' stat data into the index, so that what was only touched does not look changed. Its exit code
+    /// says that some file is changed, which is asked about elsewhere.
+    fn refresh(&self) -> Result<(), CheckoutError> {
+        refresh(self.git())
+    }
+
+    /// Files to be changed whose index entry or content is not the old commit's.
+    fn dirty(&self) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        let command = self.git().args([
+            "diff-index",
+            "--name-only",
+            "-z",
+            "--ignore-submodules=dirty",
+        ]);
+        let names = names(&command.arg(self.from.as_str()).run()?);
+        Ok(names
+            .into_iter()
+            .filter(|name| self.changes.contains_key(name))
+            .collect())
+    }
+
+    /// Whether something is staged for the file that is neither the old commit's nor what lies in the worktree: it
+    /// would exist nowhere else.
+    fn staged_apart(&self, path: &Path) -> Result<bool, CheckoutError> {
+        let staged = self
+            .git()
+            .args(["diff-index", "--cached", "--name-only", "-z"]);
+        let staged = staged.arg(self.from.as_str()).arg("--").arg(path).run()?;
+        Ok(!staged.is_empty() && !self.changed_since_staged(path)?.is_empty())
+    }
+
+    /// The path, if its file is not what the index has (or was not compared with it yet).
+    fn changed_since_staged(&self, path: &Path) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        let command = self
+            .git()
+            .args(["diff-files", "--name-only", "-z", "--"])
+            .arg(path);
+        Ok(names(&command.run()?).into_iter().collect())
+    }
+
+    /// What lies where a new file will be: git would overwrite it if it is ignored.
+    fn obstructed(&self) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        let mut found = BTreeSet::new();
+        let comes = |change: &Change| change.old.is_none() && change.new.is_some();
+        for path in self
+            .changes
+            .iter()
+            .filter(|(_, change)| comes(change))
+            .map(|(path, _)| path)
+        {
+            let above = path
+                .ancestors()
+                .skip(1)
+                .filter(|dir| !dir.as_os_str().is_empty());
+            for dir in above {
+                let is_other = self.look(dir)?.is_some_and(|found| !found.is_dir());
+                if is_other && !self.goes(dir) {
+                    found.insert(dir.to_owned());
+                }
+            }
+            match self.look(path)? {
+                Some(there) if there.is_dir() => found.extend(self.leftover(path)?),
+                Some(_) => drop(found.insert(path.clone())),
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// A file in the directory at `path`, which gives way to a file, that does not go with it.
+    fn leftover(&self, path: &Path) -> Result<Option<PathBuf>, CheckoutError> {
+        let mut unread = vec![path.to_owned()];
+        for _ in 0..LEFTOVERS_MAX {
+            let Some(path) = unread.pop() else {
+                return Ok(None);
+            };
+            let full = self.worktree.path.join(&path);
+            if !self.look(&path)?.is_some_and(|found| found.is_dir()) {
+                if !self.goes(&path) {
+                    return Ok(Some(path));
+                }
+                continue;
+            }
+            for entry in fs::read_dir(&full).map_err(CheckoutError::io(&full))? {
+                let entry = entry.map_err(CheckoutError::io(&full))?;
+                unread.push(path.join(entry.file_name()));
+            }
+        }
+        Ok(Some(path.to_owned()))
+    }
+
+    fn goes(&self, path: &Path) -> bool {
+        let change = self.changes.get(path);
+        change.is_some_and(|change| change.old.is_some() && change.new.is_none())
+    }
+
+    fn look(&self, path: &Path) -> Result<Option<fs::Metadata>, CheckoutError> {
+        let full = self.worktree.path.join(path);
+        match fs::symlink_metadata(&full) {
+            Ok(found) => Ok(Some(found)),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(CheckoutError::io(&full)(e)),
+        }
+    }
+
+    /// The changed files whose content in the worktree, as git would store it, is not the given side's.
+    fn unlike(
+        &self,
+        name: &str,
+        side: impl Fn(&Change) -> Option<Entry>,
+    ) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        let index = self.index.with_file_name(format!("index-{name}"));
+        remove_if_there(&index)?;
+        let mut unlike = BTreeSet::new();
+        let mut entries = Vec::new();
+        for (path, change) in self.changes {
+            match side(change) {
+                Some(entry) => push_entry(&mut entries, path, Some(entry)),
+                None if self.look(path)?.is_some_and(|found| !found.is_dir()) => {
+                    unlike.insert(path.clone());
+                }
+                None => {}
+            }
+        }
+        let git = || git_in(self.repo, self.worktree, &index);
+        git()
+            .args(["update-index", "-z", "--index-info"])
+            .input(entries)
+            .run()?;
+        refresh(git())?;
+        let differing = git()
+            .args([
+                "diff-files",
+                "--name-only",
+                "-z",
+                "--ignore-submodules=dirty",
+            ])
+            .run()?;
+        unlike.extend(names(&differing));
+        Ok(unlike)
+    }
+
+    /// Files that a sparse checkout leaves out of the worktree.
+    fn skipped(&self) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        let listed = self.git().args(["ls-files", "-t", "-z"]).run()?;
+        let fields = listed.split(|&b| b == 0);
+        let skipped = fields.filter_map(|field| field.strip_prefix(b"S "));
+        Ok(skipped
+            .map(|name| PathBuf::from(OsStr::from_bytes(name)))
+            .collect())
+    }
+
+    /// Sets the index entries of `paths` to what they become, so that git leaves these files alone. What goes is
+    /// entered first, so that a file can become a directory.
+    fn enter<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Result<(), CheckoutError> {
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        for path in paths {
+            match self.changes.get(path).and_then(|change| change.new) {
+                Some(entry) => push_entry(&mut come, path, Some(entry)),
+                None => push_entry(&mut gone, path, None),
+            }
+        }
+        gone.append(&mut come);
+        self.git()
+            .args(["update-index", "-z", "--index-info"])
+            .input(gone)
+            .run()?;
+        Ok(())
+    }
+}
+
+fn refresh(git: GitCommand<'_>) -> Result<(), CheckoutError> {
+    let output = git.args(["update-index", "-q", "--refresh"]).output()?;
+    match output.code {
+        Some(0 | 1) => Ok(()),
+        code => Err(CheckoutError::Git(GitError::Failed {
+            command: "git update-index --refresh".to_owned(),
+            code,
+            stderr: output.stderr,
+        })),
+    }
+}
+
+/// `mode SP id TAB path NUL`, the input of `update-index --index-info`; mode 0 removes.
+fn push_entry(lines: &mut Vec<u8>, path: &Path, entry: Option<Entry>) {
+    let entry = entry.unwrap_or(Entry {
+        id: git2::Oid::ZERO_SHA1,
+        mode: 0,
+    });
+    lines.extend(format!("{:o} {}\t", entry.mode, entry.id).as_bytes());
+    lines.extend(path.as_os_str().as_bytes());
+    lines.push(0);
+}
+
+fn names(printed: &[u8]) -> Vec<PathBuf> {
+    let names = printed.split(|&b| b == 0).filter(|name| !name.is_empty());
+    names
+        .map(|name| PathBuf::from(OsStr::from_bytes(name)))
+        .collect()
+}
+
+/// Paths as people read them.
+pub(super) fn shown(files: &BTreeSet<PathBuf>) -> Vec<String> {
+    files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect()
+}
+
+/// `a/b` is absent too if `a` is a file.
+fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn remove_if_there(file: &Path) -> Result<(), CheckoutError> {
+    match fs::remove_file(file) {
+        Err(e) if !is_absent(&e) => Err(CheckoutError::io(file)(e)),
+        _ => Ok(()),
+    }
+}
