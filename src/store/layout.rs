@@ -45,7 +45,7 @@ pub struct AttemptDir {
     root: PathBuf,
 }
 
-/// What one agent process was given and left.
+/// What one agent process was given and left. The shim's own files beside these are named in `process`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionDir {
     root: PathBuf,
@@ -231,11 +231,6 @@ impl SessionDir {
         &self.root
     }
 
-    /// What the shim is told to start, and how.
-    pub fn launch(&self) -> PathBuf {
-        self.root.join("launch.json")
-    }
-
     /// The text on the agent's stdin.
     pub fn prompt(&self) -> PathBuf {
         self.root.join("prompt.md")
@@ -254,16 +249,6 @@ impl SessionDir {
     /// The agent's stderr.
     pub fn stderr(&self) -> PathBuf {
         self.root.join("stderr")
-    }
-
-    /// How the agent process ended, written by the shim.
-    pub fn exit(&self) -> PathBuf {
-        self.root.join("exit.json")
-    }
-
-    /// Held by the shim for life.
-    pub fn shim_lock(&self) -> PathBuf {
-        self.root.join("shim.lock")
     }
 
     /// Makes the directory and those above it.

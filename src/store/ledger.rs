@@ -16,7 +16,8 @@ use crate::engine::record::{Record, Stamped};
 use crate::ids::{PlanId, RefName, RunId};
 use crate::time::Wall;
 
-/// The version of tables and records together (`PRAGMA user_version`). A ledger with a newer one is only read.
+/// The version of the file (`PRAGMA user_version`), raised when the tables or the vocabulary of records change. A ledger
+/// with a newer one is only read.
 pub const FORMAT: u32 = 1;
 
 /// `PRAGMA application_id`: the letters `orch`.
@@ -154,18 +155,11 @@ pub enum Durability {
 }
 
 impl Durability {
-    /// What a record needs: money that may be spent, objects and refs that must not be forgotten, and what a person was
-    /// told. Everything else can be found out again.
+    /// What a record needs: barriers, and what cannot be found out again because it was a person's word.
     pub fn of(record: &Record) -> Self {
         match record {
-            Record::RunStarted(_)
-            | Record::AttemptStarted { .. }
-            | Record::Collected {
-                candidate: Some(_), ..
-            }
-            | Record::LandingIntended { .. }
-            | Record::Landed { .. }
-            | Record::Controlled { .. } => Self::Synced,
+            Record::RunStarted(_) | Record::Controlled { .. } => Self::Synced,
+            barrier if barrier.is_barrier() => Self::Synced,
             _ => Self::Grouped,
         }
     }

@@ -17,9 +17,9 @@ use super::layout::StateDir;
 use crate::ids::RunId;
 use crate::time::Wall;
 
-/// [`is_held`] takes the lock shared for some microseconds, which can make an orch that starts just then believe in
-/// another one. It therefore asks this often, with [`RETRY_PAUSE`] between: long against any number of shims that look
-/// at it every few seconds, short for a person who is told that another orch is there.
+/// Looking whether the lock is held takes it shared for some microseconds (readers do, and every shim does every few
+/// seconds), which can make an orch that starts just then believe in another one. It therefore asks this often, with
+/// [`RETRY_PAUSE`] between: long against all these looks, short for a person who is told that another orch is there.
 const TRIES: u32 = 10;
 
 /// See [`TRIES`].
@@ -158,7 +158,7 @@ impl OrchLock {
 ///
 /// # Errors
 /// If the file is there and cannot be opened.
-pub fn is_held(lock_file: &Path) -> io::Result<bool> {
+fn is_held(lock_file: &Path) -> io::Result<bool> {
     let file = match File::open(lock_file) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),

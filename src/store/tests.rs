@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::*;
 use crate::engine::ending::{AttemptEnd, Ending};
-use crate::engine::event::{Author, PlanRevision};
+use crate::engine::event::{Author, Control, PlanRevision, Verb};
 use crate::engine::outcome::Outcome;
-use crate::engine::record::{FORMAT, Next, Record, RunStart, Selection, Stamped};
+use crate::engine::record::{FORMAT, Next, Record, RunStart, Selection, Settlement, Stamped};
 use crate::engine::usage::{MicroUsd, Usage};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId, TaskId, Ticket};
 use crate::plan::graph::{Declared, Graph, Node, TaskKind};
@@ -374,6 +374,39 @@ fn records_are_found_by_place_task_and_kind() {
 }
 
 #[test]
+fn the_task_of_a_record_is_the_same_in_the_file_and_in_the_program() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut ledger = open(tmp.path());
+    let mut records = lived_run();
+    records.extend([
+        Record::Superseded {
+            ticket: ticket("a", 2),
+        },
+        Record::WaitEnded { task: task("a") },
+        Record::Settled {
+            task: task("b"),
+            as_: Settlement::MarkedDone,
+        },
+    ]);
+    for verb in [Verb::Skip { task: task("b") }, Verb::RetryFailed] {
+        let control = Control {
+            verb,
+            by: Author::Signal,
+            note: None,
+        };
+        let refused = None;
+        records.push(Record::Controlled { control, refused });
+    }
+    let of_program: Vec<String> = records
+        .iter()
+        .map(|record| record.task().map_or(String::new(), TaskId::to_string))
+        .collect();
+    ledger.begin_run(&new_run("r1"), AT, records).unwrap();
+    let of_file = ledger.query_lines("SELECT task FROM records ORDER BY seq");
+    assert_eq!(of_file, of_program);
+}
+
+#[test]
 fn only_barriers_and_what_a_person_was_told_are_synced() {
     let synced: Vec<bool> = lived_run()
         .iter()
@@ -589,4 +622,22 @@ fn a_path_with_odd_characters_is_no_obstacle() {
     assert_eq!(reader(&odd).runs(9).unwrap().len(), 1);
     drop(ledger);
     assert_eq!(reader(&odd).runs(9).unwrap().len(), 1);
+}
+
+#[test]
+fn every_kind_of_record_and_every_table_stands_in_the_documentation() {
+    let docs = include_str!("../../docs/ledger.md");
+    // The error of an unknown kind lists the known ones.
+    let error = serde_json::from_str::<Record>(r#"{"kind":"?"}"#).unwrap_err();
+    let error = error.to_string();
+    let kinds: Vec<&str> = error.split('`').skip(1).step_by(2).skip(1).collect();
+    assert!(kinds.contains(&"run_started") && kinds.contains(&"run_ended"));
+    let tmp = tempfile::tempdir().unwrap();
+    let tables = open(tmp.path()).query_lines(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+    );
+    assert_eq!(tables.len(), 7);
+    for word in kinds.into_iter().chain(tables.iter().map(String::as_str)) {
+        assert!(docs.contains(&format!("`{word}`")), "{word}");
+    }
 }
