@@ -227,7 +227,7 @@ impl Level {
 
 /// The word that was most likely meant: at most two letters added, dropped, changed or swapped, but one only in words of
 /// up to four letters, where two changes make any word of any other; or the same word in other case.
-pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let scored = known.filter_map(|k| {
         if k.eq_ignore_ascii_case(word) {
             return Some((0, k));

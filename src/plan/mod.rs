@@ -20,6 +20,8 @@ use crate::diagnostic::{self, Diagnostic, Located};
 use read::Draft;
 use reader::Reader;
 
+pub use keys::nearest;
+pub use read::{ATTEMPTS_MAX, JOBS_MAX, TIMEOUT_MAX};
 pub use schema::{Meta, Plan, Rehearse, RehearsedStatus, Runner, Schedule, Section, Task};
 
 /// What is done about unknown keys.

@@ -18,13 +18,13 @@ use crate::ids::{IdError, PlanId, SectionId, TaskId};
 const FORMAT_VERSION: &str = "1";
 
 /// Most tasks that may run at once; each is a process of hundreds of megabytes.
-pub(super) const JOBS_MAX: u32 = 256;
+pub const JOBS_MAX: u32 = 256;
 
 /// Most attempts of a task: a plan that needs more is wrong.
-const ATTEMPTS_MAX: u32 = 1000;
+pub const ATTEMPTS_MAX: u32 = 1000;
 
 /// Longest time of one attempt: a week.
-const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const RUNNERS: [(&str, Runner); 3] = [
     ("claude", Runner::Claude),

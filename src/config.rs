@@ -1,1 +1,0 @@
-//! Settings in layers that know where each value came from.

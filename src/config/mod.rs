@@ -1,0 +1,349 @@
+//! Settings: the layers that can give them, and the one place where the layers meet ([`resolve`]).
+//!
+//! Highest first: command line, environment (`ORCH_*`), plan, `orch.yaml`, the seed format's project file, the user's
+//! file, default. Every value knows which of them it came from. Texts are handed in: nothing here reads a file or a
+//! variable. `docs/settings.md` has a line for each key.
+
+mod layer;
+mod read;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::diagnostic::{self, Diagnostic};
+use crate::plan::Runner;
+use layer::LayerKind;
+use read::Given;
+use show::Show;
+
+/// How many agents run at once under `--parallel` when nothing else says a number.
+const PARALLEL_JOBS: u32 = 4;
+
+/// A value and who decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The value in force.
+    pub value: T,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nowhere.
+    Default,
+    /// In a settings file.
+    File {
+        /// The file, as people call it.
+        name: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// In the plan.
+    Plan {
+        /// The plan file, as people call it.
+        name: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// In an environment variable.
+    Environment(String),
+    /// On the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { name, line } => write!(f, "{name}:{line}"),
+            Self::Plan { name, key } => write!(f, "{name}, {key}"),
+            Self::Environment(variable) => f.write_str(variable),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+/// What an agent may do without being asked; in a session without a person, what is not allowed is denied. Only modes
+/// in which an unattended session can finish are here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Permission {
+    /// Everything.
+    #[default]
+    Bypass,
+    /// The session's own tools, but no writes below `.claude/` and `.git/`.
+    DontAsk,
+    /// Edits of files; commands only where the person's own settings allow them.
+    AcceptEdits,
+}
+
+/// Which MCP servers a session has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Mcp {
+    /// None.
+    #[default]
+    None,
+    /// Those of the project's `.mcp.json`.
+    Project,
+    /// Those of a file; a relative path starts at the repository's root.
+    File(PathBuf),
+}
+
+/// How agents are kept from the rest of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confinement {
+    /// Not at all.
+    #[default]
+    None,
+}
+
+/// Makes [`Settings`], its layers and the table of keys from one list: field, type, default, key, how it is read.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr, $key:literal by $read:path;)+) => {
+        /// Every setting in force.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Settings {
+            $($(#[doc = $doc])+ pub $field: Setting<$type>,)+
+        }
+
+        /// What one layer, or several of them, say.
+        #[derive(Debug, Default)]
+        struct Partial {
+            $($field: Option<Setting<$type>>,)+
+        }
+
+        impl Partial {
+            /// Where both say something, `self` holds.
+            fn over(self, lower: Self) -> Self {
+                Self { $($field: self.$field.or(lower.$field),)+ }
+            }
+
+            fn or_defaults(self) -> Settings {
+                Settings {
+                    $($field: self.$field.unwrap_or_else(|| Setting {
+                        value: $default,
+                        origin: Origin::Default,
+                    }),)+
+                }
+            }
+        }
+
+        /// All keys, in the order in which they are shown.
+        const KEYS: &[Key] = &[$(Key {
+            name: $key,
+            set: |partial, given, origin| {
+                partial.$field = Some(Setting { value: $read(given)?, origin });
+                Ok(())
+            },
+        },)+];
+
+        impl Settings {
+            /// Key, value in words and origin of every setting, in a fixed order.
+            pub fn rows(&self) -> Vec<(&'static str, String, &Origin)> {
+                vec![$(($key, self.$field.value.show(), &self.$field.origin),)+]
+            }
+        }
+    };
+}
+
+/// A key of settings files.
+struct Key {
+    /// With dots between levels.
+    name: &'static str,
+    /// Reads a value into the layer, or says what is wrong with it.
+    set: fn(&mut Partial, &Given<'_>, Origin) -> Result<(), String>,
+}
+
+settings! {
+    /// How many agents may run at once; at least 1.
+    jobs: u32 = 1, "jobs" by read::jobs;
+    /// What does tasks that name no runner.
+    runner: Runner = Runner::Claude, "runner" by read::runner;
+    /// The model of tasks and roles that name none; without it the runner decides.
+    model: Option<String> = None, "model" by read::model;
+    /// Longest time one attempt may take.
+    timeout: Duration = Duration::from_secs(60 * 60), "timeout" by read::work_time;
+    /// Attempts of tasks when neither they nor the plan say a number; at least 1.
+    max_attempts: u32 = crate::plan::schema::MAX_ATTEMPTS_DEFAULT, "max_attempts" by read::max_attempts;
+    /// Whether a session that ended without a status is resumed once to ask for it.
+    ask_status: bool = true, "ask_status" by read::switch;
+    /// How long an agent may go on while no orch lives.
+    unsupervised_max: Duration = Duration::from_secs(30 * 60), "unsupervised_max" by read::work_time;
+    /// How long a process tree has between SIGTERM and SIGKILL.
+    kill_grace: Duration = Duration::from_secs(5), "kill_grace" by read::grace;
+    /// Largest size of each of an agent's two output streams, in bytes.
+    output_max: u64 = 256 << 20, "output_max" by read::output_bytes;
+    /// How agents are kept from the rest of the machine.
+    confinement: Confinement = Confinement::None, "confinement" by read::confinement;
+    /// Where slots are made; without it below the user's state directory.
+    slots_dir: Option<PathBuf> = None, "slots_dir" by read::absolute_dir;
+    /// Shell commands that make a fresh slot usable, in order.
+    setup_run: Vec<String> = Vec::new(), "setup.run" by read::commands;
+    /// Globs of files after whose change a slot is set up again.
+    setup_when_changed: Vec<String> = Vec::new(), "setup.when_changed" by read::globs;
+    /// Where the project's roles lie, from the repository's root.
+    agents_dir: PathBuf = PathBuf::from(".claude/agents"), "agents_dir" by read::project_dir;
+    /// How the project is built; told to agents.
+    build_command: Option<String> = None, "build_command" by read::command;
+    /// How the project is tested; told to agents.
+    test_command: Option<String> = None, "test_command" by read::command;
+    /// How the project's development server is started; told to agents.
+    dev_server_command: Option<String> = None, "dev_server_command" by read::command;
+    /// The port of that server; told to agents.
+    dev_server_port: Option<u16> = None, "dev_server_port" by read::port;
+    /// Whether commits get a `Signed-off-by` line.
+    commit_sign_off: bool = false, "commit.sign_off" by read::switch;
+    /// The `claude` program: a path, or a name to look up in `PATH`.
+    claude_binary: PathBuf = PathBuf::from("claude"), "claude.binary" by read::program;
+    /// What an agent may do without being asked.
+    claude_permission: Permission = Permission::Bypass, "claude.permission" by read::permission;
+    /// Whether agents may run as root with permissions bypassed.
+    claude_allow_root: bool = false, "claude.allow_root" by read::switch;
+    /// Which MCP servers a session has.
+    claude_mcp: Mcp = Mcp::None, "claude.mcp" by read::mcp;
+    /// The tools of sessions whose role names none: enough to read, change and try code.
+    claude_tools: Vec<String> = ["Bash", "Edit", "Read", "Write", "Grep", "Glob"].map(str::to_owned).into(), "claude.tools" by read::tools;
+    /// Retries of requests inside the program, before an attempt counts as throttled.
+    claude_max_retries: u32 = 2, "claude.max_retries" by read::retries;
+}
+
+impl Settings {
+    /// Every setting with its origin as the ledger keeps them: `jobs` -> `4 (orch.yaml:2)`.
+    pub fn for_record(&self) -> BTreeMap<String, String> {
+        let entry = |(key, value, origin): (&str, String, &Origin)| {
+            (key.to_owned(), format!("{value} ({origin})"))
+        };
+        self.rows().into_iter().map(entry).collect()
+    }
+}
+
+/// Everything that can say something about settings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sources<'a> {
+    /// The command line.
+    pub flags: Flags<'a>,
+    /// The environment; only `ORCH_*` is looked at.
+    pub environment: Option<&'a BTreeMap<String, String>>,
+    /// What the plan says.
+    pub plan: Option<PlanLayer<'a>>,
+    /// `orch.yaml` at the repository's root.
+    pub project: Option<Layer<'a>>,
+    /// `.claude/orchestrator-config.yaml`.
+    pub seed: Option<Layer<'a>>,
+    /// `orch/config.yaml` in the user's configuration directory.
+    pub user: Option<Layer<'a>>,
+    /// What `~/` stands for.
+    pub home: Option<&'a Path>,
+}
+
+/// The settings of the command line.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flags<'a> {
+    /// `--jobs`.
+    pub jobs: Option<u32>,
+    /// `--parallel`: several jobs, even if nothing says how many.
+    pub parallel: bool,
+    /// `--runner`.
+    pub runner: Option<&'a str>,
+    /// `--model`.
+    pub model: Option<&'a str>,
+}
+
+/// The settings of a plan.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanLayer<'a> {
+    /// The file, as people call it.
+    pub name: &'a str,
+    /// `meta.jobs`.
+    pub jobs: Option<u32>,
+    /// `meta.runner`.
+    pub runner: Option<Runner>,
+    /// `meta.max_attempts_default`.
+    pub max_attempts: Option<u32>,
+}
+
+/// A settings file.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer<'a> {
+    /// The file, as people call it.
+    pub name: &'a str,
+    /// Its text.
+    pub text: &'a str,
+}
+
+/// What is wrong with one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems {
+    /// The file, variable or flag.
+    pub name: String,
+    /// Its text, in which the spans count.
+    pub text: String,
+    /// What is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Problems {
+    /// For people: with places, lines and carets.
+    pub fn render(&self, color: bool) -> String {
+        diagnostic::render(&self.name, &self.text, &self.diagnostics, color)
+    }
+}
+
+/// Settings that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The settings.
+    pub settings: Settings,
+    /// What is suspicious about their sources.
+    pub warnings: Vec<Problems>,
+}
+
+/// Lets the layers meet: the highest that says something about a key decides it.
+///
+/// # Errors
+/// Everything that is wrong with any source, also where a higher layer decides the key; warnings included.
+pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Vec<Problems>> {
+    let mut problems = Vec::new();
+    let home = sources.home;
+    let mut file = |layer: Option<Layer<'_>>, kind| {
+        layer.map_or_else(Partial::default, |layer| {
+            layer::of_file(layer, kind, home, &mut problems)
+        })
+    };
+    let project = file(sources.project, LayerKind::Own);
+    let seed = file(sources.seed, LayerKind::Seed);
+    let user = file(sources.user, LayerKind::Own);
+    let environment = sources.environment.map_or_else(Partial::default, |vars| {
+        layer::of_environment(vars, home, &mut problems)
+    });
+    let merged = layer::of_flags(&sources.flags, home, &mut problems)
+        .over(environment)
+        .over(sources.plan.map_or_else(Partial::default, layer::of_plan))
+        .over(project)
+        .over(seed)
+        .over(user);
+
+    if problems
+        .iter()
+        .any(|p| diagnostic::has_errors(&p.diagnostics))
+    {
+        return Err(problems);
+    }
+    let mut settings = merged.or_defaults();
+    if sources.flags.parallel && settings.jobs.origin == Origin::Default {
+        settings.jobs = Setting {
+            value: PARALLEL_JOBS,
+            origin: Origin::Flag("--parallel"),
+        };
+    }
+    Ok(Resolved {
+        settings,
+        warnings: problems,
+    })
+}
