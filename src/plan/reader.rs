@@ -413,6 +413,7 @@ impl<'t> Reader<'t> {
             NodeKind::Sequence { .. } => "a list".to_owned(),
             NodeKind::Alias { .. } => "an alias".to_owned(),
             NodeKind::Scalar { .. } if is_null(node) => "nothing".to_owned(),
+            NodeKind::Scalar { value, .. } if value.is_empty() => "an empty text".to_owned(),
             NodeKind::Scalar { value, style } => match style {
                 ScalarStyle::Plain => quote(value),
                 _ => format!("the text {}", quote(value)),
@@ -474,9 +475,12 @@ fn is_core_tag(tag: &str) -> bool {
         )
 }
 
-/// A value in backticks for a message: short, on one line, without control characters.
+/// A value in backticks for a message: short, on one line, without control characters; an empty one with its quotes.
 pub(super) fn quote(text: &str) -> String {
-    format!("`{}`", clip(text))
+    match text {
+        "" => "`\"\"`".to_owned(),
+        text => format!("`{}`", clip(text)),
+    }
 }
 
 fn clip(text: &str) -> String {

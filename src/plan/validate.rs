@@ -17,6 +17,9 @@ use crate::ids::TaskId;
 /// Most unknown dependencies that get a suggestion, which costs a look at every task.
 const SUGGESTIONS_MAX: usize = 20;
 
+/// Shortest id that can be misspelt: shorter ones all look alike.
+const SUGGESTION_BYTES_MIN: usize = 3;
+
 /// Most tasks that a message lists.
 const LISTED_MAX: usize = 10;
 
@@ -180,7 +183,7 @@ fn resolve(
                         Diagnostic::error("unknown-task", message).at(id.span.clone());
                     suggestions += 1;
                     if suggestions <= SUGGESTIONS_MAX
-                        && let Some(meant) = similar_id(id.text, draft)
+                        && let Some(meant) = similar_id(id.text, at, draft)
                     {
                         problem = problem
                             .help(format!("did you mean `{}`?", meant.task.id))
@@ -195,28 +198,27 @@ fn resolve(
     explicit
 }
 
-/// A task whose id looks like a misspelling of `id`. Numbers are not compared by their letters: 1.2 is no misspelt 1.1;
-/// but 1.10 loses its zero in many programs.
-fn similar_id<'d, 't>(id: &str, draft: &'d Draft<'t>) -> Option<&'d TaskDraft<'t>> {
+/// A task other than `asking` whose id looks like a misspelling of `id`. Numbers are not compared by their letters: 1.2
+/// is no misspelt 1.1; but 1.10 loses its zero in many programs.
+fn similar_id<'d, 't>(id: &str, asking: usize, draft: &'d Draft<'t>) -> Option<&'d TaskDraft<'t>> {
     let is_number = |id: &str| id.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let others = || {
+        let tasks = draft.tasks.iter().enumerate();
+        tasks.filter(|(at, _)| *at != asking).map(|(_, task)| task)
+    };
     if is_number(id) {
-        let shortened = |other: &str| {
-            is_number(other)
-                && other.contains('.')
-                && other.trim_end_matches('0') == id.trim_end_matches('0')
-        };
-        draft
-            .tasks
-            .iter()
-            .find(|draft| shortened(draft.task.id.as_str()))
-    } else {
-        let ids = draft.tasks.iter().map(|draft| draft.task.id.as_str());
-        let meant = nearest(id, ids.filter(|id| !is_number(id)))?;
-        draft
-            .tasks
-            .iter()
-            .find(|draft| draft.task.id.as_str() == meant)
+        let value = |id: &str| id.trim_end_matches('0').to_owned();
+        return others().find(|other| {
+            let other = other.task.id.as_str();
+            is_number(other) && other.contains('.') && value(other) == value(id)
+        });
     }
+    if id.len() < SUGGESTION_BYTES_MIN {
+        return None;
+    }
+    let ids = others().map(|other| other.task.id.as_str());
+    let meant = nearest(id, ids.filter(|id| !is_number(id)))?;
+    others().find(|other| other.task.id.as_str() == meant)
 }
 
 /// The edges of the graph; none if the written ones make cycles, which are reported.
