@@ -1,3 +1,10 @@
 //! Parse, dispatch, exit code; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = orch::process::shim::dispatch() {
+        return code;
+    }
+    ExitCode::SUCCESS
+}

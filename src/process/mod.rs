@@ -1,1 +1,26 @@
 //! The shim, process trees, and following their output.
+//!
+//! An agent never runs under orch itself. orch starts a shim (the same binary, `orch __shim <attempt directory>`), a
+//! small single-threaded process that owns one agent process and everything the agent starts: it enforces the limits,
+//! ends the tree and writes down how it ended. orch may die, come back and [`adopt`] it.
+//!
+//! What the agent is asked, and what its output means, is not known here.
+
+mod environment;
+mod follow;
+mod identity;
+mod launch;
+pub mod shim;
+mod supervise;
+mod sweep;
+mod table;
+
+pub use environment::scrub_environment;
+pub use follow::{Changes, LINE_BYTES_MAX, Line, LineFollower};
+pub use identity::ProcessIdentity;
+pub use launch::{
+    AgentEnd, AgentRun, Cause, Confinement, Exit, ExitReport, Launch, Marker, ReadExitError,
+    ShimSpec, TreeUsage, read_exit,
+};
+pub use supervise::{Adoption, RunError, Running, SpawnError, adopt, end, run_to_end, spawn};
+pub use sweep::{SweepReport, Swept, alive, sweep};
