@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
+use nix::sys::signal::SigSet;
 use rustix::process::{Pid, Signal};
 
 use super::super::launch::{Confinement, ShimSpec};
@@ -113,6 +114,10 @@ fn exec(shim: &OsStr, stdin: &Path, program: &OsStr, args: &[OsString]) -> Strin
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_pid().to_string());
     if parent.as_deref().map(OsStr::new) != Some(shim) {
         return "the shim has ended".to_owned();
+    }
+    // The shim reads its signals from a descriptor; the agent would inherit that they are blocked.
+    if let Err(e) = SigSet::all().thread_unblock() {
+        return format!("cannot unblock the signals of the agent: {e}");
     }
     if let Err(e) = rustix::process::setsid() {
         return format!("cannot open a session for the agent: {e}");
