@@ -4,10 +4,13 @@
 //! the rest. Nothing here knows plans or policies. Calls block; the driver makes them on blocking threads.
 
 pub mod checkout;
+pub mod collect;
 pub mod commit;
 pub mod durable;
 mod hold;
+pub mod include;
 pub mod land;
+pub mod left_out;
 pub mod merge;
 pub mod message;
 pub mod pins;
@@ -16,6 +19,7 @@ pub mod publish;
 pub mod refs;
 pub mod repository;
 pub mod settings;
+pub mod slot;
 pub mod target;
 pub mod tree;
 mod update;

@@ -112,6 +112,7 @@ fn exit_in_words(code: Option<i32>) -> String {
 pub struct Git {
     program: Arc<Path>,
     scrubbed: Arc<[OsString]>,
+    env: Vec<(OsString, OsString)>,
     version: Version,
 }
 
@@ -142,6 +143,7 @@ impl Git {
                 .map(|(name, _)| name)
                 .filter(|name| is_scrubbed(name))
                 .collect(),
+            env: Vec::new(),
             version: Version(0, 0),
         };
         let answer = git.command(Path::new("/")).arg("--version").run()?;
@@ -155,6 +157,13 @@ impl Git {
                 Ok(git)
             }
         }
+    }
+
+    /// The same program with one more environment variable for all its commands, `HOME` for example.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
     }
 
     /// Its version.
@@ -218,12 +227,30 @@ enum Input {
 /// How a command ended, and what it printed.
 #[derive(Debug)]
 pub struct GitOutput {
+    command: String,
     /// The exit code; none if a signal ended it.
     pub code: Option<i32>,
     /// What it printed.
     pub stdout: Vec<u8>,
     /// What it complained about; the first 64 KiB.
     pub stderr: String,
+}
+
+impl GitOutput {
+    /// The same, if it succeeded.
+    ///
+    /// # Errors
+    /// If it said no.
+    pub fn success(self) -> Result<Self, GitError> {
+        match self.code {
+            Some(0) => Ok(self),
+            code => Err(GitError::Failed {
+                command: self.command,
+                code,
+                stderr: self.stderr,
+            }),
+        }
+    }
 }
 
 impl GitCommand<'_> {
@@ -281,16 +308,7 @@ impl GitCommand<'_> {
     /// # Errors
     /// If it could not be run, or said no.
     pub fn run(self) -> Result<Vec<u8>, GitError> {
-        let command = self.in_words();
-        let output = self.output()?;
-        match output.code {
-            Some(0) => Ok(output.stdout),
-            code => Err(GitError::Failed {
-                command,
-                code,
-                stderr: output.stderr,
-            }),
-        }
+        Ok(self.output()?.success()?.stdout)
     }
 
     /// Runs it; the one line it printed, if it succeeded.
@@ -329,6 +347,7 @@ impl GitCommand<'_> {
                     return Err(GitError::TimedOut { command });
                 };
                 Ok(GitOutput {
+                    command,
                     code: status.code(),
                     stdout,
                     stderr: String::from_utf8_lossy(&stderr).into_owned(),
@@ -348,6 +367,7 @@ impl GitCommand<'_> {
             .current_dir(&self.dir)
             .env("LC_ALL", "C")
             .env("GIT_TERMINAL_PROMPT", "0")
+            .envs(self.git.env.iter().map(|(name, value)| (name, value)))
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .args([
                 "-c",

@@ -61,6 +61,11 @@ impl Settings {
             || std::str::from_utf8(&value).is_ok_and(|v| v.parse::<i64>().is_ok_and(|v| v != 0))
     }
 
+    /// All settings, key and value, in git's order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.below("")
+    }
+
     /// All settings whose key starts with `prefix`, with what follows it.
     pub(super) fn below(&self, prefix: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.iter().filter_map(move |setting| {

@@ -1,0 +1,348 @@
+//! A slot: a place outside the repository where one agent at a time works, kept warm from task to task.
+//!
+//! On disk, below `<slots root>/<repository>/agent-<n>/`: `tree/`, the working tree; `git/`, its private git
+//! directory; `orch/`, what orch knows: a marker, a lock, and an index of its own. orch brings the tree to a commit
+//! and reads it back with that index and the user's git directory, so that the user's filters, attributes and sparse
+//! rules hold, and nothing the agent does to its own git directory matters.
+//!
+//! Slots work in parallel. Objects go straight into the user's object store, which is safe at any time; refs are only
+//! read here.
+
+pub(super) mod checkout;
+pub(super) mod files;
+mod private;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use private::PrivateGit;
+use sha2::{Digest, Sha256};
+
+use super::program::{GitCommand, GitError};
+use super::repository::{Repository, RepositoryError};
+use crate::ids::{ObjectId, SlotId};
+
+/// The directory in a slot's tree where orch and the agent leave each other files. Never collected.
+pub const EXCHANGE_DIR: &str = ".orch";
+
+/// The first line of the marker file: without it, a directory is not touched.
+const MARKER: &str = "orch slot 1";
+
+/// How long to wait for the git of an orch that was killed. Nobody else holds the lock of a slot: a repository has
+/// one orch at a time.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How often to look whether that git has ended.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Bytes of the repository's name that are kept in the name of its directory of slots.
+const STEM_BYTES_MAX: usize = 40;
+
+/// Settings under which orch's own index is kept: readable by libgit2, whole, and true about every file.
+const INDEX_SETTINGS: [&str; 12] = [
+    "index.sparse=false",
+    "index.skipHash=false",
+    "core.splitIndex=false",
+    "core.untrackedCache=false",
+    "core.ignoreStat=false",
+    "core.checkStat=default",
+    "core.trustctime=true",
+    "core.safecrlf=false",
+    "add.ignoreErrors=false",
+    "clean.requireForce=false",
+    "submodule.recurse=false",
+    "checkout.workers=0",
+];
+
+/// Why a slot cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// The directory of the slot holds something else.
+    #[error("{} is not a slot of this repository", .0.display())]
+    Foreign(PathBuf),
+    /// The git of an earlier orch still works in it.
+    #[error("a git command of an earlier orch still works in {}", .0.display())]
+    Busy(PathBuf),
+    /// The working tree was removed or replaced; what the agent left is not known.
+    #[error("the working tree {} is gone", .0.display())]
+    Gone(PathBuf),
+    /// The commit to start from is not in the repository.
+    #[error("the repository does not hold {0}")]
+    Missing(ObjectId),
+    /// The files that are to be copied in are not there, or too many.
+    #[error("cannot copy the files of `.worktreeinclude`: {0}")]
+    Include(String),
+    /// A file or directory of the slot refused.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// libgit2 cannot read the slot's index or a tree.
+    #[error("cannot read what {} holds", path.display())]
+    Libgit2 {
+        /// The slot.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: git2::Error,
+    },
+    /// The git program failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The user's repository cannot be read.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+impl SlotError {
+    pub(super) fn io(verb: &'static str, path: &Path, cause: std::io::Error) -> Self {
+        Self::Io {
+            verb,
+            path: path.to_owned(),
+            cause,
+        }
+    }
+}
+
+/// Which files an attempt finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start<'a> {
+    /// Those of the base.
+    Base,
+    /// Those of this tree (or commit), as uncommitted changes to the base. What the base has and the tree lacks will
+    /// count as deleted: merge the two first where the tree was made on an older base.
+    Files(&'a ObjectId),
+}
+
+/// How the working tree was brought to its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filled {
+    /// From what it held before; ignored files are still there.
+    Warm,
+    /// From nothing; what `setup` makes is not there.
+    New,
+    /// From nothing, because what was there could not be used.
+    Rebuilt {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// An open slot. Nobody else can open it while this value lives.
+#[derive(Debug)]
+pub struct Slot {
+    repo: Repository,
+    dir: PathBuf,
+    lock: File,
+}
+
+impl Slot {
+    /// Opens the slot `id` of `repo` below `slots_root`, or makes it.
+    ///
+    /// # Errors
+    /// If its place is taken by something else, or cannot be written.
+    pub fn open(repo: &Repository, slots_root: &Path, id: SlotId) -> Result<Self, SlotError> {
+        let create = |dir: &Path| {
+            std::fs::create_dir_all(dir).map_err(|cause| SlotError::io("create", dir, cause))
+        };
+        create(slots_root)?;
+        let root = std::fs::canonicalize(slots_root)
+            .map_err(|cause| SlotError::io("find", slots_root, cause))?;
+        let dir = root.join(repository_key(repo)).join(format!("agent-{id}"));
+        create(&dir)?;
+        judge(&dir, repo)?;
+        mark(&dir, repo)?;
+        let lock = lock(&dir)?;
+        files::remove(&dir.join("orch/index.lock"))?;
+        Ok(Self {
+            repo: repo.clone(),
+            dir,
+            lock,
+        })
+    }
+
+    /// The working tree: where an agent works.
+    pub fn tree(&self) -> PathBuf {
+        self.dir.join("tree")
+    }
+
+    /// The user's repository.
+    pub fn repository(&self) -> &Repository {
+        &self.repo
+    }
+
+    /// Brings the slot to the commit `base`: tracked files to those of `start`, other files away unless they are
+    /// ignored, HEAD detached at the base, the private git directory as new, and the files `included` (paths relative
+    /// to the top, see [`super::include`]) copied from the user's checkout.
+    ///
+    /// What the slot held is gone afterwards; whoever wants it collects it first.
+    ///
+    /// # Errors
+    /// If the commit is not in the repository, or the files cannot be written even into an empty slot.
+    pub fn prepare(
+        &mut self,
+        base: &ObjectId,
+        start: Start<'_>,
+        included: &[PathBuf],
+    ) -> Result<Filled, SlotError> {
+        self.must_hold(base)?;
+        let files = match start {
+            Start::Base => base,
+            Start::Files(tree) => {
+                self.must_hold(tree)?;
+                tree
+            }
+        };
+        files::real_dir(&self.dir)?;
+        mark(&self.dir, &self.repo)?;
+        let filled = self.fill(files)?;
+        let (git, tree) = (self.dir.join("git"), self.tree());
+        let private = PrivateGit {
+            dir: &git,
+            tree: &tree,
+        };
+        private.reset(&self.repo, base)?;
+        files::copy_if_there(&self.index(), &private.index())?;
+        if files != base {
+            // Keeps what the index knows about the files that are the same in both.
+            self.git_with(&private.index())
+                .args(["read-tree", "-m", base.as_str()])
+                .run()?;
+        }
+        self.include(included)?;
+        Ok(filled)
+    }
+
+    /// orch's own index of the working tree.
+    pub(super) fn index(&self) -> PathBuf {
+        self.dir.join("orch/index")
+    }
+
+    /// Where the list of files lies that were copied in for the current attempt.
+    pub(super) fn included_list(&self) -> PathBuf {
+        self.dir.join("orch/included")
+    }
+
+    /// A file for the pathspecs of one git command.
+    pub(super) fn pathspecs(&self) -> PathBuf {
+        self.dir.join("orch/pathspecs")
+    }
+
+    /// A git command over the files of the slot, with the user's git directory and orch's index. It holds the slot's
+    /// lock, so that no other orch opens the slot before it has ended.
+    pub(super) fn git(&self) -> Result<GitCommand<'_>, SlotError> {
+        let held = self.lock.try_clone();
+        let held = held.map_err(|cause| SlotError::io("share the lock of", &self.dir, cause))?;
+        Ok(self.git_with(&self.index()).holding(held))
+    }
+
+    fn git_with(&self, index: &Path) -> GitCommand<'_> {
+        let tree = self.tree();
+        let command = self.repo.git_over(&tree, index);
+        INDEX_SETTINGS
+            .iter()
+            .fold(command, |command, setting| command.config(*setting))
+    }
+
+    pub(super) fn libgit2(&self, cause: git2::Error) -> SlotError {
+        SlotError::Libgit2 {
+            path: self.dir.clone(),
+            cause,
+        }
+    }
+
+    fn must_hold(&self, id: &ObjectId) -> Result<(), SlotError> {
+        let missing = |_| SlotError::Missing(id.clone());
+        let oid = git2::Oid::from_str(id.as_str()).map_err(missing)?;
+        let opened = self.repo.open()?;
+        opened.find_object(oid, None).map(drop).map_err(missing)
+    }
+}
+
+/// The name of the directory that holds the slots of a repository: readable, and unique by its path.
+fn repository_key(repo: &Repository) -> String {
+    let common_dir = repo.common_dir();
+    let named = match common_dir.file_name() {
+        Some(name) if name == ".git" => common_dir.parent().and_then(Path::file_name),
+        name => name,
+    };
+    let stem: String = named
+        .unwrap_or_default()
+        .to_string_lossy()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+        .take(STEM_BYTES_MAX)
+        .collect();
+    let hash = Sha256::digest(common_dir.as_os_str().as_encoded_bytes());
+    let hash: String = hash
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{}-{hash}", stem.trim_start_matches('.'))
+}
+
+/// What the marker file of a slot of `repo` holds.
+fn marker(repo: &Repository) -> Vec<u8> {
+    let mut marker = format!("{MARKER}\n").into_bytes();
+    marker.extend_from_slice(repo.common_dir().as_os_str().as_encoded_bytes());
+    marker
+}
+
+/// Makes sure that the directory `dir` is a slot of `repo`, or empty.
+fn judge(dir: &Path, repo: &Repository) -> Result<(), SlotError> {
+    let io = |cause| SlotError::io("look into", dir, cause);
+    let is_link = std::fs::symlink_metadata(dir).map_err(io)?.is_symlink();
+    let is_ours = match std::fs::read(dir.join("orch/slot")) {
+        Ok(found) => found == marker(repo),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::read_dir(dir).map_err(io)?.next().is_none()
+        }
+        Err(e) => return Err(io(e)),
+    };
+    if is_link || !is_ours {
+        return Err(SlotError::Foreign(dir.to_owned()));
+    }
+    Ok(())
+}
+
+/// Marks `dir` as a slot of `repo`.
+fn mark(dir: &Path, repo: &Repository) -> Result<(), SlotError> {
+    files::real_dir(&dir.join("orch"))?;
+    let (path, marker) = (dir.join("orch/slot"), marker(repo));
+    match std::fs::read(&path) {
+        Ok(found) if found == marker => Ok(()),
+        _ => files::write(&path, &marker),
+    }
+}
+
+/// Takes the slot's lock, which a git of a killed orch may still hold for a while.
+fn lock(dir: &Path) -> Result<File, SlotError> {
+    let path = dir.join("orch/lock");
+    let io = |cause| SlotError::io("lock", &path, cause);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io)?;
+    let deadline = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => return Err(SlotError::Busy(dir.to_owned())),
+            Err(TryLockError::Error(cause)) => return Err(io(cause)),
+        }
+    }
+}
