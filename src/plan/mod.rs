@@ -83,7 +83,10 @@ pub fn check(name: &str, bytes: &[u8], strictness: Strictness) -> Checked {
 /// Why bytes are not a text to look into.
 fn not_a_text(bytes: &[u8]) -> Option<Diagnostic> {
     if bytes.len() > syntax::SOURCE_BYTES_MAX {
-        let message = format!("the file is longer than {} MiB", syntax::SOURCE_BYTES_MAX >> 20);
+        let message = format!(
+            "the file is longer than {} MiB",
+            syntax::SOURCE_BYTES_MAX >> 20
+        );
         return Some(Diagnostic::error("too-long", message));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
@@ -99,7 +102,11 @@ fn not_a_text(bytes: &[u8]) -> Option<Diagnostic> {
     Some(Diagnostic::error("nul", "the file has a NUL byte, and is no YAML").at(nul..nul + 1))
 }
 
-fn check_text(text: &str, strictness: Strictness, diagnostics: &mut Vec<Diagnostic>) -> Option<Plan> {
+fn check_text(
+    text: &str,
+    strictness: Strictness,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Plan> {
     let document = match syntax::parse(text) {
         Ok(document) => document,
         Err(e) => {
@@ -162,13 +169,19 @@ fn disagreement(plan: &Plan) -> Option<Diagnostic> {
         let problem = Diagnostic::error("ambiguous-yaml", why);
         Some(problem.help("quote values with unusual characters and indent with spaces"))
     };
-    let text = plan.text.strip_prefix(syntax::BYTE_ORDER_MARK).unwrap_or(&plan.text);
+    let text = plan
+        .text
+        .strip_prefix(syntax::BYTE_ORDER_MARK)
+        .unwrap_or(&plan.text);
     let second: SecondReading = match serde_yaml::from_str(text) {
         Ok(second) => second,
         Err(e) => return refuse(format!("another YAML parser reads this otherwise: {e}")),
     };
     let sections = second.sections.into_iter().flatten();
-    let tasks: Vec<SecondTask> = sections.filter_map(|section| section.tasks).flatten().collect();
+    let tasks: Vec<SecondTask> = sections
+        .filter_map(|section| section.tasks)
+        .flatten()
+        .collect();
     let same = |(first, second): (&Task, &SecondTask)| {
         let status = second.status.as_deref();
         let depends_on = |on: &Vec<crate::ids::TaskId>| {
