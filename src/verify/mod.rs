@@ -1,1 +1,2 @@
 //! Which paths a candidate may touch.
+pub mod scope;
