@@ -1,0 +1,296 @@
+//! Roles: who an agent is, which tools it has, which model answers. A file of the repository, else a built-in text.
+//!
+//! Roles are read once, at the start of a run; what an agent changes in them holds for later runs.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde_yaml::Value;
+
+#[cfg(test)]
+mod tests;
+
+/// The role of tasks that name none.
+pub const DEFAULT: &str = "coder";
+
+/// A role is a page or two; it is part of the prompt of every session.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// The built-in roles, by name. A file of the same name takes their place.
+const BUILT_IN: [(&str, &str); 10] = [
+    ("code-reviewer", include_str!("roles/code-reviewer.md")),
+    ("coder", include_str!("roles/coder.md")),
+    ("issue-verifier", include_str!("roles/issue-verifier.md")),
+    ("planner", include_str!("roles/planner.md")),
+    ("qa-auditor", include_str!("roles/qa-auditor.md")),
+    ("spec-verifier", include_str!("roles/spec-verifier.md")),
+    (
+        "systems-designer",
+        include_str!("roles/systems-designer.md"),
+    ),
+    ("ux-designer", include_str!("roles/ux-designer.md")),
+    ("ux-reviewer", include_str!("roles/ux-reviewer.md")),
+    ("validator", include_str!("roles/validator.md")),
+];
+
+/// Who an agent is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// As tasks name it.
+    pub name: String,
+    /// One line for people; may be empty.
+    pub description: String,
+    /// The tools its sessions have; none: the settings say.
+    pub tools: Option<Vec<String>>,
+    /// The model that answers; none: the plan, the command line or the program say.
+    pub model: Option<String>,
+    /// What its sessions are told.
+    pub text: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a role comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Part of orch.
+    BuiltIn,
+    /// A file of the repository.
+    File(PathBuf),
+}
+
+/// Why a role cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleError {
+    /// Neither a file nor a built-in role.
+    #[error("there is no role `{name}`: neither {} nor built in", path.display())]
+    NotFound {
+        /// As asked for.
+        name: String,
+        /// The file that would be it.
+        path: PathBuf,
+    },
+    /// A name that cannot be a file's.
+    #[error("`{0}` cannot be the name of a role: letters, digits, `-`, `_` and inner dots only")]
+    BadName(String),
+    /// The file is there and cannot be read.
+    #[error("cannot read role `{name}` from {}", path.display())]
+    Io {
+        /// Which role.
+        name: String,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file's text is not a role.
+    #[error("role `{name}`: {what}")]
+    Invalid {
+        /// Which role.
+        name: String,
+        /// What is wrong, with the line where it is known.
+        what: String,
+    },
+}
+
+/// The role `name`: `<name>.md` in `agents_dir`, else the built-in one.
+///
+/// # Errors
+/// If there is none, or the file is not a role.
+pub fn load(agents_dir: &Path, name: &str) -> Result<Role, RoleError> {
+    if !is_usable(name) {
+        return Err(RoleError::BadName(name.to_owned()));
+    }
+    let path = agents_dir.join(format!("{name}.md"));
+    match read(&path) {
+        Ok(text) => parse(name, &text, Source::File(path)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            built_in(name).ok_or_else(|| RoleError::NotFound {
+                name: name.to_owned(),
+                path,
+            })
+        }
+        Err(source) => Err(RoleError::Io {
+            name: name.to_owned(),
+            path,
+            source,
+        }),
+    }
+}
+
+/// The built-in role `name`.
+pub fn built_in(name: &str) -> Option<Role> {
+    let (name, text) = BUILT_IN.iter().find(|(n, _)| *n == name)?;
+    Some(parse(name, text, Source::BuiltIn).expect("a test reads every built-in role"))
+}
+
+/// Every role that a task could name, by name: the files of `agents_dir`, and the built-in ones they leave standing. A
+/// directory that is not there has no files.
+///
+/// # Errors
+/// If the directory cannot be read. A file that is not a role has its error in its place.
+pub fn list(agents_dir: &Path) -> io::Result<Vec<(String, Result<Role, RoleError>)>> {
+    let mut names: Vec<String> = BUILT_IN
+        .iter()
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    match fs::read_dir(agents_dir) {
+        Ok(entries) => {
+            for entry in entries {
+                let file = PathBuf::from(entry?.file_name());
+                if file.extension().is_some_and(|e| e == "md") {
+                    names.extend(file.file_stem().and_then(|s| s.to_str()).map(str::to_owned));
+                }
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    names.sort();
+    names.dedup();
+    Ok(names
+        .into_iter()
+        .map(|name| (name.clone(), load(agents_dir, &name)))
+        .collect())
+}
+
+fn is_usable(name: &str) -> bool {
+    !name.starts_with('.')
+        && !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    match text.len() as u64 > FILE_BYTES_MAX {
+        true => Err(io::Error::other(format!(
+            "larger than {} KiB",
+            FILE_BYTES_MAX / 1024
+        ))),
+        false => Ok(text),
+    }
+}
+
+/// Reads a role file: a front matter between two lines of `---` with `name`, `description`, `tools` and `model`, then
+/// the text. Other keys belong to the agent program. A text that does not begin with `---` has no front matter.
+fn parse(name: &str, file: &str, source: Source) -> Result<Role, RoleError> {
+    let invalid = |what: String| RoleError::Invalid {
+        name: name.to_owned(),
+        what,
+    };
+    let file = file.strip_prefix('\u{feff}').unwrap_or(file);
+    let (front, text) = split(file).map_err(|what| invalid(what.to_owned()))?;
+    let front = match front {
+        None => Front::default(),
+        Some(yaml) => Front::parse(yaml).map_err(invalid)?,
+    };
+    if let Some(other) = front.name.filter(|n| n != name) {
+        return Err(invalid(format!(
+            "its front matter calls it `{other}`; name and file name must agree"
+        )));
+    }
+    if text.trim().is_empty() {
+        return Err(invalid("it has no text".to_owned()));
+    }
+    Ok(Role {
+        name: name.to_owned(),
+        description: front.description.unwrap_or_default(),
+        tools: front.tools,
+        model: front.model,
+        text: text.trim().to_owned(),
+        source,
+    })
+}
+
+/// The front matter, if there is one, and the text.
+fn split(file: &str) -> Result<(Option<&str>, &str), &'static str> {
+    let is_rule = |line: &str| line.trim_end() == "---";
+    let start = file.trim_start_matches(['\n', '\r']);
+    let Some(first) = start.split_inclusive('\n').next().filter(|l| is_rule(l)) else {
+        return Ok((None, file));
+    };
+    let body = &start[first.len()..];
+    let mut end = 0;
+    for line in body.split_inclusive('\n') {
+        if is_rule(line) {
+            return Ok((Some(&body[..end]), &body[end + line.len()..]));
+        }
+        end += line.len();
+    }
+    Err("its front matter is not closed by a line `---`")
+}
+
+#[derive(Default)]
+struct Front {
+    name: Option<String>,
+    description: Option<String>,
+    tools: Option<Vec<String>>,
+    model: Option<String>,
+}
+
+impl Front {
+    fn parse(yaml: &str) -> Result<Self, String> {
+        let value: Value = serde_yaml::from_str(yaml).map_err(|e| {
+            // The parser counts from the line after `---`; people count from the top of the file.
+            let line = e.location().map_or(1, |l| l.line() + 1);
+            format!("line {line} of its front matter is not YAML: {e}; a value with `: ` or `#` needs quotes")
+        })?;
+        if !matches!(value, Value::Mapping(_) | Value::Null) {
+            return Err("its front matter is not a list of `key: value`".to_owned());
+        }
+        Ok(Self {
+            name: string(&value, "name")?,
+            description: string(&value, "description")?
+                .map(|d| d.split_whitespace().collect::<Vec<_>>().join(" ")),
+            tools: tools(&value)?,
+            // `inherit` is the agent program's word for "whatever the others use".
+            model: string(&value, "model")?.filter(|m| m != "inherit"),
+        })
+    }
+}
+
+fn string(front: &Value, key: &str) -> Result<Option<String>, String> {
+    match front.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(s)) if s.trim().is_empty() => Ok(None),
+        Some(Value::String(s)) => Ok(Some(s.trim().to_owned())),
+        Some(_) => Err(format!("`{key}` in its front matter is not a text")),
+    }
+}
+
+/// `[Read, Grep]` and `Read, Grep` alike.
+fn tools(front: &Value) -> Result<Option<Vec<String>>, String> {
+    let names: Vec<&str> = match front.get("tools") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(s)) => s
+            .split(',')
+            .map(str::trim)
+            .filter(|t| !t.is_empty())
+            .collect(),
+        Some(Value::Sequence(items)) => items
+            .iter()
+            .map(|item| item.as_str().map(str::trim))
+            .collect::<Option<_>>()
+            .ok_or("`tools` in its front matter holds something that is not a text")?,
+        Some(_) => return Err("`tools` in its front matter is not a list".to_owned()),
+    };
+    let is_tool = |name: &str| {
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    };
+    match names.iter().find(|name| !is_tool(name)) {
+        Some(odd) => Err(format!("`{odd}` in its `tools` is not the name of a tool")),
+        None if names.is_empty() => {
+            Err("its `tools` is empty; leave the key out for the usual ones".to_owned())
+        }
+        None => Ok(Some(names.into_iter().map(str::to_owned).collect())),
+    }
+}
