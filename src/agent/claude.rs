@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::status;
+use super::{Start, status};
 use crate::process::Launch;
 
 pub mod resolve;
@@ -142,15 +142,6 @@ pub struct Session {
     pub timeout: Duration,
     /// The environment the program's own variables are added to.
     pub env: BTreeMap<String, String>,
-}
-
-/// How a session begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// A new one under this id.
-    Fresh,
-    /// The ended one of this id goes on.
-    Resume,
 }
 
 /// Why the program cannot be used.

@@ -50,6 +50,15 @@ impl Runner {
     }
 }
 
+/// How a session begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// A new one under this id.
+    Fresh,
+    /// The ended one of this id goes on.
+    Resume,
+}
+
 /// The beginning of `text`, at most `bytes_max` long and cut between characters.
 fn head(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);

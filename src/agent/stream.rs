@@ -8,14 +8,17 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::Start;
 use crate::engine::usage::{MicroUsd, Usage};
 
 mod line;
+mod spent;
 #[cfg(test)]
 pub(in crate::agent) mod tests;
 
-pub use line::{ApiError, Init, Limit, LimitStatus, ResultLine};
-use line::{Block, Line, RetryNote};
+pub use line::{ApiError, Init, Limit, LimitStatus, ResultLine, RetryNote};
+use line::{Block, Line};
+use spent::Spent;
 
 /// Open tool calls that are remembered; a model starts a handful at once.
 const OPEN_TOOLS_MAX: usize = 1024;
@@ -23,9 +26,11 @@ const OPEN_TOOLS_MAX: usize = 1024;
 const TOOL_CHARS_MAX: usize = 100;
 
 /// Follows the output of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SessionReader {
+    start: Start,
     report: SessionReport,
+    spent: Spent,
     open_tools: BTreeSet<String>,
     last_message: Option<String>,
     last_tool: Option<String>,
@@ -84,9 +89,17 @@ impl SessionReport {
 }
 
 impl SessionReader {
-    /// A reader at the beginning of the output.
-    pub fn new() -> Self {
-        Self::default()
+    /// A reader at the beginning of the output of a process that was started in this way.
+    pub fn new(start: Start) -> Self {
+        Self {
+            start,
+            report: SessionReport::default(),
+            spent: Spent::default(),
+            open_tools: BTreeSet::new(),
+            last_message: None,
+            last_tool: None,
+            messages: 0,
+        }
     }
 
     /// Takes the next line of output, without its line feed.
@@ -111,7 +124,7 @@ impl SessionReader {
             last_tool: self.last_tool.clone(),
             turns: self.messages,
             open_tools: u32::try_from(self.open_tools.len()).unwrap_or(u32::MAX),
-            cost: self.report.result.as_ref().and_then(|r| r.cost),
+            cost: self.report.result.as_ref().and(self.spent.cost),
         }
     }
 
@@ -123,12 +136,15 @@ impl SessionReader {
     /// The end of the output.
     pub fn finish(mut self) -> SessionReport {
         // Each process is one session for the sums; without an `init` it never reached the service and cost nothing.
-        self.report.usage.sessions = 1;
         let unpriced = match &self.report.result {
-            Some(result) => result.cost.is_none() || self.report.turn_open,
+            Some(_) => self.report.turn_open || self.spent.cost.is_none(),
             None => self.report.init.is_some(),
         };
-        self.report.usage.unpriced_sessions = u32::from(unpriced);
+        self.report.usage = Usage {
+            sessions: 1,
+            unpriced_sessions: u32::from(unpriced),
+            ..self.spent.added_to(self.report.usage)
+        };
         self.report
     }
 
@@ -184,16 +200,15 @@ impl SessionReader {
     }
 
     fn result(&mut self, result: ResultLine) {
+        self.open_tools.clear();
+        let resumed = self.start == Start::Resume;
+        self.spent = self.spent.after(&result, resumed);
         let report = &mut self.report;
         report.turn_open = false;
-        self.open_tools.clear();
-        let usage = &mut report.usage;
-        usage.turns += result.turns;
-        usage.cost = result.cost.unwrap_or(usage.cost);
-        usage.api_ms = result.api_ms.unwrap_or(usage.api_ms);
-        match result.tokens_of_process {
-            Some(total) => *usage = total.replacing(*usage),
-            None => *usage = usage.plus(result.tokens_of_turn.replacing(Usage::default())),
+        report.usage.turns = report.usage.turns.saturating_add(result.turns);
+        // A resumed process goes on counting where its session's earlier one ended.
+        if let Some(api_ms) = result.api_ms.filter(|_| !resumed) {
+            report.usage.api_ms = api_ms;
         }
         // The result lists them all, also those announced one by one.
         if !result.denials.is_empty() {

@@ -1,5 +1,6 @@
 //! Each way in which a session can end is told apart from the others.
 
+use super::super::Start;
 use super::super::status::Status;
 use super::super::stream::SessionReader;
 use super::super::stream::tests::recorded;
@@ -146,7 +147,7 @@ fn texts_of_older_releases_and_rarer_cases_are_known() {
 
 #[test]
 fn what_the_model_says_about_limits_decides_nothing() {
-    let mut reader = SessionReader::new();
+    let mut reader = SessionReader::new(Start::Fresh);
     reader.line(br#"{"type":"system","subtype":"init"}"#);
     reader.line(br#"{"type":"assistant","message":{"id":"a","content":[{"type":"text","text":"You've hit your usage limit"}]}}"#);
     reader.line(br#"{"type":"result","is_error":false,"result":"You've hit your usage limit. Not logged in."}"#);
@@ -159,7 +160,7 @@ fn what_the_model_says_about_limits_decides_nothing() {
 
 #[test]
 fn a_rejected_limit_without_a_window_is_a_throttle() {
-    let mut reader = SessionReader::new();
+    let mut reader = SessionReader::new(Start::Fresh);
     reader.line(br#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","isUsingOverage":false}}"#);
     reader.line(br#"{"type":"result","is_error":true,"api_error_status":429,"result":"API Error: Server is temporarily limiting requests (not your usage limit)"}"#);
     assert_eq!(
@@ -269,7 +270,7 @@ fn a_program_that_refuses_to_start_is_the_environment_s_fault() {
 
 #[test]
 fn a_session_that_cannot_be_resumed_still_lacks_its_status() {
-    let mut reader = SessionReader::new();
+    let mut reader = SessionReader::new(Start::Fresh);
     reader.line(br#"{"type":"result","subtype":"error_during_execution","is_error":true,"num_turns":0,"errors":["No conversation found with session ID: x"]}"#);
     assert_eq!(
         of_session(&evidence(&EXITED_1, &Finding::None), &reader.finish()).ending,
@@ -312,7 +313,7 @@ fn a_crash_is_told_with_exit_retries_and_the_last_words() {
 
 #[test]
 fn a_turn_left_open_after_a_result_is_a_crash() {
-    let mut reader = SessionReader::new();
+    let mut reader = SessionReader::new(Start::Fresh);
     reader.line(br#"{"type":"result","is_error":false,"result":"early"}"#);
     reader.line(br#"{"type":"system","subtype":"init"}"#);
     assert_eq!(

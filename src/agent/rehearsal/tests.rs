@@ -1,5 +1,6 @@
 //! Promises about rehearsed sessions, judged by what orch reads of real ones.
 
+use super::super::Start;
 use super::super::status::{self, Expected, Finding, Said};
 use super::super::stream::{SessionReader, SessionReport};
 use uuid::Uuid;
@@ -21,7 +22,7 @@ fn order(rehearse: Option<Rehearse>) -> Order {
 fn played(order: &Order, cwd: &Path) -> SessionReport {
     let mut out = Vec::new();
     play(order, cwd, &mut out).expect("a Vec takes everything");
-    let mut reader = SessionReader::new();
+    let mut reader = SessionReader::new(Start::Fresh);
     out.split(|b| *b == b'\n')
         .for_each(|line| reader.line(line));
     reader.finish()

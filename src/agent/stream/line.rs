@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::spent::{Spent, Tokens};
 use super::tool_line;
-use crate::engine::usage::{MicroUsd, Usage};
+use crate::engine::usage::MicroUsd;
 
 /// A line by its kind.
 pub(super) enum Line {
@@ -82,14 +83,17 @@ pub struct ResultLine {
     pub structured_output: Option<Value>,
     /// Turns of this turn's conversation as the program counts them.
     pub turns: u32,
-    /// Cost since the start of the process.
-    pub cost: Option<MicroUsd>,
+    /// Cost of all of the process, and of a resumed session also of what came before it.
+    pub total_cost: Option<MicroUsd>,
     /// Time spent waiting for the service.
     pub api_ms: Option<u64>,
     /// Denied tool calls of the session.
     pub denials: Vec<String>,
-    pub(super) tokens_of_turn: Tokens,
-    pub(super) tokens_of_process: Option<Tokens>,
+    pub(super) tokens: Tokens,
+    /// By model, since the last result; from 2.1.329 on.
+    pub(super) of_turn: Option<Spent>,
+    /// By model, all of the process, and of a resumed session also what came before it.
+    pub(super) of_process: Option<Spent>,
 }
 
 /// An error of the service that the program reported in the place of an answer.
@@ -138,15 +142,6 @@ pub struct RetryNote {
     pub status: Option<u16>,
     /// The class of the error.
     pub class: String,
-}
-
-/// Tokens of a turn or a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tokens {
-    input: u64,
-    output: u64,
-    cache_read: u64,
-    cache_creation: u64,
 }
 
 impl Line {
@@ -296,12 +291,11 @@ fn block(mut value: Value) -> Option<Block> {
 }
 
 fn result(mut o: Map<String, Value>) -> ResultLine {
-    let cost = o
+    let total_cost = o
         .get("total_cost_usd")
         .and_then(Value::as_f64)
         .and_then(MicroUsd::from_usd);
     let turns = o.get("num_turns").and_then(Value::as_u64).unwrap_or(0);
-    let empty = Value::Null;
     ResultLine {
         subtype: text(&o, "subtype").unwrap_or_default(),
         // A result that does not say how it ended is no success.
@@ -316,38 +310,14 @@ fn result(mut o: Map<String, Value>) -> ResultLine {
         terminal_reason: text(&o, "terminal_reason"),
         stop_reason: text(&o, "stop_reason"),
         turns: u32::try_from(turns).unwrap_or(u32::MAX),
-        cost,
+        total_cost,
         api_ms: o.get("duration_api_ms").and_then(Value::as_u64),
         denials: list(&o, "permission_denials").map(denial).collect(),
-        tokens_of_turn: tokens(
-            o.get("usage").unwrap_or(&empty),
-            [
-                "input_tokens",
-                "output_tokens",
-                "cache_read_input_tokens",
-                "cache_creation_input_tokens",
-            ],
-        ),
-        tokens_of_process: o
-            .get("modelUsage")
-            .and_then(Value::as_object)
-            .filter(|m| !m.is_empty())
-            .map(|models| {
-                models
-                    .values()
-                    .map(|m| {
-                        tokens(
-                            m,
-                            [
-                                "inputTokens",
-                                "outputTokens",
-                                "cacheReadInputTokens",
-                                "cacheCreationInputTokens",
-                            ],
-                        )
-                    })
-                    .fold(Tokens::default(), Tokens::plus)
-            }),
+        tokens: o.get("usage").map(Tokens::of_turn).unwrap_or_default(),
+        of_turn: o
+            .get("model_usage_since_last_result")
+            .and_then(Spent::of_models),
+        of_process: o.get("modelUsage").and_then(Spent::of_models),
         structured_output: o.remove("structured_output").filter(|v| !v.is_null()),
     }
 }
@@ -362,36 +332,4 @@ fn denial(value: &Value) -> String {
         .and_then(Value::as_str)
         .unwrap_or("?");
     tool_line(name, value.get("tool_input").unwrap_or(&Value::Null), None)
-}
-
-fn tokens(of: &Value, [input, output, cache_read, cache_creation]: [&str; 4]) -> Tokens {
-    let count = |key: &str| of.get(key).and_then(Value::as_u64).unwrap_or(0);
-    Tokens {
-        input: count(input),
-        output: count(output),
-        cache_read: count(cache_read),
-        cache_creation: count(cache_creation),
-    }
-}
-
-impl Tokens {
-    /// `usage` with these tokens in the place of its own.
-    pub(super) fn replacing(self, usage: Usage) -> Usage {
-        Usage {
-            input_tokens: self.input,
-            output_tokens: self.output,
-            cache_read_tokens: self.cache_read,
-            cache_creation_tokens: self.cache_creation,
-            ..usage
-        }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            input: self.input.saturating_add(other.input),
-            output: self.output.saturating_add(other.output),
-            cache_read: self.cache_read.saturating_add(other.cache_read),
-            cache_creation: self.cache_creation.saturating_add(other.cache_creation),
-        }
-    }
 }

@@ -17,7 +17,7 @@ pub(in crate::agent) fn recorded(name: &str) -> SessionReport {
 }
 
 fn read(text: &[u8]) -> SessionReport {
-    let mut reader = SessionReader::new();
+    let mut reader = SessionReader::new(Start::Fresh);
     text.split(|b| *b == b'\n')
         .for_each(|line| reader.line(line));
     reader.finish()
@@ -179,6 +179,36 @@ fn the_last_result_counts_and_what_it_used_is_of_the_whole_process() {
 }
 
 #[test]
+fn a_resumed_process_is_not_charged_for_what_came_before_it() {
+    let read_resumed = |line: &[u8]| {
+        let mut reader = SessionReader::new(Start::Resume);
+        reader.line(line);
+        reader.finish().usage
+    };
+    let with_difference = read_resumed(
+        br#"{"type":"result","is_error":false,"total_cost_usd":0.9,"duration_api_ms":80,"usage":{"input_tokens":5},
+        "modelUsage":{"m":{"inputTokens":25,"costUSD":0.9}},
+        "model_usage_since_last_result":{"m":{"inputTokens":5,"costUSD":0.2}}}"#,
+    );
+    assert_eq!(
+        (with_difference.input_tokens, with_difference.cost),
+        (5, MicroUsd(200_000))
+    );
+    assert_eq!(
+        (with_difference.unpriced_sessions, with_difference.api_ms),
+        (0, 0)
+    );
+    let without = read_resumed(
+        br#"{"type":"result","is_error":false,"total_cost_usd":0.9,"usage":{"input_tokens":5},"modelUsage":{"m":{"inputTokens":25}}}"#,
+    );
+    assert_eq!(
+        (without.input_tokens, without.unpriced_sessions),
+        (5, 1),
+        "the price is unknown, not doubled"
+    );
+}
+
+#[test]
 fn a_turn_that_began_after_the_last_result_leaves_the_price_unknown() {
     let text = br#"{"type":"system","subtype":"init"}
 {"type":"result","is_error":false,"total_cost_usd":0.5}
@@ -214,7 +244,7 @@ fn a_result_that_does_not_say_how_it_ended_is_no_success() {
 
 #[test]
 fn a_running_session_shows_its_last_tool_with_its_argument_on_one_line() {
-    let mut reader = SessionReader::new();
+    let mut reader = SessionReader::new(Start::Fresh);
     reader.line(br#"{"type":"system","subtype":"init","cwd":"/slot"}"#);
     reader.line(br#"{"type":"assistant","message":{"id":"m1","content":[{"type":"tool_use","id":"t1","name":"Write","input":{"content":"x","file_path":"/slot/src/a.rs"}}]}}"#);
     assert_eq!(
