@@ -93,6 +93,18 @@ pub enum Declared {
     Skipped,
 }
 
+impl Declared {
+    /// The word in a plan's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 impl Graph {
     /// The node of a task.
     pub fn node(&self, id: &TaskId) -> Option<&Node> {

@@ -11,7 +11,8 @@ use granit_parser::{ErrorKind, Event, Parser, ScanError, Span, StructureStyle};
 /// Longest text that is read: some 100,000 tasks with a description each.
 pub const SOURCE_BYTES_MAX: usize = 16 << 20;
 
-/// Deepest nesting of collections. A plan needs seven levels; serde_yaml recurses up to 128.
+/// Deepest nesting of collections, aliases expanded, so that readers may recurse. A plan needs seven levels; serde_yaml
+/// recurses up to 128.
 pub const DEPTH_MAX: usize = 64;
 
 /// Most nodes of one text: 100,000 tasks of 40 nodes. A node takes about 100 bytes of memory.
@@ -196,8 +197,16 @@ struct Frame {
     flow: bool,
     open: Properties,
     start: usize,
-    /// Its own size and that of its children so far, aliases expanded.
-    weight: usize,
+    expanded: Expanded,
+}
+
+/// What a node is with its aliases replaced by what they stand for.
+#[derive(Debug, Clone, Copy)]
+struct Expanded {
+    /// As [`EXPANDED_BYTES_MAX`] counts.
+    bytes: usize,
+    /// Levels of collections, itself included.
+    depth: usize,
 }
 
 /// What may stand before a value.
@@ -216,12 +225,12 @@ struct Builder<'t> {
     /// Finished nodes whose parent is not finished.
     done: Vec<Node>,
     open: Vec<Frame>,
-    /// The expanded size of each finished anchored node, by the parser's anchor id.
-    anchored: Vec<Option<usize>>,
+    /// Each finished anchored node, by the parser's anchor id.
+    anchored: Vec<Option<Expanded>>,
     /// The end of the last token seen.
     cursor: usize,
     nodes: usize,
-    expanded: usize,
+    bytes: usize,
     documents: usize,
 }
 
@@ -234,7 +243,7 @@ impl<'t> Builder<'t> {
             anchored: Vec::new(),
             cursor: BYTE_ORDER_MARK.len_utf8() * usize::from(text.starts_with(BYTE_ORDER_MARK)),
             nodes: 0,
-            expanded: 0,
+            bytes: 0,
             documents: 0,
         }
     }
@@ -257,18 +266,21 @@ impl<'t> Builder<'t> {
                 }
             }
             Event::Alias(id) => {
-                let weight = self.anchored.get(id).copied().flatten().ok_or_else(|| {
+                let expanded = self.anchored.get(id).copied().flatten().ok_or_else(|| {
                     fail("this alias stands inside of what it refers to", at.clone())
                 })?;
-                self.count(weight, &at)?;
+                self.count(expanded, &at)?;
                 let name = self.text[at.clone()].trim_start_matches('*').to_owned();
                 let kind = NodeKind::Alias { name };
-                self.finish(kind, at, Properties::default(), weight);
+                self.finish(kind, at, Properties::default(), expanded);
             }
             Event::Scalar(value, style, ..) => {
                 let properties = self.properties(span, anchor);
-                let weight = 1 + value.len();
-                self.count(weight, &at)?;
+                let expanded = Expanded {
+                    bytes: 1 + value.len(),
+                    depth: 0,
+                };
+                self.count(expanded, &at)?;
                 let style = match style {
                     granit_parser::ScalarStyle::Plain => ScalarStyle::Plain,
                     granit_parser::ScalarStyle::SingleQuoted => ScalarStyle::SingleQuoted,
@@ -287,7 +299,7 @@ impl<'t> Builder<'t> {
                 } else {
                     (value.into_owned(), at)
                 };
-                self.finish(NodeKind::Scalar { value, style }, at, properties, weight);
+                self.finish(NodeKind::Scalar { value, style }, at, properties, expanded);
             }
             Event::SequenceStart(style, ..) => self.begin(false, style, span, anchor)?,
             Event::MappingStart(style, ..) => self.begin(true, style, span, anchor)?,
@@ -306,10 +318,8 @@ impl<'t> Builder<'t> {
     ) -> Result<(), SyntaxError> {
         let at = bytes(span);
         let open = self.properties(span, anchor);
-        self.count(1, &at)?;
-        if self.open.len() == DEPTH_MAX {
-            return Err(fail(too_deep(), at));
-        }
+        let expanded = Expanded { bytes: 1, depth: 1 };
+        self.count(expanded, &at)?;
         let flow = style == StructureStyle::Flow;
         // The parser reports a sequence that is not indented below its key at its first item, not at its first dash.
         let start = if !flow && !mapping && self.open.last().is_some_and(|parent| parent.mapping) {
@@ -324,7 +334,7 @@ impl<'t> Builder<'t> {
             flow,
             open,
             start,
-            weight: 1,
+            expanded,
         });
         Ok(())
     }
@@ -352,7 +362,7 @@ impl<'t> Builder<'t> {
             let items = children.collect();
             NodeKind::Sequence { items, flow }
         };
-        self.finish(kind, start..end, frame.open, frame.weight);
+        self.finish(kind, start..end, frame.open, frame.expanded);
     }
 
     fn finish(
@@ -360,7 +370,7 @@ impl<'t> Builder<'t> {
         kind: NodeKind,
         span: Range<usize>,
         properties: Properties,
-        weight: usize,
+        expanded: Expanded,
     ) {
         self.cursor = self.cursor.max(span.end);
         let Properties {
@@ -370,10 +380,12 @@ impl<'t> Builder<'t> {
             if self.anchored.len() <= id {
                 self.anchored.resize(id + 1, None);
             }
-            self.anchored[id] = Some(weight);
+            self.anchored[id] = Some(expanded);
         }
         if let Some(parent) = self.open.last_mut() {
-            parent.weight = parent.weight.saturating_add(weight);
+            let parent = &mut parent.expanded;
+            parent.bytes = parent.bytes.saturating_add(expanded.bytes);
+            parent.depth = parent.depth.max(expanded.depth + 1);
         }
         self.done.push(Node {
             full: start.unwrap_or(span.start).min(span.start)..span.end,
@@ -384,22 +396,20 @@ impl<'t> Builder<'t> {
         });
     }
 
-    /// Counts a node that adds `weight` to the expanded text.
-    fn count(&mut self, weight: usize, at: &Range<usize>) -> Result<(), SyntaxError> {
+    /// Counts a node that begins.
+    fn count(&mut self, expanded: Expanded, at: &Range<usize>) -> Result<(), SyntaxError> {
         self.nodes += 1;
-        self.expanded = self.expanded.saturating_add(weight);
-        if self.nodes > NODES_MAX {
-            return Err(fail(
-                format!("the text has more than {NODES_MAX} nodes"),
-                at.clone(),
-            ));
-        }
-        if self.expanded > EXPANDED_BYTES_MAX {
-            let message =
-                format!("with its aliases expanded the text exceeds {EXPANDED_BYTES_MAX} bytes");
-            return Err(fail(message, at.clone()));
-        }
-        Ok(())
+        self.bytes = self.bytes.saturating_add(expanded.bytes);
+        let message = if self.nodes > NODES_MAX {
+            format!("the text has more than {NODES_MAX} nodes")
+        } else if self.bytes > EXPANDED_BYTES_MAX {
+            format!("with its aliases expanded the text exceeds {EXPANDED_BYTES_MAX} bytes")
+        } else if self.open.len() + expanded.depth > DEPTH_MAX {
+            too_deep()
+        } else {
+            return Ok(());
+        };
+        Err(fail(message, at.clone()))
     }
 
     fn properties(&self, span: Span, anchor: Option<(usize, Range<usize>)>) -> Properties {

@@ -141,7 +141,12 @@ fn bombs_are_refused_before_they_grow() {
     }
     let long = format!("- &a {}\n{}", "x".repeat(1 << 20), "- *a\n".repeat(1000));
     let nested: String = (0..500).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+    let mut chain = "a0: &a0 [x]\n".to_owned();
+    for i in 1..100 {
+        writeln!(chain, "a{i}: &a{i} [*a{}]", i - 1).expect("a string");
+    }
     for (text, message) in [
+        (chain, "nest deeper"),
         (laughs, "aliases expanded"),
         (long, "aliases expanded"),
         ("[".repeat(200_000), "nest deeper"),

@@ -1,0 +1,226 @@
+//! Byte-exact edits of a plan's text: what orch writes back, and the cuts that structural edits are made of.
+//!
+//! Whatever is not a changed value stays as it is, byte for byte. Every edit is proven before it is given out: two
+//! readers that share no code must find that the new text means the old one with exactly the intended changes.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
+use crate::ids::TaskId;
+use crate::plan::graph::Declared;
+use crate::plan::syntax::{self, Node, SyntaxError};
+
+pub(crate) mod anchors;
+pub(crate) mod fields;
+mod items;
+pub(crate) mod locate;
+pub(crate) mod outline;
+pub(crate) mod render;
+pub(crate) mod scalar;
+mod splice;
+
+use anchors::Anchors;
+use fields::{Editor, FieldEdit, NewValue, Own};
+use locate::Located;
+use outline::{Outline, Reader};
+
+/// Why a text was left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The text, or what it would have become, is not well-formed.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// The text has something in the way that is not edited.
+    #[error("cannot edit the plan at byte {at}: {what}")]
+    Unsupported {
+        /// Where it is.
+        at: usize,
+        /// What it is.
+        what: String,
+    },
+    /// The edited text was read back and does not mean what was intended.
+    #[error("the edited plan would not mean what was intended: {0}")]
+    Unproven(String),
+}
+
+impl EditError {
+    pub(crate) fn unsupported(at: usize, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self::Unsupported { at, what }
+    }
+}
+
+/// What becomes of a task's fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskChange {
+    /// The task.
+    pub task: TaskId,
+    /// Its `status`.
+    pub status: Declared,
+    /// Its `attempts`; `None` leaves what is there.
+    pub attempts: Option<u32>,
+}
+
+/// A text with its changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The new text; the old one if nothing changed.
+    pub text: String,
+    /// Tasks that the text does not have.
+    pub missing: Vec<TaskId>,
+}
+
+/// A section, or with a second position a task of it.
+type Place = (usize, Option<usize>);
+
+/// The fields to be written, by the mapping that they belong to.
+type Intended = BTreeMap<Place, Vec<(&'static str, Own)>>;
+
+/// Writes the status and attempts of tasks, and the status of their sections where it changes by that. Of several
+/// changes of one task the last counts.
+///
+/// # Errors
+/// The text is not a plan as `check` accepts it, or the edit could not be proven.
+pub fn write_statuses(text: &str, changes: &[TaskChange]) -> Result<Written, EditError> {
+    let mut missing = Vec::new();
+    let (edited, intended) = {
+        let document = syntax::parse(text)?;
+        let anchors = Anchors::of(&document);
+        let located = Located::of(&document)?;
+        let mut wanted: BTreeMap<usize, BTreeMap<usize, &TaskChange>> = BTreeMap::new();
+        for change in changes {
+            match located.place(change.task.as_str()) {
+                Some((section, task)) => {
+                    wanted.entry(section).or_default().insert(task, change);
+                }
+                None => missing.push(change.task.clone()),
+            }
+        }
+        let intended = intend(&anchors, &located, &wanted);
+        let mut editor = Editor::new(text, &anchors);
+        for (place, fields) in &intended {
+            let edits: Vec<FieldEdit<'_, '_>> = fields
+                .iter()
+                .map(|&(key, own)| FieldEdit {
+                    key,
+                    value: NewValue::Own(own),
+                })
+                .collect();
+            editor.change(located.mapping(*place), &edits)?;
+        }
+        (editor.finish()?, intended)
+    };
+    if !intended.is_empty() {
+        prove(text, &edited, |reader, outline| {
+            expect_fields(reader, outline, &intended)
+        })?;
+    }
+    Ok(Written {
+        text: edited,
+        missing,
+    })
+}
+
+/// Leaves out what the text says already.
+fn intend<'d>(
+    anchors: &Anchors<'d>,
+    located: &Located<'d>,
+    wanted: &BTreeMap<usize, BTreeMap<usize, &TaskChange>>,
+) -> Intended {
+    let mut intended = Intended::new();
+    let mut set = |place, key, own: Own, default| {
+        let word = own.to_string();
+        let written = located.mapping(place).get(key);
+        let written = written.map(|node| anchors.resolve(node));
+        let says = match written.filter(|node| !locate::is_null(node)) {
+            Some(node) => node.as_scalar(),
+            None => Some(default),
+        };
+        if says != Some(word.as_str()) {
+            intended.entry(place).or_default().push((key, own));
+        }
+    };
+    for (&section, tasks) in wanted {
+        for (&task, change) in tasks {
+            let place = (section, Some(task));
+            set(place, "status", Own::Word(change.status.as_str()), PENDING);
+            if let Some(attempts) = change.attempts {
+                set(place, "attempts", Own::Number(attempts), "0");
+            }
+        }
+        let statuses = located.sections[section].tasks.iter().enumerate();
+        let statuses = statuses.map(|(i, task)| match tasks.get(&i) {
+            Some(change) => change.status.as_str(),
+            None => status(anchors, task.node),
+        });
+        let derived = Own::Word(derived(statuses));
+        set((section, None), "status", derived, PENDING);
+    }
+    intended
+}
+
+fn status<'d>(anchors: &Anchors<'d>, task: &'d Node) -> &'d str {
+    let written = task.get("status").map(|node| anchors.resolve(node));
+    let written = written.filter(|node| !locate::is_null(node));
+    written.and_then(Node::as_scalar).unwrap_or(PENDING)
+}
+
+/// The status of a section whose tasks have these.
+fn derived<'s>(statuses: impl Iterator<Item = &'s str> + Clone) -> &'static str {
+    let all = |words: &[&str]| statuses.clone().all(|status| words.contains(&status));
+    if all(&["completed", "skipped"]) {
+        "completed"
+    } else if statuses.clone().any(|status| status == "failed") {
+        "failed"
+    } else if all(&[PENDING]) {
+        PENDING
+    } else {
+        "in_progress"
+    }
+}
+
+/// What a section or task without a status has.
+const PENDING: &str = "pending";
+
+/// Changes an outline as the text should have been changed.
+fn expect_fields(
+    reader: Reader,
+    outline: &mut Outline,
+    intended: &Intended,
+) -> Result<(), EditError> {
+    let mut digests = HashMap::new();
+    for (&(section, task), fields) in intended {
+        let section = &mut outline.items[section];
+        let mapping = match task {
+            Some(task) => &mut section.items[task],
+            None => section,
+        };
+        for (key, own) in fields {
+            let digest = match digests.entry(own.to_string()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    let digest = reader.digest(new.key())?;
+                    *new.insert(digest)
+                }
+            };
+            mapping.fields.insert(outline::key(key), digest);
+        }
+    }
+    Ok(())
+}
+
+/// Proves that a text has become what was intended: that for both readers it means the old text after `intend`.
+pub(crate) fn prove(
+    text: &str,
+    edited: &str,
+    intend: impl Fn(Reader, &mut Outline) -> Result<(), EditError>,
+) -> Result<(), EditError> {
+    for reader in [Reader::Events, Reader::Serde] {
+        let mut expected = reader.outline(text)?;
+        intend(reader, &mut expected)?;
+        if let Some(place) = expected.first_difference(&reader.outline(edited)?) {
+            return Err(EditError::Unproven(format!("{place} differs")));
+        }
+    }
+    Ok(())
+}
