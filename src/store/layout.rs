@@ -110,8 +110,9 @@ impl StateDir {
     /// Makes the directory, for its owner alone (prompts and sessions can hold secrets). Its parent must exist.
     pub(super) fn create(&self) -> io::Result<()> {
         match std::fs::DirBuilder::new().mode(0o700).create(&self.root) {
+            Ok(()) => sync_parent(&self.root),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            done => done,
+            Err(e) => Err(e),
         }
     }
 }
@@ -139,7 +140,9 @@ impl RunDir {
     pub fn keep_plan(&self, text: &[u8]) -> Result<String, FileError> {
         let sha256 = sha256_hex(text);
         let path = self.plan(&sha256);
-        create_dir_of(&path)?;
+        if let Some(dir) = path.parent() {
+            create_dir_durably(dir).map_err(|e| FileError::writing(dir, e))?;
+        }
         write_atomic(&path, text)?;
         Ok(sha256)
     }
@@ -260,12 +263,28 @@ impl SessionDir {
     }
 }
 
-fn create_dir_of(path: &Path) -> Result<(), FileError> {
-    path.parent().map_or(Ok(()), create_dir)
-}
-
 fn create_dir(dir: &Path) -> Result<(), FileError> {
     std::fs::create_dir_all(dir).map_err(|e| FileError::writing(dir, e))
+}
+
+/// Makes a directory and those above it so that they survive a power failure as files synced in them do.
+fn create_dir_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        create_dir_durably(parent)?;
+    }
+    match std::fs::create_dir(dir) {
+        Ok(()) => sync_parent(dir),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn sync_parent(dir: &Path) -> io::Result<()> {
+    dir.parent()
+        .map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
 }
 
 fn sha256_hex(bytes: &[u8]) -> String {

@@ -77,6 +77,12 @@ pub enum LedgerError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// A file system, of a network as a rule, on which readers and a writer cannot share a file.
+    #[error("the file system of {} cannot hold a ledger: SQLite refuses to keep a write-ahead log on it", path.display())]
+    NoLog {
+        /// The ledger.
+        path: PathBuf,
+    },
     /// Another program keeps the file locked.
     #[error("the ledger {} is kept locked by another program", path.display())]
     Busy {
@@ -241,8 +247,13 @@ impl Ledger {
         if let Some(found) = format.filter(|&found| found > FORMAT) {
             return Err(LedgerError::NewerFormat { path, found });
         }
-        conn.pragma_update(None, "journal_mode", "WAL")
-            .and_then(|()| conn.pragma_update(None, "foreign_keys", true))
+        let mode: String = conn
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+            .map_err(sqlite)?;
+        if mode != "wal" {
+            return Err(LedgerError::NoLog { path });
+        }
+        conn.pragma_update(None, "foreign_keys", true)
             .and_then(|()| {
                 conn.pragma_update(None, "synchronous", Durability::Synced.pragma_value())
             })
@@ -476,42 +487,4 @@ fn append(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
-impl Ledger {
-    pub(super) fn try_sql(&self, sql: &str) -> rusqlite::Result<()> {
-        self.conn.execute_batch(sql)
-    }
-
-    /// Does to the file what no orch would.
-    pub(super) fn tamper(&self, sql: &str) {
-        self.try_sql(sql).unwrap();
-    }
-
-    /// The rows of a query, columns joined by `|`, NULL as nothing.
-    pub(super) fn query_lines(&self, sql: &str) -> Vec<String> {
-        let mut statement = self.conn.prepare(sql).unwrap();
-        let columns = statement.column_count();
-        let line = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
-            let cells: Vec<String> = (0..columns)
-                .map(|i| {
-                    Ok(match row.get_ref(i)? {
-                        rusqlite::types::ValueRef::Null => String::new(),
-                        rusqlite::types::ValueRef::Integer(n) => n.to_string(),
-                        other => other.as_str().unwrap().to_owned(),
-                    })
-                })
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(cells.join("|"))
-        };
-        let lines = statement.query_map([], line).unwrap();
-        lines.map(|line| line.unwrap()).collect()
-    }
-
-    /// Everything that is derived from records.
-    pub(super) fn dump(&self) -> Vec<String> {
-        ["runs", "specs", "attempts", "usage", "landings"]
-            .iter()
-            .flat_map(|table| self.query_lines(&format!("SELECT * FROM {table}")))
-            .collect()
-    }
-}
+mod tests;

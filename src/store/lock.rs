@@ -275,6 +275,21 @@ mod tests {
     }
 
     #[test]
+    fn a_child_that_outlives_its_orch_does_not_keep_the_lock() {
+        let tmp = tempfile::tempdir().unwrap();
+        let state = StateDir::of_repository(tmp.path());
+        let lock = state.lock(&holder()).unwrap();
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(lock);
+        assert_eq!(state.live_orch().unwrap(), None);
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+
+    #[test]
     fn a_lock_file_deleted_under_its_holder_is_not_mistaken_for_the_lock() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("l");

@@ -7,8 +7,6 @@ pub mod ledger;
 pub mod lock;
 mod project;
 pub mod reader;
-#[cfg(test)]
-mod tests;
 
 pub use files::{FileError, read_limited, write_atomic};
 pub use layout::{AttemptDir, RunDir, SessionDir, SessionPart, StateDir};
