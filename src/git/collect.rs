@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::include::names;
 use super::left_out::{LeftOut, Limits, Reason, is_secret};
 use super::program::GitOutput;
-use super::slot::checkout::as_path;
+use super::repository::as_path;
 use super::slot::{EXCHANGE_DIR, Slot, SlotError, files};
 use crate::ids::ObjectId;
 
@@ -65,6 +65,7 @@ pub fn collect(slot: &mut Slot, base: &ObjectId, limits: Limits) -> Result<Colle
     if !std::fs::symlink_metadata(&tree).is_ok_and(|found| found.is_dir()) {
         return Err(SlotError::Gone(tree));
     }
+    slot.unlock_index()?;
     if !slot.index().is_file() {
         slot.git()?.args(["read-tree", base.as_str()]).run()?;
     }
@@ -76,15 +77,14 @@ pub fn collect(slot: &mut Slot, base: &ObjectId, limits: Limits) -> Result<Colle
             survey.leave_out(path, Reason::Submodule);
         }
     }
-    let (tree, changes, stray) = compare(slot, base)?;
-    survey.left_out.extend(stray);
-    survey.left_out.sort_by(|a, b| a.path.cmp(&b.path));
-    survey.left_out.dedup_by(|a, b| a.path == b.path);
-    Ok(Collected {
-        tree,
-        changes,
-        left_out: survey.left_out,
-    })
+    let opened = slot.repository().open()?;
+    let mut collected =
+        compare(&opened, &slot.index(), base).map_err(|cause| slot.libgit2(cause))?;
+    collected.left_out.extend(survey.left_out);
+    collected.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+    collected.left_out.dedup_by(|a, b| a.path == b.path);
+    collected.changes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(collected)
 }
 
 /// The untracked files of a slot, judged.
@@ -279,18 +279,10 @@ fn refused(slot: &Slot, survey: &Survey) -> Result<Vec<LeftOut>, SlotError> {
 /// The tree of orch's index, and how it differs from the base. Submodules stay as the base has them, unless they were
 /// deleted: a commit made inside of one exists nowhere else.
 fn compare(
-    slot: &Slot,
-    base: &ObjectId,
-) -> Result<(ObjectId, Vec<Change>, Vec<LeftOut>), SlotError> {
-    let opened = slot.repository().open()?;
-    compare_with(&opened, &slot.index(), base).map_err(|cause| slot.libgit2(cause))
-}
-
-fn compare_with(
     opened: &git2::Repository,
     index: &Path,
     base: &ObjectId,
-) -> Result<(ObjectId, Vec<Change>, Vec<LeftOut>), git2::Error> {
+) -> Result<Collected, git2::Error> {
     let base = opened.revparse_single(base.as_str())?.peel_to_tree()?;
     let mut index = git2::Index::open(index)?;
     let mut written = index.write_tree_to(opened)?;
@@ -317,8 +309,11 @@ fn compare_with(
     }
     let mut similar = git2::DiffFindOptions::new();
     diff.find_similar(Some(similar.renames(true).rename_limit(RENAMES_MAX)))?;
-    let changes = diff.deltas().filter_map(|delta| change(&delta)).collect();
-    Ok((ObjectId::new(written.to_string()), changes, stray))
+    Ok(Collected {
+        tree: ObjectId::new(written.to_string()),
+        changes: diff.deltas().filter_map(|delta| change(&delta)).collect(),
+        left_out: stray,
+    })
 }
 
 /// A submodule that is new, or stands at another commit than in the base.
@@ -374,4 +369,17 @@ fn change(delta: &git2::DiffDelta<'_>) -> Option<Change> {
         path: path.or(from)?,
         kind,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_that_git_could_not_open_are_read_from_its_warnings() {
+        let complaints =
+            "warning: could not open directory 'it's: here/': Permission denied\nwarning: other\n";
+        let dirs: Vec<PathBuf> = unreadable_dirs(complaints).collect();
+        assert_eq!(dirs, [PathBuf::from("it's: here")]);
+    }
 }

@@ -5,9 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::repository::Repository;
+use super::repository::{Repository, as_path};
 use super::slot::SlotError;
-use super::slot::checkout::as_path;
 
 /// The name of the list, at the top of the user's checkout.
 pub const INCLUDE_FILE: &str = ".worktreeinclude";

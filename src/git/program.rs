@@ -36,6 +36,14 @@ const KEPT_VARIABLES: [&str; 8] = [
     "GIT_ASKPASS",
 ];
 
+/// Settings of every command: nothing else is started, before, beside or after it.
+const SAFE_SETTINGS: [&str; 4] = [
+    "core.fsmonitor=false",
+    "core.hooksPath=/dev/null",
+    "gc.auto=0",
+    "maintenance.auto=false",
+];
+
 /// A git version, major and minor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
@@ -176,7 +184,7 @@ impl Git {
         GitCommand {
             git: self,
             dir: dir.to_owned(),
-            config: Vec::new(),
+            config: SAFE_SETTINGS.map(OsString::from).into(),
             args: Vec::new(),
             env: Vec::new(),
             input: Input::Bytes(Vec::new()),
@@ -184,7 +192,9 @@ impl Git {
     }
 }
 
-fn is_scrubbed(name: &OsStr) -> bool {
+/// Whether the environment variable `name` would point git at another repository, index or object store, or change
+/// what it prints. No git of orch's, and no agent, may inherit it.
+pub fn is_scrubbed(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b"GIT_")
         && !KEPT_VARIABLES
             .iter()
@@ -272,6 +282,12 @@ impl GitCommand<'_> {
     #[must_use]
     pub fn config(mut self, setting: impl Into<OsString>) -> Self {
         self.config.push(setting.into());
+        self
+    }
+
+    /// Leaves the configuration as it is, so that a command can tell what it is.
+    pub(super) fn without_settings(mut self) -> Self {
+        self.config.clear();
         self
     }
 
@@ -369,13 +385,6 @@ impl GitCommand<'_> {
             .env("GIT_TERMINAL_PROMPT", "0")
             .envs(self.git.env.iter().map(|(name, value)| (name, value)))
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .args([
-                "-c",
-                "core.fsmonitor=false",
-                "-c",
-                "core.hooksPath=/dev/null",
-            ])
-            .args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"])
             .args(
                 self.config
                     .iter()

@@ -2,6 +2,8 @@
 //!
 //! Nothing here writes to it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -327,10 +329,9 @@ impl Repository {
         }
         let linked = main.worktrees().map_err(|cause| self.unreadable(cause))?;
         for name in linked.iter_bytes() {
-            let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name);
-            let git_dir = common_dir.join("worktrees").join(name);
+            let git_dir = common_dir.join("worktrees").join(as_path(name));
             let link = read(&git_dir.join("gitdir"))?;
-            let link = git_dir.join(bytes_as_path(link.trim_ascii_end()));
+            let link = git_dir.join(as_path(link.trim_ascii_end()));
             all.push(Worktree {
                 path: link.parent().unwrap_or(&link).to_owned(),
                 branch: branch_of(&git_dir)?,
@@ -412,7 +413,7 @@ fn read(path: &Path) -> Result<Vec<u8>, RepositoryError> {
     })
 }
 
-fn bytes_as_path(bytes: &[u8]) -> &Path {
-    let text: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
-    Path::new(text)
+/// A path as git gives it.
+pub(super) fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
 }

@@ -25,6 +25,7 @@ impl Settings {
         let command = git
             .command(dir)
             .args(["config", "--list", "-z"])
+            .without_settings()
             .read_only();
         Ok(Self::parse(&command.run()?))
     }

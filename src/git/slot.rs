@@ -8,8 +8,8 @@
 //! Slots work in parallel. Objects go straight into the user's object store, which is safe at any time; refs are only
 //! read here.
 
-pub(super) mod checkout;
 pub(super) mod files;
+mod fill;
 mod private;
 
 use std::fs::{File, TryLockError};
@@ -160,7 +160,6 @@ impl Slot {
         judge(&dir, repo)?;
         mark(&dir, repo)?;
         let lock = lock(&dir)?;
-        files::remove(&dir.join("orch/index.lock"))?;
         Ok(Self {
             repo: repo.clone(),
             dir,
@@ -193,6 +192,7 @@ impl Slot {
         included: &[PathBuf],
     ) -> Result<Filled, SlotError> {
         self.must_hold(base)?;
+        self.unlock_index()?;
         let files = match start {
             Start::Base => base,
             Start::Files(tree) => {
@@ -223,6 +223,12 @@ impl Slot {
     /// orch's own index of the working tree.
     pub(super) fn index(&self) -> PathBuf {
         self.dir.join("orch/index")
+    }
+
+    /// Removes the lock that a git which was ended left on orch's index. No other can be at work: this value holds the
+    /// slot, and waits for each git it starts.
+    pub(super) fn unlock_index(&self) -> Result<(), SlotError> {
+        files::remove(&self.dir.join("orch/index.lock"))
     }
 
     /// Where the list of files lies that were copied in for the current attempt.

@@ -14,6 +14,7 @@ fn an_agent_finds_an_ordinary_repository_with_a_detached_head_at_the_base() {
     let agent = |args: &[&str]| scene.git_in(&slot.tree(), args);
     assert_eq!(agent(&["rev-parse", "HEAD"]), scene.tip().as_str());
     assert_eq!(agent(&["rev-parse", "--abbrev-ref", "HEAD"]), "HEAD");
+    write(&slot.tree().join(".orch/plan.yaml"), "for the agent");
     assert_eq!(agent(&["status", "--porcelain"]), "");
     assert_eq!(agent(&["log", "-1", "--format=%s", "main"]), "Start");
     assert_eq!(agent(&["tag"]), "v1\nv2");

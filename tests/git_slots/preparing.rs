@@ -279,6 +279,32 @@ fn a_slot_that_cannot_be_brought_over_is_filled_from_nothing() {
 }
 
 #[test]
+fn an_ignored_file_or_directory_in_the_way_of_a_tracked_one_gives_way() {
+    let scene = Scene::new();
+    let mut slot = scene.prepared();
+    write(&slot.tree().join("cache/x"), "built");
+    write(&slot.tree().join("src/cache/y"), "built");
+    scene.write("cache/x", "tracked\n");
+    scene.write("src/cache", "tracked too\n");
+    scene.git(&["add", "-f", "cache/x"]);
+    scene.commit("Track");
+    assert_eq!(scene.prepare(&mut slot), Filled::Warm);
+    assert_eq!(read(&slot, "cache/x"), "tracked\n");
+    assert_eq!(read(&slot, "src/cache"), "tracked too\n");
+}
+
+#[test]
+fn a_lock_that_an_ended_git_left_is_no_obstacle() {
+    let scene = Scene::new();
+    let mut slot = scene.prepared();
+    let lock = slot.tree().join("../orch/index.lock");
+    write(&lock, "");
+    scene.collect(&mut slot);
+    write(&lock, "");
+    assert_eq!(scene.prepare(&mut slot), Filled::Warm);
+}
+
+#[test]
 fn a_slot_works_beside_a_linked_worktree_as_beside_the_main_one() {
     let scene = Scene::new();
     scene.git(&["worktree", "add", "-q", "../second", "-b", "second"]);

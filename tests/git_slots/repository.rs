@@ -154,6 +154,15 @@ fn a_repository_of_another_user_is_refused_with_gits_own_hint() {
 }
 
 #[test]
+fn settings_are_those_of_the_person_and_not_those_orch_runs_git_with() {
+    let scene = Scene::new();
+    scene.git(&["config", "core.hooksPath", ".husky"]);
+    let repo = scene.repository();
+    assert_eq!(repo.settings().last("core.hookspath"), Some(&b".husky"[..]));
+    assert_eq!(repo.settings().last("gc.auto"), None);
+}
+
+#[test]
 fn only_ignored_files_that_the_include_list_names_are_included() {
     let scene = Scene::new();
     scene.write(".gitignore", "cache/\n.env\nlocal/\n");

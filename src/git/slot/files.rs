@@ -7,9 +7,6 @@ use std::path::Path;
 
 use super::SlotError;
 
-/// Deepest directory below which permissions are repaired before removal; deeper than any path git can check out.
-const DEPTH_MAX: u32 = 4096;
-
 /// Removes what is at `path`, with all below it; nothing there is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), SlotError> {
     let io = |cause| SlotError::io("remove", path, cause);
@@ -23,7 +20,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), SlotError> {
     }
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-            open_up(path, DEPTH_MAX)?;
+            open_up(path)?;
             fs::remove_dir_all(path).map_err(io)
         }
         result => result.map_err(io),
@@ -85,17 +82,15 @@ pub(crate) fn copy_if_there(from: &Path, to: &Path) -> Result<(), SlotError> {
     copied.map_err(|cause| SlotError::io("copy", from, cause))
 }
 
-/// Gives the owner back all rights on `dir` and the directories below it.
-fn open_up(dir: &Path, depth: u32) -> Result<(), SlotError> {
+/// Gives the owner back all rights on `dir` and the directories below it. The system's limit on the length of a path
+/// limits the depth.
+fn open_up(dir: &Path) -> Result<(), SlotError> {
     let io = |cause| SlotError::io("open up", dir, cause);
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io)?;
-    let Some(depth) = depth.checked_sub(1) else {
-        return Ok(());
-    };
     for entry in fs::read_dir(dir).map_err(io)? {
         let entry = entry.map_err(io)?;
         if entry.file_type().map_err(io)?.is_dir() {
-            open_up(&entry.path(), depth)?;
+            open_up(&entry.path())?;
         }
     }
     Ok(())

@@ -5,10 +5,10 @@
 //! that borrows the user's objects, and one linked worktree. They are written by hand because libgit2 registers a
 //! worktree only together with a new branch and a checkout of its own, without filters.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{SlotError, files};
+use super::{EXCHANGE_DIR, SlotError, files};
 use crate::git::repository::{Repository, RepositoryError};
 use crate::ids::ObjectId;
 
@@ -107,9 +107,15 @@ impl PrivateGit<'_> {
         files::write(&self.dir.join("packed-refs"), &packed_refs(repo)?)?;
         let objects = repo.common_dir().join("objects");
         files::write(&self.dir.join("objects/info/alternates"), &line(&objects))?;
-        for file in ["shallow", "info/attributes", "info/exclude"] {
-            files::copy_if_there(&repo.common_dir().join(file), &self.dir.join(file))?;
+        for file in ["shallow", "info/attributes"] {
+            if let Some(bytes) = read_if_there(&repo.common_dir().join(file))? {
+                files::write(&self.dir.join(file), &bytes)?;
+            }
         }
+        let mut excluded =
+            read_if_there(&repo.common_dir().join("info/exclude"))?.unwrap_or_default();
+        excluded.extend(format!("\n/{EXCHANGE_DIR}/\n").bytes());
+        files::write(&self.dir.join("info/exclude"), &excluded)?;
         self.write_worktree(repo, &head)
     }
 
@@ -120,16 +126,13 @@ impl PrivateGit<'_> {
         files::write(&admin_dir.join("commondir"), b"../..\n")?;
         files::write(&admin_dir.join("gitdir"), &line(&link))?;
         let sparse = Path::new("info/sparse-checkout");
-        files::real_parents(&admin_dir, sparse)?;
-        files::copy_if_there(&repo.git_dir().join(sparse), &admin_dir.join(sparse))?;
+        if let Some(rules) = read_if_there(&repo.git_dir().join(sparse))? {
+            files::real_parents(&admin_dir, sparse)?;
+            files::write(&admin_dir.join(sparse), &rules)?;
+        }
         let mut gitdir = b"gitdir: ".to_vec();
         gitdir.extend(line(&admin_dir));
-        match std::fs::symlink_metadata(&link) {
-            Ok(found) if found.is_file() && std::fs::read(&link).is_ok_and(|is| is == gitdir) => {
-                Ok(())
-            }
-            _ => files::write(&link, &gitdir),
-        }
+        files::write(&link, &gitdir)
     }
 }
 
@@ -137,6 +140,14 @@ fn line(path: &Path) -> Vec<u8> {
     let mut line = path.as_os_str().as_encoded_bytes().to_vec();
     line.push(b'\n');
     line
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, SlotError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(SlotError::io("read", path, e)),
+    }
 }
 
 /// The user's settings that matter in a working tree, then orch's own.

@@ -1,8 +1,9 @@
 //! Bringing the files of a slot to a commit, and copying in what is not tracked.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{EXCHANGE_DIR, Filled, Slot, SlotError, files};
+use crate::git::repository::as_path;
 use crate::ids::ObjectId;
 
 /// The mode of a submodule in a tree.
@@ -82,10 +83,4 @@ impl Slot {
         }
         files::write(&self.included_list(), &list)
     }
-}
-
-/// A path as git gives it.
-pub(crate) fn as_path(bytes: &[u8]) -> &Path {
-    let text: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
-    Path::new(text)
 }
