@@ -47,7 +47,7 @@ const ENV: [(&str, &str); 8] = [
     ("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "1"),
     // Branch and log differ between slots and would end the prefix that sessions share in the prompt cache.
     ("CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS", "1"),
-    // A task's text is text: `@types/node` in it names a package, not a file to attach.
+    // `@types/node` in a task names a package, not a file to attach. 2.1.197 attaches all the same.
     ("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1"),
 ];
 
