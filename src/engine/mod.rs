@@ -185,9 +185,11 @@ impl Engine {
         if state.ended.is_some() || state.is_recovering() {
             return None;
         }
+        // As long as another candidate is on its way, a result wakes the landing queue, not the clock.
+        let queue_waits = !state.bars_landing_waits() && !state.is_landing();
         let pauses = state.tasks.iter().filter_map(|task| match &task.phase {
             Phase::Open { pause } if !state.bars_starts() => *pause,
-            Phase::Queued { pause, .. } if !state.bars_landing_waits() => *pause,
+            Phase::Queued { pause, .. } if queue_waits => *pause,
             Phase::Open { .. }
             | Phase::Queued { .. }
             | Phase::Preparing { .. }

@@ -25,6 +25,9 @@ pub enum InFlight {
         slot: SlotId,
         /// The commit the attempt started on.
         base: ObjectId,
+        /// Whether it is the second process of the attempt, which is asked for the status: the exit of the first one
+        /// says nothing about it.
+        asked: bool,
     },
     /// What the agent left was being read. Answer [`Found::AgentEnded`] or [`Found::AgentGone`]: it is read again.
     Collecting {
@@ -55,9 +58,10 @@ pub(super) fn unsettled(state: &State) -> Vec<(Ticket, InFlight)> {
     lost.filter_map(|task| {
         let in_flight = match &task.phase {
             Phase::Preparing { slot } => InFlight::Preparing { slot: *slot },
-            Phase::Executing { slot, base, .. } => InFlight::Executing {
+            Phase::Executing { slot, base, asked } => InFlight::Executing {
                 slot: *slot,
                 base: base.clone(),
+                asked: *asked,
             },
             Phase::Collecting { slot, base, .. } => InFlight::Collecting {
                 slot: *slot,

@@ -160,7 +160,7 @@ impl State {
 
     /// The next candidate on the way to the target, if that way is free.
     pub(super) fn next_build(&self, now: Now) -> Option<Ix> {
-        if self.tasks.iter().any(|t| t.phase.is_on_the_way_in()) {
+        if self.is_landing() {
             return None;
         }
         (0..self.tasks.len())

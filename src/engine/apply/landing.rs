@@ -9,7 +9,7 @@ use crate::time::Wall;
 
 impl State {
     pub(super) fn building(&mut self, ticket: &Ticket, at: Wall) -> bool {
-        let clear = !self.tasks.iter().any(|t| t.phase.is_on_the_way_in());
+        let clear = !self.is_landing();
         let Some(task) = self.ordering(ticket) else {
             return false;
         };

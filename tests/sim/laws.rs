@@ -1,0 +1,454 @@
+//! The laws, checked on the records alone, with a book of their own that shares no code with the engine.
+
+use std::collections::BTreeMap;
+
+use orch::engine::event::{Author, PlanRevision, StopLevel, Verb};
+use orch::engine::outcome::Outcome;
+use orch::engine::record::{Charge, Next, Record, RunStart, Settlement, Stamped};
+use orch::ids::{ObjectId, SlotId, TaskId, Ticket};
+use orch::plan::graph::Node;
+use orch::time::Wall;
+
+/// What the records say so far.
+#[derive(Default)]
+pub(crate) struct Laws {
+    pub tasks: BTreeMap<TaskId, Entry>,
+    pub jobs: u32,
+    /// Why nothing new may start.
+    barred: Option<&'static str>,
+    pub ended: Option<Outcome>,
+    /// Whether agents are to be ended.
+    pub(crate) ends_agents: bool,
+    /// Sessions whose usage was recorded.
+    pub(crate) sessions: u32,
+    /// Which landing commits were announced, for which task and which opening of it.
+    pub intended: BTreeMap<ObjectId, (TaskId, u32)>,
+    /// The landings that have their receipt, in order.
+    pub landed: Vec<ObjectId>,
+}
+
+/// A task in the book.
+pub(crate) struct Entry {
+    node: Node,
+    newest: Node,
+    in_plan: bool,
+    fresh: bool,
+    generation: u32,
+    attempt: u32,
+    spent: u32,
+    asked: bool,
+    pub slot: Option<SlotId>,
+    /// From the start of an attempt until its work has landed or is given up.
+    under_way: bool,
+    on_the_way_in: bool,
+    pub done: Done,
+    held: bool,
+    left_out: bool,
+    pause: Option<(Wall, Wall)>,
+    landed_in: Option<u32>,
+    /// Uncounted ends in a row, and uncounted conflicts of this opening.
+    streak: u32,
+    conflicts: u32,
+    /// What runs for it is to end, because a person settles it.
+    pub(crate) closing: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Done {
+    No,
+    Satisfied,
+    Failed,
+}
+
+type Verdict = Result<(), String>;
+
+fn law(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(broken()) }
+}
+
+impl Laws {
+    pub(crate) fn follow(&mut self, stamped: &Stamped) -> Verdict {
+        let at = stamped.at;
+        match &stamped.record {
+            Record::RunStarted(start) => {
+                self.take_over(&start.revision);
+                self.jobs = start.jobs;
+            }
+            Record::RunResumed { start } => self.resumed(start),
+            Record::PlanAccepted { revision } => self.take_over(revision),
+            Record::AttemptStarted { ticket, slot } => self.attempt_started(ticket, *slot, at)?,
+            Record::AgentStarting {
+                ticket,
+                asks_status,
+                ..
+            } => self.agent_starting(ticket, *asks_status)?,
+            Record::AgentEnded { ticket, .. } => {
+                law(self.entry(ticket).slot.is_some(), || {
+                    format!("{ticket} ends without a slot")
+                })?;
+            }
+            Record::Collected {
+                ticket,
+                next,
+                usage,
+                ..
+            } => {
+                self.sessions += usage.sessions;
+                let entry = self.entry(ticket);
+                law(entry.slot.is_some(), || {
+                    format!("{ticket} collected without a slot")
+                })?;
+                if *next == Next::AskStatus {
+                    return Ok(());
+                }
+                entry.slot = None;
+                self.ended_as(ticket, *next, at)?;
+            }
+            Record::NotLandable { ticket, next, .. } => {
+                self.entry(ticket).on_the_way_in = false;
+                self.ended_as(ticket, *next, at)?;
+            }
+            Record::Building { ticket } => {
+                law(!self.tasks.values().any(|t| t.on_the_way_in), || {
+                    format!("{ticket} builds beside another")
+                })?;
+                self.entry(ticket).on_the_way_in = true;
+            }
+            Record::LandingIntended { ticket, commit, .. } => {
+                let entry = self.entry(ticket);
+                law(entry.on_the_way_in, || format!("{ticket} lands unbuilt"))?;
+                let generation = entry.generation;
+                self.intended
+                    .insert(commit.clone(), (ticket.task.clone(), generation));
+            }
+            Record::LandingMissed { ticket, .. } => self.entry(ticket).on_the_way_in = false,
+            Record::Landed { ticket, commit, .. } => self.landed(ticket, commit)?,
+            Record::Settled { task, as_ } => self.settled(task, as_),
+            Record::Reopened { task, .. } => {
+                let entry = self.tasks.get_mut(task).expect("a known task");
+                law(!entry.under_way, || format!("{task} reopened under way"))?;
+                entry.generation += 1;
+                entry.spent = 0;
+                entry.streak = 0;
+                entry.conflicts = 0;
+                entry.fresh = true;
+                entry.done = Done::No;
+                entry.pause = None;
+                entry.node = entry.newest.clone();
+            }
+            Record::Superseded { .. } => {}
+            Record::WaitEnded { task } => {
+                self.tasks.get_mut(task).expect("a known task").pause = None;
+            }
+            Record::Controlled {
+                control,
+                refused: None,
+            } => match &control.verb {
+                Verb::Hold { task } => self.tasks.get_mut(task).expect("a known task").held = true,
+                Verb::Release { task } => {
+                    self.tasks.get_mut(task).expect("a known task").held = false;
+                }
+                Verb::Jobs { count } => self.jobs = *count,
+                Verb::Cancel { task } | Verb::Skip { task } | Verb::MarkDone { task } => {
+                    let entry = self.tasks.get_mut(task).expect("a known task");
+                    entry.closing = entry.slot.is_some() || entry.on_the_way_in;
+                }
+                Verb::Stop { .. }
+                | Verb::Retry { .. }
+                | Verb::RetryFailed
+                | Verb::Priority { .. } => {}
+            },
+            Record::Controlled {
+                refused: Some(_), ..
+            } => {}
+            Record::Stopping { level, by } => {
+                law(*level > StopLevel::Running && *by != Author::Orch, || {
+                    "an empty stop".to_owned()
+                })?;
+                self.barred = Some("a stop");
+                self.ends_agents = *level == StopLevel::EndAgents;
+            }
+            Record::TargetRewritten { .. } => self.barred = Some("a rewritten target"),
+            Record::RunFailed { .. } => self.barred = Some("a failure"),
+            Record::RunEnded { outcome } => self.run_ended(*outcome)?,
+        }
+        Ok(())
+    }
+
+    /// A task that could start and does not, although nothing keeps it: `None` if there is none.
+    pub(crate) fn idle(&self) -> Option<&TaskId> {
+        let leased = self.tasks.values().filter(|t| t.slot.is_some()).count();
+        if self.barred.is_some() || self.ended.is_some() || leased >= self.jobs as usize {
+            return None;
+        }
+        let idle = |entry: &&Entry| {
+            entry.pause.is_none() && self.is_startable(entry) && !self.clashes(entry)
+        };
+        self.tasks.values().find(idle).map(|entry| &entry.node.id)
+    }
+
+    fn entry(&mut self, ticket: &Ticket) -> &mut Entry {
+        self.tasks.get_mut(&ticket.task).expect("a known task")
+    }
+
+    fn take_over(&mut self, revision: &PlanRevision) {
+        for entry in self.tasks.values_mut() {
+            entry.in_plan = false;
+        }
+        for node in &revision.graph.nodes {
+            let entry = self.tasks.entry(node.id.clone()).or_insert_with(|| Entry {
+                node: node.clone(),
+                newest: node.clone(),
+                in_plan: true,
+                fresh: true,
+                generation: 0,
+                attempt: 0,
+                spent: 0,
+                asked: false,
+                slot: None,
+                under_way: false,
+                on_the_way_in: false,
+                done: Done::No,
+                held: false,
+                left_out: false,
+                pause: None,
+                landed_in: None,
+                streak: 0,
+                conflicts: 0,
+                closing: false,
+            });
+            entry.in_plan = true;
+            entry.newest = node.clone();
+            if entry.fresh {
+                entry.node = node.clone();
+            }
+        }
+    }
+
+    fn resumed(&mut self, start: &RunStart) {
+        self.barred = None;
+        self.ended = None;
+        self.ends_agents = false;
+        self.jobs = start.jobs;
+        for entry in self.tasks.values_mut() {
+            entry.left_out = false;
+        }
+        self.take_over(&start.revision);
+    }
+
+    fn attempt_started(&mut self, ticket: &Ticket, slot: SlotId, at: Wall) -> Verdict {
+        if let Some(why) = self.barred {
+            return Err(format!("{ticket} starts after {why}"));
+        }
+        law(self.ended.is_none(), || {
+            format!("{ticket} starts after the end")
+        })?;
+        let leased = self.tasks.values().filter(|t| t.slot.is_some()).count();
+        law(leased < self.jobs as usize, || {
+            format!("{ticket} starts beyond the number of jobs")
+        })?;
+        law(self.tasks.values().all(|t| t.slot != Some(slot)), || {
+            format!("{ticket} starts in a slot that is taken")
+        })?;
+        let entry = self.tasks.get(&ticket.task).expect("a known task");
+        law(ticket.attempt == entry.attempt + 1, || {
+            format!("{ticket} is not the next attempt")
+        })?;
+        law(self.is_startable(entry), || {
+            format!("{ticket} starts too early or too late")
+        })?;
+        law(!self.clashes(entry), || {
+            format!("{ticket} starts beside what excludes it")
+        })?;
+        law(entry.spent < entry.node.max_attempts, || {
+            format!("{ticket} starts with no attempt left")
+        })?;
+        let waits = entry
+            .pause
+            .is_some_and(|(since, until)| at < until && at >= since);
+        law(!waits, || {
+            format!("{ticket} starts before its wait is over")
+        })?;
+        let entry = self.entry(ticket);
+        entry.attempt = ticket.attempt;
+        entry.fresh = false;
+        entry.asked = false;
+        entry.under_way = true;
+        entry.slot = Some(slot);
+        entry.pause = None;
+        Ok(())
+    }
+
+    fn agent_starting(&mut self, ticket: &Ticket, asks: bool) -> Verdict {
+        if let Some(why) = self.barred.filter(|_| !asks) {
+            return Err(format!("the agent of {ticket} starts after {why}"));
+        }
+        let entry = self.entry(ticket);
+        law(entry.slot.is_some(), || {
+            format!("{ticket} runs without a slot")
+        })?;
+        law(!(asks && entry.asked), || {
+            format!("{ticket} is asked twice for its status")
+        })?;
+        entry.asked |= asks;
+        Ok(())
+    }
+
+    fn ended_as(&mut self, ticket: &Ticket, next: Next, at: Wall) -> Verdict {
+        let entry = self.entry(ticket);
+        let charge = match next {
+            Next::Land => return Ok(()),
+            Next::Complete => {
+                entry.done = Done::Satisfied;
+                Charge::Nothing
+            }
+            Next::Retry {
+                at: until, charge, ..
+            } => {
+                entry.pause = until.map(|until| (at, until));
+                charge
+            }
+            Next::Fail { charge } => {
+                entry.done = Done::Failed;
+                law(charge == Charge::Attempt, || {
+                    format!("{ticket} fails for nothing")
+                })?;
+                charge
+            }
+            Next::Nothing => Charge::Nothing,
+            Next::AskStatus => return Err(format!("{ticket} is asked from the landing queue")),
+        };
+        entry.under_way = false;
+        entry.spent += u32::from(charge == Charge::Attempt);
+        entry.conflicts += u32::from(charge == Charge::Conflict);
+        entry.streak = match charge {
+            Charge::Streak => entry.streak + 1,
+            Charge::Nothing => entry.streak,
+            Charge::Attempt | Charge::Conflict => 0,
+        };
+        let (streak, conflicts) = (entry.streak, entry.conflicts);
+        law(streak <= 3 && conflicts <= 2, || {
+            format!(
+                "{ticket} is the {streak}th uncounted end in a row or the {conflicts}th conflict"
+            )
+        })?;
+        let (spent, most) = (entry.spent, entry.node.max_attempts);
+        law(spent <= most, || {
+            format!("{ticket} spends {spent} of {most} attempts")
+        })?;
+        law(
+            (entry.done == Done::Failed) == (spent == most)
+                || entry.done == Done::Satisfied
+                || charge != Charge::Attempt,
+            || format!("{ticket} fails with {spent} of {most} attempts spent, or does not"),
+        )
+    }
+
+    fn landed(&mut self, ticket: &Ticket, commit: &ObjectId) -> Verdict {
+        let entry = self.entry(ticket);
+        let generation = entry.generation;
+        law(entry.landed_in != Some(generation), || {
+            format!("{ticket} lands twice")
+        })?;
+        entry.landed_in = Some(generation);
+        entry.done = Done::Satisfied;
+        entry.under_way = false;
+        entry.on_the_way_in = false;
+        law(
+            self.intended.get(commit) == Some(&(ticket.task.clone(), generation)),
+            || format!("{ticket} lands what was not announced"),
+        )?;
+        self.landed.push(commit.clone());
+        Ok(())
+    }
+
+    fn settled(&mut self, task: &TaskId, as_: &Settlement) {
+        let entry = self.tasks.get_mut(task).expect("a known task");
+        entry.closing &= *as_ == Settlement::LeftOut;
+        entry.under_way &= *as_ == Settlement::LeftOut;
+        entry.done = match as_ {
+            Settlement::LeftOut => {
+                entry.left_out = true;
+                return;
+            }
+            Settlement::DeclaredFailed | Settlement::Cancelled | Settlement::Reverted { .. } => {
+                Done::Failed
+            }
+            Settlement::Removed => {
+                // If it comes back, it comes back as new.
+                entry.fresh = true;
+                Done::No
+            }
+            Settlement::Believed
+            | Settlement::LandedBefore { .. }
+            | Settlement::MarkedDone
+            | Settlement::Skipped => Done::Satisfied,
+        };
+    }
+
+    fn run_ended(&mut self, outcome: Outcome) -> Verdict {
+        self.ended = Some(outcome);
+        law(
+            self.tasks
+                .values()
+                .all(|t| t.slot.is_none() && !t.on_the_way_in),
+            || "the run ends under way".to_owned(),
+        )?;
+        let judged = || self.tasks.values().filter(|t| t.in_plan && !t.left_out);
+        let all_done = judged().all(|t| t.done == Done::Satisfied);
+        law(outcome != Outcome::Completed || all_done, || {
+            "completed, but not all tasks are".to_owned()
+        })?;
+        law(outcome != Outcome::Failed || !all_done, || {
+            "failed, but all tasks are done".to_owned()
+        })?;
+        let could_start = judged().any(|t| self.is_startable(t));
+        law(!could_start || self.barred.is_some(), || {
+            format!("ended as {outcome:?} although a task could start")
+        })
+    }
+
+    fn is_removed(&self, entry: &Entry) -> bool {
+        !entry.in_plan && !entry.under_way
+    }
+
+    fn is_satisfied(&self, entry: &Entry) -> bool {
+        entry.left_out || entry.done == Done::Satisfied || self.is_removed(entry)
+    }
+
+    /// Whether the task and all that it needs are satisfied. `depth` ends the search where edits made a circle.
+    fn is_reached(&self, task: &TaskId, depth: usize) -> bool {
+        let entry = &self.tasks[task];
+        depth < self.tasks.len()
+            && self.is_satisfied(entry)
+            && (self.is_removed(entry)
+                || entry
+                    .node
+                    .needs
+                    .iter()
+                    .all(|edge| self.is_reached(&edge.on, depth + 1)))
+    }
+
+    fn is_startable(&self, entry: &Entry) -> bool {
+        let met = entry.node.needs.iter().all(|edge| match edge.implied {
+            true => self.is_reached(&edge.on, 0),
+            false => self.is_satisfied(&self.tasks[&edge.on]),
+        });
+        entry.in_plan
+            && !entry.under_way
+            && entry.done == Done::No
+            && !entry.held
+            && !entry.left_out
+            && met
+    }
+
+    fn clashes(&self, entry: &Entry) -> bool {
+        let others = self
+            .tasks
+            .values()
+            .filter(|other| other.under_way && other.node.id != entry.node.id);
+        others
+            .into_iter()
+            .any(|other| entry.node.conflict(&other.node).is_some())
+    }
+}

@@ -1,0 +1,175 @@
+//! Random plans, and what people and agents make of them while they run.
+
+use orch::engine::event::{Author, PlanRevision};
+use orch::ids::TaskId;
+use orch::plan::graph::{Declared, Edge, Graph, Node, RetryFrom, TaskKind};
+
+use crate::rng::Rng;
+
+/// The plan's text as it stands: a graph, and how many times it was changed.
+pub(crate) struct Plan {
+    pub graph: Graph,
+    version: u64,
+    next_number: u64,
+}
+
+impl Plan {
+    pub(crate) fn random(rng: &mut Rng) -> Self {
+        let mut plan = Self {
+            graph: Graph::default(),
+            version: 0,
+            next_number: 0,
+        };
+        let tasks = match rng.below(30) {
+            0 => 13 + rng.below(28),
+            _ => 1 + rng.below(12).min(rng.below(12)),
+        };
+        for _ in 0..tasks {
+            let mut node = plan.new_node(rng);
+            node.declared = match rng.below(100) {
+                0..6 => Declared::Completed,
+                6..9 => Declared::Failed,
+                9..14 => Declared::Skipped,
+                _ => Declared::Pending,
+            };
+            plan.insert(rng, node);
+        }
+        plan
+    }
+
+    pub(crate) fn revision(&self, by: Author) -> PlanRevision {
+        PlanRevision {
+            text_sha256: format!("plan {}", self.version),
+            by,
+            graph: self.graph.clone(),
+        }
+    }
+
+    /// An agent adds tasks, and may call one off.
+    pub(crate) fn extend(&mut self, rng: &mut Rng) {
+        for _ in 0..=rng.below(2) {
+            let node = self.new_node(rng);
+            self.insert(rng, node);
+        }
+        if rng.percent(20) {
+            let at = rng.below(self.graph.nodes.len());
+            self.graph.nodes[at].declared = Declared::Skipped;
+        }
+        self.version += 1;
+    }
+
+    /// A person changes something.
+    pub(crate) fn edit(&mut self, rng: &mut Rng) {
+        let at = rng.below(self.graph.nodes.len());
+        match rng.below(8) {
+            0 | 1 => {
+                let node = self.new_node(rng);
+                self.insert(rng, node);
+            }
+            2 if self.graph.nodes.len() > 1 => {
+                let gone = self.graph.nodes.remove(at).id;
+                for node in &mut self.graph.nodes {
+                    node.needs.retain(|edge| edge.on != gone);
+                }
+            }
+            3 => self.graph.nodes[at].needs.clear(),
+            6 | 7 => self.turn_round(at),
+            4 => {
+                self.graph.nodes[at].declared = *rng.pick(&[
+                    Declared::Pending,
+                    Declared::Completed,
+                    Declared::Failed,
+                    Declared::Skipped,
+                ]);
+            }
+            _ => {
+                self.graph.nodes[at].spec_hash = format!("{:x}", rng.next());
+                self.graph.nodes[at].max_attempts = 1 + u32::try_from(rng.below(4)).expect("small");
+            }
+        }
+        self.version += 1;
+    }
+
+    /// orch writes what has settled.
+    pub(crate) fn write(&mut self, id: &TaskId, declared: Declared) {
+        if let Some(node) = self.graph.nodes.iter_mut().find(|node| node.id == *id)
+            && node.declared != declared
+        {
+            node.declared = declared;
+            self.version += 1;
+        }
+    }
+
+    /// Turns the edge between a task and the first that it needs. Where the one has started and the other has not, the
+    /// old edge and the new one close a circle, although each revision is free of them.
+    fn turn_round(&mut self, at: usize) {
+        if self.graph.nodes[at].needs.is_empty() {
+            return;
+        }
+        let edge = self.graph.nodes[at].needs.remove(0);
+        let id = self.graph.nodes[at].id.clone();
+        if !self.reaches(&id, &edge.on) {
+            let needed = self.graph.nodes.iter_mut().find(|node| node.id == edge.on);
+            let implied = edge.implied;
+            needed
+                .expect("checked")
+                .needs
+                .push(Edge { on: id, implied });
+        }
+    }
+
+    fn reaches(&self, from: &TaskId, to: &TaskId) -> bool {
+        let node = self.graph.node(from).expect("checked");
+        from == to || node.needs.iter().any(|edge| self.reaches(&edge.on, to))
+    }
+
+    fn insert(&mut self, rng: &mut Rng, node: Node) {
+        let at = rng.below(self.graph.nodes.len() + 1);
+        self.graph.nodes.insert(at, node);
+    }
+
+    fn new_node(&mut self, rng: &mut Rng) -> Node {
+        let number = self.next_number;
+        self.next_number += 1;
+        let edges = if self.graph.nodes.is_empty() {
+            0
+        } else {
+            rng.below(4)
+        };
+        let mut needs: Vec<Edge> = Vec::new();
+        for _ in 0..edges {
+            let on = rng.pick(&self.graph.nodes).id.clone();
+            if needs.iter().all(|edge| edge.on != on) {
+                let implied = rng.percent(40);
+                needs.push(Edge { on, implied });
+            }
+        }
+        let claims = |rng: &mut Rng, chance, of: &[&str]| match rng.percent(chance) {
+            true => vec![(*rng.pick(of)).to_owned()],
+            false => Vec::new(),
+        };
+        Node {
+            id: TaskId::parse(&format!("t{number}")).expect("a good id"),
+            name: format!("task {number}"),
+            needs,
+            priority: *rng.pick(&[0, 0, 0, 5, -3]),
+            resources: claims(rng, 20, &["db", "gpu"]),
+            files: claims(rng, 20, &["src/a/**", "src/a/x.rs", "src/b/**", "docs/**"]),
+            max_attempts: 1 + u32::try_from(rng.below(3)).expect("small"),
+            retry_from: *rng.pick(&[
+                None,
+                None,
+                Some(RetryFrom::Base),
+                Some(RetryFrom::Candidate),
+            ]),
+            kind: *rng.pick(&[
+                TaskKind::Change,
+                TaskKind::Change,
+                TaskKind::Change,
+                TaskKind::Report,
+            ]),
+            declared: Declared::Pending,
+            spec_hash: format!("{:x}", rng.next()),
+        }
+    }
+}
