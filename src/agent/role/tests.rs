@@ -129,3 +129,11 @@ fn the_list_holds_files_and_built_in_roles_once_each_and_errors_in_their_place()
         BUILT_IN.len()
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_role_parser_stumble(text in "(---\n)?[-a-z: \\[\\],'\"\n]{0,80}", any in "\\PC*") {
+        parsed(&text).ok();
+        parsed(&any).ok();
+    }
+}

@@ -238,3 +238,22 @@ fn a_blank_report_is_no_report() {
         Some("# Findings\n")
     );
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_tolerant_parser_stumble(text in "[\\[\\]{}\",:/*\\\\`a\u{e9}\\s]{0,60}", any in "\\PC*") {
+        tolerant::parse(&text).ok();
+        tolerant::parse(&any).ok();
+    }
+
+    #[test]
+    fn json_is_read_as_what_it_is_also_with_comments_behind_its_lines(
+        texts in proptest::collection::btree_map("[a-z]{1,5}", "\\PC{0,12}", 0..6),
+    ) {
+        let value = serde_json::json!(texts);
+        let pretty = serde_json::to_string_pretty(&value).expect("JSON");
+        let commented = pretty.replace('\n', " // why, \"}\n");
+        proptest::prop_assert_eq!(tolerant::parse(&pretty).expect("JSON"), (value.clone(), vec![]));
+        proptest::prop_assert_eq!(tolerant::parse(&commented).expect("tolerated").0, value);
+    }
+}
