@@ -77,7 +77,12 @@ pub fn merge(
         }),
         None => {
             let [ours, theirs] = sides.as_commits(repo).map_err(objects)?;
-            merge_by_git(git, repo, ours, theirs)
+            match merge_by_git(git, repo, ours, theirs)? {
+                Some(merge) => Ok(merge),
+                None => Ok(Merge::Conflict {
+                    files: sides.files_of_candidate(repo).map_err(objects)?,
+                }),
+            }
         }
     }
 }
@@ -135,6 +140,20 @@ impl<'r> Sides<'r> {
             Merged::Tree(None) => repo.treebuilder(None)?.write().map(Some),
             Merged::NeedsGit => Ok(None),
         }
+    }
+
+    /// What the candidate changed.
+    fn files_of_candidate(&self, repo: &Repository) -> Result<Vec<String>, git2::Error> {
+        let diff = repo.diff_tree_to_tree(Some(&self.base), Some(&self.candidate), None)?;
+        let path = |delta: git2::DiffDelta<'_>| {
+            let path = delta
+                .new_file()
+                .path_bytes()
+                .or(delta.old_file().path_bytes());
+            path.map(|path| String::from_utf8_lossy(path).into_owned())
+        };
+        let files: BTreeSet<String> = diff.deltas().filter_map(path).collect();
+        Ok(files.into_iter().collect())
     }
 
     /// The tip and the candidate as commits whose merge base is the base: git before 2.40 finds the base by itself.
@@ -219,8 +238,15 @@ fn entry_named(tree: Option<&Tree<'_>>, name: &[u8]) -> Option<TreeEntry<'static
     tree?.get_name_bytes(name).map(|entry| entry.to_owned())
 }
 
-/// Asks git, outside any working copy: with the attributes of `ours`, where git can take them from there.
-fn merge_by_git(git: &Git, repo: &Repository, ours: Oid, theirs: Oid) -> Result<Merge, MergeError> {
+/// Asks git, outside any working copy: with the attributes of `ours`, where git can take them from there. None if git
+/// died of it: its merge has assertions that fail on some files that became directories on one side and were moved on
+/// the other (seen with 2.47).
+fn merge_by_git(
+    git: &Git,
+    repo: &Repository,
+    ours: Oid,
+    theirs: Oid,
+) -> Result<Option<Merge>, MergeError> {
     let mut command = git
         .command(repo.commondir())
         .env("GIT_DIR", repo.commondir());
@@ -237,13 +263,14 @@ fn merge_by_git(git: &Git, repo: &Repository, ours: Oid, theirs: Oid) -> Result<
             let tree = output.stdout.split(|&b| b == 0).next().unwrap_or_default();
             let tree = std::str::from_utf8(tree).map_err(|_| unexpected())?;
             let tree = Oid::from_str(tree).map_err(|_| unexpected())?;
-            Ok(Merge::Clean {
+            Ok(Some(Merge::Clean {
                 tree: object_id(tree),
-            })
+            }))
         }
-        Some(1) => Ok(Merge::Conflict {
-            files: files_in_conflict(&output.stdout).ok_or_else(unexpected)?,
-        }),
+        Some(1) => Ok(Some(Merge::Conflict {
+            files: files_in_conflict(&output.stdout, [ours, theirs]).ok_or_else(unexpected)?,
+        })),
+        None => Ok(None),
         code => Err(MergeError::Git(GitError::Failed {
             command: "git merge-tree".to_owned(),
             code,
@@ -254,8 +281,9 @@ fn merge_by_git(git: &Git, repo: &Repository, ours: Oid, theirs: Oid) -> Result<
 
 /// Reads the output of `merge-tree -z --name-only`: a tree, the files left unmerged, an empty field, then messages
 /// (count of paths, the paths, kind, text). A conflict about whole directories leaves no file unmerged and is only
-/// told in the messages. None if it reads otherwise.
-fn files_in_conflict(output: &[u8]) -> Option<Vec<String>> {
+/// told in the messages. Where a file and a directory want one name, git calls the file `name~commit`. None if it
+/// reads otherwise.
+fn files_in_conflict(output: &[u8], commits: [Oid; 2]) -> Option<Vec<String>> {
     let mut fields = output.strip_suffix(b"\0")?.split(|&b| b == 0);
     fields.next()?;
     let mut files: BTreeSet<&[u8]> = fields
@@ -270,6 +298,12 @@ fn files_in_conflict(output: &[u8]) -> Option<Vec<String>> {
             files.extend(paths);
         }
     }
-    let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-    Some(files.into_iter().map(shown).collect())
+    let suffixes = commits.map(|commit| format!("~{commit}"));
+    let own_name = |path: &[u8]| {
+        let path = String::from_utf8_lossy(path).into_owned();
+        let at = suffixes.iter().find_map(|suffix| path.rfind(suffix));
+        path[..at.unwrap_or(path.len())].to_owned()
+    };
+    let files: BTreeSet<String> = files.into_iter().map(own_name).collect();
+    Some(files.into_iter().collect())
 }
