@@ -24,9 +24,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::checkout::{CheckoutError, Refusal, changes, refused_by_state};
+use super::plan_copy::PlanCopy;
 use super::refs::{self, LOCK_PAUSE, LOCK_TRIES};
 use super::repository::{Repository, Worktree};
-use super::update::{PlanCopy, Update};
+use super::update::{Update, remove_if_there};
 use crate::ids::{ObjectId, RefName};
 
 /// The directory of an update under way, in a worktree's git directory.
@@ -246,24 +247,17 @@ impl Hold {
     /// The branch has moved: brings files and index along. Returns the files that were kept as they are.
     pub(super) fn finish(mut self, repo: &Repository) -> Result<BTreeSet<PathBuf>, CheckoutError> {
         let places = Places::of(&self.worktree);
-        let lock = self
-            .lock
-            .try_clone()
-            .map_err(CheckoutError::io(&places.notes))?;
-        let kept = self.with_update(repo, &places, |update| update.apply(lock))?;
+        let kept = self.with_update(repo, &places, |update| update.apply(&self.lock))?;
         self.put_index(&places)?;
         Ok(kept)
     }
 
-    /// As [`Hold::finish`], for an update that somebody has begun.
+    /// As [`Hold::finish`], for an update that somebody has begun and that nobody works on any more.
     fn resume(mut self, repo: &Repository) -> Result<BTreeSet<PathBuf>, CheckoutError> {
         let places = Places::of(&self.worktree);
+        remove_if_there(&places.index.with_extension("lock"))?;
         places.copy_index()?;
-        let lock = self
-            .lock
-            .try_clone()
-            .map_err(CheckoutError::io(&places.notes))?;
-        let kept = self.with_update(repo, &places, |update| update.settle(lock))?;
+        let kept = self.with_update(repo, &places, |update| update.settle(&self.lock))?;
         self.put_index(&places)?;
         Ok(kept)
     }
@@ -449,3 +443,6 @@ fn stamp(found: &Metadata) -> (u64, u64, i64, i64, u64) {
         found.size(),
     )
 }
+
+#[cfg(test)]
+mod tests;

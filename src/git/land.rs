@@ -12,7 +12,7 @@ use crate::ids::{ObjectId, RefName, TaskId};
 
 pub use super::checkout::Refusal;
 pub use super::hold::{Recovered, Recovery};
-pub use super::update::PlanCopy;
+pub use super::plan_copy::PlanCopy;
 
 /// A landing as the engine ordered it.
 #[derive(Debug, Clone, Copy)]

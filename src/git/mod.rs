@@ -14,6 +14,7 @@ pub mod left_out;
 pub mod merge;
 pub mod message;
 pub mod pins;
+mod plan_copy;
 pub mod program;
 pub mod publish;
 pub mod refs;

@@ -11,65 +11,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::checkout::{Change, Changes, CheckoutError, Refusal, git_in};
+use super::plan_copy::PlanCopy;
 use super::program::{GitCommand, GitError};
 use super::repository::{Repository, Worktree};
 use super::tree::Entry;
 use crate::ids::ObjectId;
 
+mod settle;
+
 /// Most files looked at in a directory that gives way to a file, before it counts as being in the way.
 const LEFTOVERS_MAX: usize = 10_000;
-
-/// The person's copy of a tracked plan, which is written even if the person has edited it: the new text is the
-/// person's own with orch's fields in it, and is written only if the copy still is what that text was made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanCopy {
-    /// The worktree it lies in.
-    pub worktree: PathBuf,
-    /// Its path in there.
-    pub path: PathBuf,
-    /// The bytes the new text was made of.
-    pub expected: Vec<u8>,
-    /// The new text.
-    pub new: Vec<u8>,
-}
-
-impl PlanCopy {
-    fn file(&self) -> PathBuf {
-        self.worktree.join(&self.path)
-    }
-
-    fn on_disk(&self) -> Result<Option<Vec<u8>>, CheckoutError> {
-        let file = self.file();
-        match fs::symlink_metadata(&file) {
-            Ok(found) if found.is_file() => {
-                fs::read(&file).map(Some).map_err(CheckoutError::io(&file))
-            }
-            Ok(_) => Ok(None),
-            Err(e) if is_absent(&e) => Ok(None),
-            Err(e) => Err(CheckoutError::io(&file)(e)),
-        }
-    }
-
-    /// Writes the new text over the expected one; whether the copy now has it.
-    fn write(&self) -> Result<bool, CheckoutError> {
-        let file = self.file();
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let new = file.with_file_name(format!(".{name}.orch-new"));
-        remove_if_there(&new)?;
-        let found = self.on_disk()?;
-        if found.as_ref() != Some(&self.expected) {
-            return Ok(found.as_ref() == Some(&self.new));
-        }
-        let write = || {
-            fs::write(&new, &self.new)?;
-            fs::set_permissions(&new, fs::metadata(&file)?.permissions())?;
-            File::open(&new)?.sync_all()?;
-            fs::rename(&new, &file)
-        };
-        write().map_err(CheckoutError::io(&file))?;
-        Ok(true)
-    }
-}
 
 /// One worktree on its way from one commit to another.
 #[derive(Debug)]
@@ -125,38 +76,14 @@ impl Update<'_> {
 
     /// Changes the files and the copy of the index, after a check that allowed it. The git that does it holds `lock`
     /// to its end. Returns the files that were kept because they are neither what they were nor what they become.
-    pub(super) fn apply(&self, lock: File) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+    pub(super) fn apply(&self, lock: &File) -> Result<BTreeSet<PathBuf>, CheckoutError> {
+        let held = lock.try_clone().map_err(CheckoutError::io(self.index))?;
         let command = self.git().args(["read-tree", "-m", "-u"]).args(self.ends());
-        match command
-            .holding(lock.try_clone().map_err(CheckoutError::io(self.index))?)
-            .run()
-        {
+        match command.holding(held).run() {
             Ok(_) => self.finish_plan(self.plan_apart()?),
             Err(GitError::Failed { .. }) => self.settle(lock),
             Err(e) => Err(e.into()),
         }
-    }
-
-    /// Changes what is still to be changed, file by file, whatever was done before: to be called on a fresh copy of
-    /// the worktree's index. Returns the files that were kept.
-    pub(super) fn settle(&self, lock: File) -> Result<BTreeSet<PathBuf>, CheckoutError> {
-        self.refresh()?;
-        let unlike_new = self.unlike("new", |change| change.new)?;
-        let unlike_old = self.unlike("old", |change| change.old)?;
-        let out_of_cone = self.skipped()?;
-        let is_left_to_git =
-            |path: &&Path| unlike_new.contains(*path) && !unlike_old.contains(*path);
-        let paths = self.changes.keys().map(PathBuf::as_path);
-        let done = paths.filter(|path| !is_left_to_git(path) && !out_of_cone.contains(*path));
-        self.enter(done)?;
-        let command = self.git().args(["read-tree", "-m", "-u"]).args(self.ends());
-        command.holding(lock).run()?;
-        let kept = unlike_new
-            .intersection(&unlike_old)
-            .filter(|path| !out_of_cone.contains(*path));
-        let kept = self.finish_plan(kept.cloned().collect())?;
-        self.refresh()?;
-        Ok(kept)
     }
 
     /// The plan's path, if git has left its file alone.
@@ -301,53 +228,6 @@ impl Update<'_> {
         }
     }
 
-    /// The changed files whose content in the worktree, as git would store it, is not the given side's.
-    fn unlike(
-        &self,
-        name: &str,
-        side: impl Fn(&Change) -> Option<Entry>,
-    ) -> Result<BTreeSet<PathBuf>, CheckoutError> {
-        let index = self.index.with_file_name(format!("index-{name}"));
-        remove_if_there(&index)?;
-        let mut unlike = BTreeSet::new();
-        let mut entries = Vec::new();
-        for (path, change) in self.changes {
-            match side(change) {
-                Some(entry) => push_entry(&mut entries, path, Some(entry)),
-                None if self.look(path)?.is_some_and(|found| !found.is_dir()) => {
-                    unlike.insert(path.clone());
-                }
-                None => {}
-            }
-        }
-        let git = || git_in(self.repo, self.worktree, &index);
-        git()
-            .args(["update-index", "-z", "--index-info"])
-            .input(entries)
-            .run()?;
-        refresh(git())?;
-        let differing = git()
-            .args([
-                "diff-files",
-                "--name-only",
-                "-z",
-                "--ignore-submodules=dirty",
-            ])
-            .run()?;
-        unlike.extend(names(&differing));
-        Ok(unlike)
-    }
-
-    /// Files that a sparse checkout leaves out of the worktree.
-    fn skipped(&self) -> Result<BTreeSet<PathBuf>, CheckoutError> {
-        let listed = self.git().args(["ls-files", "-t", "-z"]).run()?;
-        let fields = listed.split(|&b| b == 0);
-        let skipped = fields.filter_map(|field| field.strip_prefix(b"S "));
-        Ok(skipped
-            .map(|name| PathBuf::from(OsStr::from_bytes(name)))
-            .collect())
-    }
-
     /// Sets the index entries of `paths` to what they become, so that git leaves these files alone. What goes is
     /// entered first, so that a file can become a directory.
     fn enter<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Result<(), CheckoutError> {
@@ -368,11 +248,19 @@ impl Update<'_> {
 }
 
 fn refresh(git: GitCommand<'_>) -> Result<(), CheckoutError> {
-    let output = git.args(["update-index", "-q", "--refresh"]).output()?;
+    succeed(
+        git.args(["update-index", "-q", "--refresh"]),
+        "git update-index --refresh",
+    )
+}
+
+/// Runs a command whose exit code 1 is an answer and no failure.
+fn succeed(command: GitCommand<'_>, name: &str) -> Result<(), CheckoutError> {
+    let output = command.output()?;
     match output.code {
         Some(0 | 1) => Ok(()),
         code => Err(CheckoutError::Git(GitError::Failed {
-            command: "git update-index --refresh".to_owned(),
+            command: name.to_owned(),
             code,
             stderr: output.stderr,
         })),
@@ -406,14 +294,14 @@ pub(super) fn shown(files: &BTreeSet<PathBuf>) -> Vec<String> {
 }
 
 /// `a/b` is absent too if `a` is a file.
-fn is_absent(e: &io::Error) -> bool {
+pub(super) fn is_absent(e: &io::Error) -> bool {
     matches!(
         e.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
 }
 
-fn remove_if_there(file: &Path) -> Result<(), CheckoutError> {
+pub(super) fn remove_if_there(file: &Path) -> Result<(), CheckoutError> {
     match fs::remove_file(file) {
         Err(e) if !is_absent(&e) => Err(CheckoutError::io(file)(e)),
         _ => Ok(()),

@@ -1,6 +1,9 @@
 //! Landing on a target, free or checked out.
 
-use orch::git::land::{LandOrder, Landed, PlanCopy, Refusal, land, recover_checkouts};
+use std::path::Path;
+
+use orch::git::land::{LandOrder, Landed, PlanCopy, Recovery, Refusal, land, recover_checkouts};
+use orch::git::program::Git;
 use orch::git::repository::Repository;
 use orch::ids::ObjectId;
 
@@ -474,6 +477,59 @@ fn a_missing_worktree_is_passed_over_unless_it_is_locked_to_be_kept() {
     repo.git(&["worktree", "unlock", gone.to_str().unwrap()]);
     assert!(is_done(&Try::new("t", &commit, &onto).on(&repo.found)));
     assert_eq!(repo.id("t"), commit);
+}
+
+/// Names the repository, the commit and its parent for [`land_and_be_killed`].
+const VICTIM: &str = "ORCH_TEST_VICTIM";
+
+#[test]
+#[ignore = "is run, and killed, by the test below"]
+fn land_and_be_killed() {
+    let Ok(order) = std::env::var(VICTIM) else {
+        return;
+    };
+    let [path, commit, onto] = order.split('\n').collect::<Vec<_>>().try_into().unwrap();
+    let repo = Repository::discover(&Git::find().unwrap(), Path::new(path)).unwrap();
+    std::fs::write(
+        repo.git_dir().join("victim"),
+        std::process::id().to_string(),
+    )
+    .unwrap();
+    Try::new("main", &ObjectId::new(commit), &ObjectId::new(onto)).on(&repo);
+}
+
+#[test]
+fn a_landing_killed_between_two_files_is_ended_by_the_next_orch() {
+    let repo = Repo::new();
+    let script = repo.beside("smudge");
+    write_script(&script, "cat; kill -9 \"$(cat \"$GIT_DIR/victim\")\"");
+    repo.git(&["config", "filter.kill.smudge", script.to_str().unwrap()]);
+    repo.write(".gitattributes", "*.kill filter=kill\n");
+    let onto = repo.commit_all("attributes");
+    let files = [
+        ("a", Some("landed\n")),
+        ("b.kill", Some("b\n")),
+        ("c", Some("c\n")),
+    ];
+    let commit = repo.commit_on(&onto, &files);
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "landing::land_and_be_killed", "--ignored"])
+        .env(VICTIM, format!("{}\n{commit}\n{onto}", repo.path.display()))
+        .status()
+        .unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(9)
+    );
+    let blocked = try_run(&repo.path, &["commit", "--allow-empty", "-m", "inverse"]);
+    assert!(!blocked.status.success(), "the lock stays");
+    repo.git(&["config", "--unset", "filter.kill.smudge"]);
+    let recovered = recover_checkouts(&repo.found).unwrap();
+    let [one] = &recovered[..] else {
+        panic!("{recovered:?}");
+    };
+    assert_eq!(one.how, Recovery::Finished { kept: Vec::new() });
+    repo.assert_clean_at(&commit);
 }
 
 #[test]
