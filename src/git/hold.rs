@@ -189,7 +189,9 @@ impl Hold {
     fn begin(places: &Places, worktree: &Worktree, step: &Step<'_>) -> Result<Self, CheckoutError> {
         places.clear()?;
         fs::create_dir(&places.directory).map_err(CheckoutError::io(&places.directory))?;
-        let plan = step.plan.filter(|plan| plan.worktree == worktree.path);
+        let plan = step
+            .plan
+            .filter(|plan| is_same(&plan.worktree, &worktree.path));
         let notes = Notes {
             version: NOTES_VERSION,
             branch: step.branch.clone(),
@@ -423,6 +425,12 @@ fn locked(file: &File) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Git notes the path of a linked worktree as it was typed, perhaps through a symbolic link.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path| fs::canonicalize(path).ok();
+    one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
 fn look(path: &Path) -> Result<Option<Metadata>, CheckoutError> {

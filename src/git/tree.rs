@@ -52,6 +52,14 @@ pub(super) fn tree_of<'r>(repo: &'r Repository, id: &ObjectId) -> Result<Tree<'r
     repo.find_object(oid(id)?, None)?.peel_to_tree()
 }
 
+/// The id of a commit's tree; of a tree, its own.
+///
+/// # Errors
+/// If there is no such object, or it has no tree.
+pub fn tree_id(repo: &Repository, id: &ObjectId) -> Result<ObjectId, git2::Error> {
+    Ok(object_id(tree_of(repo, id)?.id()))
+}
+
 /// The bytes of the file at `path` in a commit or tree; none if there is no file.
 ///
 /// # Errors
