@@ -79,7 +79,7 @@ pub enum TaskKind {
 }
 
 /// A settled or open status as plans spell it. `in_progress` is read as [`Declared::Pending`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Declared {
     /// To be done.

@@ -9,15 +9,22 @@ pub mod syntax;
 
 mod keys;
 mod order;
+mod problems;
 mod read;
 mod reader;
 mod rehearse;
 mod validate;
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{self, Diagnostic, Located};
+use crate::ids::TaskId;
+use graph::Declared;
+use problems::Problems;
 use read::Draft;
 use reader::Reader;
 
@@ -63,21 +70,19 @@ impl Checked {
 /// Reads a plan and reports every problem at once. `name` is the file's name in messages.
 pub fn check(name: &str, bytes: &[u8], strictness: Strictness) -> Checked {
     let text = String::from_utf8_lossy(bytes).into_owned();
-    let mut diagnostics = Vec::new();
+    let mut problems = Problems::default();
     let plan = match not_a_text(bytes) {
         Some(problem) => {
-            diagnostics.push(problem);
+            problems.push(problem);
             None
         }
-        None => check_text(&text, strictness, &mut diagnostics),
+        None => check_text(&text, strictness, &mut problems),
     };
-    diagnostics.sort_by_key(|d| d.span.as_ref().map(|span| span.start));
-    let plan = plan.filter(|_| !diagnostic::has_errors(&diagnostics));
     Checked {
         name: name.to_owned(),
         text,
         plan,
-        diagnostics,
+        diagnostics: problems.into_diagnostics(),
     }
 }
 
@@ -103,27 +108,29 @@ fn not_a_text(bytes: &[u8]) -> Option<Diagnostic> {
     Some(Diagnostic::error("nul", "the file has a NUL byte, and is no YAML").at(nul..nul + 1))
 }
 
-fn check_text(
-    text: &str,
-    strictness: Strictness,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Option<Plan> {
+fn check_text(text: &str, strictness: Strictness, problems: &mut Problems) -> Option<Plan> {
     let document = match syntax::parse(text) {
         Ok(document) => document,
         Err(e) => {
-            diagnostics.push(Diagnostic::error("yaml", e.message).at(e.span));
+            problems.push(Diagnostic::error("yaml", e.message).at(e.span));
             return None;
         }
     };
     let Some(root) = &document.root else {
-        diagnostics.push(Diagnostic::error("empty", "the file holds no plan"));
+        problems.push(Diagnostic::error("empty", "the file holds no plan"));
         return None;
     };
+    // Before anything else is built, since it takes the most memory for a moment.
+    let second = second_reading(text);
     let mut reader = Reader::new(text, root, strictness == Strictness::Strict);
     let mut draft = read::document(&mut reader, root);
-    diagnostics.append(&mut reader.diagnostics);
-    let graph = validate::graph(&mut draft, diagnostics);
-    if diagnostic::has_errors(diagnostics) {
+    *problems = reader.problems;
+    drop(document);
+    let graph = validate::graph(&mut draft, problems);
+    if let Some(problem) = disagreement(&draft, second).filter(|_| !problems.has_errors()) {
+        problems.push(problem);
+    }
+    if problems.has_errors() {
         return None;
     }
     let Draft {
@@ -132,17 +139,14 @@ fn check_text(
         tasks,
         ..
     } = draft;
-    let plan = Plan {
+    Some(Plan {
         text: text.to_owned(),
         sha256: validate::hex(&Sha256::digest(text)),
         meta,
         sections: sections.into_iter().map(|read| read.section).collect(),
         tasks: tasks.into_iter().map(|read| read.task).collect(),
         graph,
-    };
-    drop(document);
-    diagnostics.extend(disagreement(&plan));
-    Some(plan)
+    })
 }
 
 /// The plan as serde_yaml reads it, as far as a misreading would make the wrong task run or write the wrong status.
@@ -153,7 +157,7 @@ struct SecondReading {
 
 #[derive(Deserialize)]
 struct SecondSection {
-    tasks: Option<Vec<SecondTask>>,
+    tasks: Option<Vec<Fingerprint>>,
 }
 
 #[derive(Deserialize)]
@@ -163,40 +167,107 @@ struct SecondTask {
     depends_on: Option<Vec<String>>,
 }
 
-/// Where a second, independent parser reads the text in another way, one of the two must be wrong: such a text is
-/// refused. (It has been checked for size, depth and aliases, which serde_yaml alone bounds too late.)
-fn disagreement(plan: &Plan) -> Option<Diagnostic> {
-    let refuse = |why: String| {
-        let problem = Diagnostic::error("ambiguous-yaml", why);
-        Some(problem.help("quote values with unusual characters and indent with spaces"))
-    };
-    let text = plan
-        .text
-        .strip_prefix(syntax::BYTE_ORDER_MARK)
-        .unwrap_or(&plan.text);
-    let second: SecondReading = match serde_yaml::from_str(text) {
-        Ok(second) => second,
-        Err(e) => return refuse(format!("another YAML parser reads this otherwise: {e}")),
-    };
-    let sections = second.sections.into_iter().flatten();
-    let tasks: Vec<SecondTask> = sections
+/// What a task must be the same in: a hash, since at this point the document still fills the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(from = "SecondTask")]
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn new<'a>(
+        id: &str,
+        status: Option<Declared>,
+        depends_on: Option<impl Iterator<Item = &'a str>>,
+    ) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (id, status).hash(&mut hasher);
+        // Repeated items count once, as they do in the draft.
+        let mut seen = HashSet::new();
+        let depends_on: Option<Vec<&str>> =
+            depends_on.map(|ids| ids.filter(|id| seen.insert(*id)).collect());
+        depends_on.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+impl From<SecondTask> for Fingerprint {
+    fn from(task: SecondTask) -> Self {
+        let status = task.status.as_deref().unwrap_or("pending");
+        let depends_on = task.depends_on.as_ref();
+        Self::new(
+            &task.id,
+            read::declared(status),
+            depends_on.map(|ids| ids.iter().map(String::as_str)),
+        )
+    }
+}
+
+impl From<&Task> for Fingerprint {
+    fn from(task: &Task) -> Self {
+        let depends_on = task.depends_on.as_ref();
+        Self::new(
+            task.id.as_str(),
+            Some(task.declared),
+            depends_on.map(|ids| ids.iter().map(TaskId::as_str)),
+        )
+    }
+}
+
+/// Reads a text that has been checked for size, depth and aliases, which serde_yaml alone bounds too late.
+fn second_reading(text: &str) -> Result<Vec<Fingerprint>, serde_yaml::Error> {
+    let text = text.strip_prefix(syntax::BYTE_ORDER_MARK).unwrap_or(text);
+    let read: SecondReading = serde_yaml::from_str(text)?;
+    let sections = read.sections.into_iter().flatten();
+    Ok(sections
         .filter_map(|section| section.tasks)
         .flatten()
-        .collect();
-    let same = |(first, second): (&Task, &SecondTask)| {
-        let status = second.status.as_deref();
-        let depends_on = |on: &Vec<crate::ids::TaskId>| {
-            let second = second.depends_on.as_deref().unwrap_or_default();
-            // Repeated items are dropped with a warning.
-            on.iter().all(|id| second.iter().any(|s| s == id.as_str()))
-        };
-        first.id.as_str() == second.id
-            && Some(first.declared) == read::declared(status.unwrap_or("pending"))
-            && first.depends_on.is_some() == second.depends_on.is_some()
-            && first.depends_on.as_ref().is_none_or(depends_on)
+        .collect())
+}
+
+/// Where a second, independent parser reads a text without errors in another way, one of the two must be wrong: such a
+/// text is refused.
+fn disagreement(
+    draft: &Draft,
+    second: Result<Vec<Fingerprint>, serde_yaml::Error>,
+) -> Option<Diagnostic> {
+    let why = match second {
+        Ok(second) => {
+            let first = draft.tasks.iter().map(|read| Fingerprint::from(&read.task));
+            if first.eq(second) {
+                return None;
+            }
+            "another YAML parser reads other tasks in this text".to_owned()
+        }
+        Err(e) => format!("another YAML parser reads this otherwise: {e}"),
     };
-    if tasks.len() == plan.tasks.len() && plan.tasks.iter().zip(&tasks).all(same) {
-        return None;
+    let help = "quote values with unusual characters and indent with spaces";
+    Some(Diagnostic::error("ambiguous-yaml", why).help(help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_two_parsers_read_in_two_ways_is_refused() {
+        let plan = |tasks: &str| format!("sections: [{{id: s, name: S, tasks: [{tasks}]}}]");
+        let text = plan("{id: 1.10, name: a}, {id: b, name: b, depends_on: [1.10, 1.10]}");
+        let document = syntax::parse(&text).expect("YAML");
+        let root = document.root.as_ref().expect("a document");
+        let mut reader = Reader::new(&text, root, false);
+        let mut draft = read::document(&mut reader, root);
+        validate::graph(&mut draft, &mut reader.problems);
+        assert_eq!(disagreement(&draft, second_reading(&text)), None);
+
+        for other in [
+            "{id: 1.10, name: a}",
+            "{id: 1.1, name: a}, {id: b, name: b, depends_on: [1.10]}",
+            "{id: 1.10, name: a}, {id: b, name: b, depends_on: [1.1]}",
+            "{id: 1.10, name: a}, {id: b, name: b}",
+            "{id: 1.10, name: a, status: completed}, {id: b, name: b, depends_on: [1.10]}",
+            "{id: [1.10], name: a}",
+        ] {
+            let problem = disagreement(&draft, second_reading(&plan(other)));
+            assert_eq!(problem.map(|p| p.code), Some("ambiguous-yaml"), "{other}");
+        }
     }
-    refuse("another YAML parser reads other tasks in this text".to_owned())
 }

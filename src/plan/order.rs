@@ -136,6 +136,7 @@ impl Order {
         // Tasks on which only such tasks depend that are not followed themselves come to light.
         let mut uncovered: HashMap<usize, usize> = HashMap::new();
         for dependent in depending.into_iter().filter(|d| *d < start) {
+            self.steps += self.needs[dependent].len();
             for need in self.needs[dependent].iter().map(|need| need.on) {
                 if need < start && !depends(&need) {
                     let by = uncovered.entry(need).or_default();
@@ -148,7 +149,7 @@ impl Order {
         }
         followed.sort_unstable();
         self.edges += followed.len();
-        if self.edges > EDGES_MAX {
+        if self.edges > EDGES_MAX || self.steps > SEARCH_STEPS_MAX {
             return Err(TooLarge { at: task });
         }
         for on in followed {

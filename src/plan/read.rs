@@ -23,6 +23,9 @@ pub const JOBS_MAX: u32 = 256;
 /// Most attempts of a task: a plan that needs more is wrong.
 pub const ATTEMPTS_MAX: u32 = 1000;
 
+/// Most tasks of a plan. Aliases can make millions of tasks of a short text.
+const TASKS_MAX: usize = 200_000;
+
 /// Longest time of one attempt: a week.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -48,12 +51,12 @@ pub(super) fn declared(word: &str) -> Option<Declared> {
 
 /// The plan as far as its parts can be read one by one.
 #[derive(Debug, Default)]
-pub(super) struct Draft<'t> {
+pub(super) struct Draft {
     pub(super) meta: Meta,
     pub(super) sections: Vec<SectionDraft>,
-    pub(super) tasks: Vec<TaskDraft<'t>>,
+    pub(super) tasks: Vec<TaskDraft>,
     /// Ids of tasks that could not be read, so that nobody is told that they do not exist.
-    pub(super) unreadable: HashSet<&'t str>,
+    pub(super) unreadable: HashSet<String>,
 }
 
 /// A section with the places that its checks point at.
@@ -66,15 +69,22 @@ pub(super) struct SectionDraft {
 
 /// A task with the places that its checks point at.
 #[derive(Debug)]
-pub(super) struct TaskDraft<'t> {
+pub(super) struct TaskDraft {
     pub(super) task: Task,
     pub(super) id_span: Range<usize>,
-    pub(super) depends_on: Option<Vec<Spanned<'t>>>,
+    pub(super) depends_on: Option<Vec<Dependency>>,
     pub(super) group_span: Option<Range<usize>>,
 }
 
-/// Reads a whole document.
-pub(super) fn document<'t>(reader: &mut Reader<'t>, root: &'t Node) -> Draft<'t> {
+/// An item of `depends_on`.
+#[derive(Debug)]
+pub(super) struct Dependency {
+    pub(super) id: String,
+    pub(super) span: Range<usize>,
+}
+
+/// Reads a whole document. The draft owns what it says, so that the document, which is larger, can go.
+pub(super) fn document<'t>(reader: &mut Reader<'t>, root: &'t Node) -> Draft {
     let mut draft = Draft::default();
     reader.strict |= root.get("orch").is_some();
     let Some(top) = reader.fields(root, &keys::TOP, "a plan") else {
@@ -161,7 +171,7 @@ fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
     }
 }
 
-fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft<'t>, node: &'t Node) {
+fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) {
     let Some(fields) = reader.fields(node, &keys::SECTION, "a section") else {
         return;
     };
@@ -179,9 +189,13 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft<'t>, node: &'t Node) {
 
     let first = draft.tasks.len();
     for node in reader.items(&fields, "tasks", "tasks").unwrap_or_default() {
-        if let Some(task) = task(reader, draft, node) {
-            draft.tasks.push(task);
+        if draft.tasks.len() == TASKS_MAX {
+            let message = format!("the plan has more than {TASKS_MAX} tasks");
+            reader.push(Diagnostic::error("too-many-tasks", message).at(node.span.clone()));
+            break;
         }
+        let task = task(reader, draft, node);
+        draft.tasks.extend(task);
     }
     // A section that cannot be read still counts, since its tasks name it by its number.
     draft.sections.push(SectionDraft {
@@ -196,11 +210,7 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft<'t>, node: &'t Node) {
     });
 }
 
-fn task<'t>(
-    reader: &mut Reader<'t>,
-    draft: &mut Draft<'t>,
-    node: &'t Node,
-) -> Option<TaskDraft<'t>> {
+fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) -> Option<TaskDraft> {
     let fields = reader.fields(node, &keys::TASK, "a task")?;
     let id = required(reader, &fields, "task", "id");
     let name = required(reader, &fields, "task", "name");
@@ -222,7 +232,7 @@ fn task<'t>(
         Ok(parsed) => parsed,
         Err(e) => {
             unusable_id(reader, "task", &id, &e);
-            draft.unreadable.insert(id.text);
+            draft.unreadable.insert(id.text.to_owned());
             return None;
         }
     };
@@ -304,7 +314,7 @@ fn unusable_id(reader: &mut Reader<'_>, what: &str, id: &Spanned<'_>, why: &IdEr
     );
 }
 
-fn depends_on<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Vec<Spanned<'t>>> {
+fn depends_on<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Vec<Dependency>> {
     if let Some(key) = fields.key("depends_on")
         && fields.get("depends_on").is_none()
     {
@@ -318,7 +328,12 @@ fn depends_on<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Vec<Sp
         );
     }
     let ids = reader.texts(fields, "depends_on", "task ids")?;
-    Some(reader.without_repeats(ids, "depends_on"))
+    let ids = reader.without_repeats(ids, "depends_on");
+    let dependency = |id: Spanned<'t>| Dependency {
+        id: id.text.to_owned(),
+        span: id.span,
+    };
+    Some(ids.into_iter().map(dependency).collect())
 }
 
 /// The attempts and where they start: `max_attempts`, or `retry`.

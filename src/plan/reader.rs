@@ -8,6 +8,7 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::keys::{Class, Key, Level, nearest};
+use super::problems::Problems;
 use super::syntax::{Node, NodeKind, ScalarStyle};
 use crate::diagnostic::Diagnostic;
 use crate::time::parse_duration;
@@ -65,7 +66,7 @@ impl<'t> Fields<'t> {
 #[derive(Debug)]
 pub(super) struct Reader<'t> {
     /// The problems so far.
-    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) problems: Problems,
     /// Whether unknown keys are errors.
     pub(super) strict: bool,
     text: &'t str,
@@ -77,7 +78,7 @@ impl<'t> Reader<'t> {
     /// Looks over a whole document for what is wrong anywhere: duplicate keys, merge keys, tags.
     pub(super) fn new(text: &'t str, root: &'t Node, strict: bool) -> Self {
         let mut reader = Self {
-            diagnostics: Vec::new(),
+            problems: Problems::default(),
             strict,
             text,
             aliases: HashMap::new(),
@@ -139,7 +140,7 @@ impl<'t> Reader<'t> {
 
     /// Notes a problem.
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
+        self.problems.push(diagnostic);
     }
 
     /// What an alias stands for; any other node as it is.
@@ -186,6 +187,9 @@ impl<'t> Reader<'t> {
     }
 
     fn check_key(&mut self, level: &Level, key: &str, node: &Node, value: &Node) {
+        if self.problems.is_full() {
+            return;
+        }
         let place = level.place;
         let shown = quote(key);
         let problem = match level.classify(key) {

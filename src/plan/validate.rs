@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use super::graph::{Declared, Edge, Graph, Node};
 use super::keys::nearest;
 use super::order::{self, EDGES_MAX, Need, Place, TooLarge};
-use super::read::{Draft, TaskDraft};
+use super::problems::Problems;
+use super::read::{Dependency, Draft, TaskDraft};
 use super::reader::quote;
 use super::schema::{MAX_ATTEMPTS_DEFAULT, Meta, Schedule, Task};
 use crate::diagnostic::Diagnostic;
@@ -24,14 +25,14 @@ const SUGGESTION_BYTES_MIN: usize = 3;
 const LISTED_MAX: usize = 10;
 
 /// Checks a draft as a whole and makes its graph; the graph is of use only if there are no errors.
-pub(super) fn graph(draft: &mut Draft<'_>, diagnostics: &mut Vec<Diagnostic>) -> Graph {
-    check_sections(draft, diagnostics);
-    let index = index_by_id(draft, diagnostics);
-    check_groups(draft, diagnostics);
-    if draft.tasks.is_empty() && draft.unreadable.is_empty() && diagnostics.is_empty() {
-        diagnostics.push(Diagnostic::warning("no-tasks", "the plan has no tasks"));
+pub(super) fn graph(draft: &mut Draft, problems: &mut Problems) -> Graph {
+    check_sections(draft, problems);
+    let index = index_by_id(draft, problems);
+    check_groups(draft, problems);
+    if draft.tasks.is_empty() && draft.unreadable.is_empty() && !problems.has_errors() {
+        problems.push(Diagnostic::warning("no-tasks", "the plan has no tasks"));
     }
-    let explicit = resolve(draft, &index, diagnostics);
+    let explicit = resolve(draft, &index, problems);
     let places: Vec<Place<'_>> = draft
         .tasks
         .iter()
@@ -42,10 +43,10 @@ pub(super) fn graph(draft: &mut Draft<'_>, diagnostics: &mut Vec<Diagnostic>) ->
             explicit,
         })
         .collect();
-    let needs = match needs(draft, &places, diagnostics) {
+    let needs = match needs(draft, &places, problems) {
         Ok(needs) => needs,
         Err(TooLarge { at }) => {
-            diagnostics.push(too_large(&draft.tasks[at]));
+            problems.push(too_large(&draft.tasks[at]));
             return Graph::default();
         }
     };
@@ -58,12 +59,12 @@ pub(super) fn graph(draft: &mut Draft<'_>, diagnostics: &mut Vec<Diagnostic>) ->
     graph
 }
 
-fn check_sections(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+fn check_sections(draft: &Draft, problems: &mut Problems) {
     let mut seen: HashMap<&str, &Range<usize>> = HashMap::new();
     for read in &draft.sections {
         let section = &read.section;
         if let Some(first) = seen.insert(section.id.as_str(), &read.id_span) {
-            diagnostics.push(
+            problems.push(
                 Diagnostic::warning(
                     "duplicate-section",
                     format!("two sections have the id {}", quote(section.id.as_str())),
@@ -72,7 +73,7 @@ fn check_sections(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
                 .related(first.clone(), "the other one"),
             );
         }
-        let is_open = |draft: &&TaskDraft<'_>| draft.task.declared == Declared::Pending;
+        let is_open = |draft: &&TaskDraft| draft.task.declared == Declared::Pending;
         let open: Vec<&TaskId> = draft.tasks[section.tasks.clone()]
             .iter()
             .filter(is_open)
@@ -86,7 +87,7 @@ fn check_sections(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
                 open.len(),
                 list(open.into_iter())
             );
-            diagnostics.push(
+            problems.push(
                 Diagnostic::warning("completed-section", message)
                     .at(span.clone())
                     .help("they will run: a section's status follows from its tasks and is not obeyed"),
@@ -95,16 +96,13 @@ fn check_sections(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-fn index_by_id<'d>(
-    draft: &'d Draft<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> HashMap<&'d str, usize> {
+fn index_by_id<'d>(draft: &'d Draft, problems: &mut Problems) -> HashMap<&'d str, usize> {
     let mut index: HashMap<&str, usize> = HashMap::with_capacity(draft.tasks.len());
     for (at, read) in draft.tasks.iter().enumerate() {
         let id = read.task.id.as_str();
         let first = *index.entry(id).or_insert(at);
         if first != at {
-            diagnostics.push(
+            problems.push(
                 Diagnostic::error("duplicate-id", format!("two tasks have the id `{id}`"))
                     .at(read.id_span.clone())
                     .related(draft.tasks[first].id_span.clone(), "the other one"),
@@ -115,7 +113,7 @@ fn index_by_id<'d>(
 }
 
 /// A group whose members are not adjacent falls apart, which is rarely what its author thinks.
-fn check_groups(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
+fn check_groups(draft: &Draft, problems: &mut Problems) {
     let mut last_of: HashMap<&str, usize> = HashMap::new();
     for (at, read) in draft.tasks.iter().enumerate() {
         let (Some(group), Some(span)) = (&read.task.parallel_group, &read.group_span) else {
@@ -133,7 +131,7 @@ fn check_groups(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
             // The same name in parts of the plan that have nothing to do with each other is no accident.
             (true, true) | (false, false) => continue,
         };
-        diagnostics.push(
+        problems.push(
             Diagnostic::warning(
                 "split-group",
                 format!("the group {} is split: {problem}", quote(group)),
@@ -150,57 +148,55 @@ fn check_groups(draft: &Draft<'_>, diagnostics: &mut Vec<Diagnostic>) {
 
 /// The written dependencies as indices, without those that are reported here.
 fn resolve(
-    draft: &Draft<'_>,
+    draft: &Draft,
     index: &HashMap<&str, usize>,
-    diagnostics: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) -> Vec<Option<Vec<usize>>> {
-    let mut suggestions = 0;
+    let mut suggestions_left = SUGGESTIONS_MAX;
+    let mut resolve_one = |at: usize, wanted: &Dependency| {
+        let problem = match index.get(wanted.id.as_str()) {
+            Some(needed) if *needed != at => return Some(*needed),
+            Some(_) => {
+                let message = format!("task `{}` depends on itself", wanted.id);
+                Diagnostic::error("self-dependency", message).at(wanted.span.clone())
+            }
+            None if draft.unreadable.contains(&wanted.id) => return None,
+            None => {
+                let similar = (suggestions_left > 0)
+                    .then(|| similar_id(&wanted.id, at, draft))
+                    .flatten();
+                suggestions_left = suggestions_left.saturating_sub(1);
+                unknown_task(&draft.tasks[at].task.id, wanted, similar)
+            }
+        };
+        problems.push(problem);
+        None
+    };
     let mut explicit = Vec::with_capacity(draft.tasks.len());
     for (at, read) in draft.tasks.iter().enumerate() {
-        let Some(ids) = &read.depends_on else {
-            explicit.push(None);
-            continue;
-        };
-        let mut on = Vec::with_capacity(ids.len());
-        for id in ids {
-            let task = &read.task.id;
-            match index.get(id.text) {
-                Some(needed) if *needed == at => diagnostics.push(
-                    Diagnostic::error(
-                        "self-dependency",
-                        format!("task `{task}` depends on itself"),
-                    )
-                    .at(id.span.clone()),
-                ),
-                Some(needed) => on.push(*needed),
-                None if draft.unreadable.contains(id.text) => {}
-                None => {
-                    let message = format!(
-                        "task `{task}` depends on {}, which no task has as its id",
-                        quote(id.text)
-                    );
-                    let mut problem =
-                        Diagnostic::error("unknown-task", message).at(id.span.clone());
-                    suggestions += 1;
-                    if suggestions <= SUGGESTIONS_MAX
-                        && let Some(meant) = similar_id(id.text, at, draft)
-                    {
-                        problem = problem
-                            .help(format!("did you mean `{}`?", meant.task.id))
-                            .related(meant.id_span.clone(), "a similar id");
-                    }
-                    diagnostics.push(problem);
-                }
-            }
-        }
-        explicit.push(Some(on));
+        let wanted = read.depends_on.as_ref();
+        explicit.push(wanted.map(|ids| ids.iter().filter_map(|id| resolve_one(at, id)).collect()));
     }
     explicit
 }
 
+fn unknown_task(asking: &TaskId, wanted: &Dependency, similar: Option<&TaskDraft>) -> Diagnostic {
+    let message = format!(
+        "task `{asking}` depends on {}, which no task has as its id",
+        quote(&wanted.id)
+    );
+    let problem = Diagnostic::error("unknown-task", message).at(wanted.span.clone());
+    match similar {
+        Some(meant) => problem
+            .help(format!("did you mean `{}`?", meant.task.id))
+            .related(meant.id_span.clone(), "a similar id"),
+        None => problem,
+    }
+}
+
 /// A task other than `asking` whose id looks like a misspelling of `id`. Numbers are not compared by their letters: 1.2
 /// is no misspelt 1.1; but 1.10 loses its zero in many programs.
-fn similar_id<'d, 't>(id: &str, asking: usize, draft: &'d Draft<'t>) -> Option<&'d TaskDraft<'t>> {
+fn similar_id<'d>(id: &str, asking: usize, draft: &'d Draft) -> Option<&'d TaskDraft> {
     let is_number = |id: &str| id.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let others = || {
         let tasks = draft.tasks.iter().enumerate();
@@ -223,14 +219,16 @@ fn similar_id<'d, 't>(id: &str, asking: usize, draft: &'d Draft<'t>) -> Option<&
 
 /// The edges of the graph; none if the written ones make cycles, which are reported.
 fn needs(
-    draft: &Draft<'_>,
+    draft: &Draft,
     places: &[Place<'_>],
-    diagnostics: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) -> Result<Vec<Vec<Need>>, TooLarge> {
     let explicit = order::explicit_needs(places)?;
     let cycles = order::cycles(&explicit);
     if !cycles.is_empty() {
-        diagnostics.extend(cycles.iter().map(|cycle| describe(cycle, draft)));
+        for cycle in &cycles {
+            problems.push(describe(cycle, draft));
+        }
         return Ok(explicit);
     }
     match draft.meta.schedule {
@@ -239,11 +237,11 @@ fn needs(
     }
 }
 
-fn describe(cycle: &[usize], draft: &Draft<'_>) -> Diagnostic {
+fn describe(cycle: &[usize], draft: &Draft) -> Diagnostic {
     let id = |at: usize| &draft.tasks[at].task.id;
     let written = |from: usize, to: usize| {
         let ids = draft.tasks[from].depends_on.iter().flatten();
-        ids.filter(|item| item.text == id(to).as_str())
+        ids.filter(|item| item.id == id(to).as_str())
             .map(|item| item.span.clone())
             .next()
     };
@@ -267,7 +265,7 @@ fn describe(cycle: &[usize], draft: &Draft<'_>) -> Diagnostic {
     problem
 }
 
-fn too_large(read: &TaskDraft<'_>) -> Diagnostic {
+fn too_large(read: &TaskDraft) -> Diagnostic {
     Diagnostic::error(
         "too-many-edges",
         format!("the plan has more than {EDGES_MAX} dependencies, implied ones included"),
@@ -276,12 +274,12 @@ fn too_large(read: &TaskDraft<'_>) -> Diagnostic {
     .help("put one task between large groups that follow each other, or write `depends_on`")
 }
 
-fn build(draft: &Draft<'_>, needs: &[Vec<Need>]) -> Graph {
+fn build(draft: &Draft, needs: &[Vec<Need>]) -> Graph {
     let edge = |need: &Need| Edge {
         on: draft.tasks[need.on].task.id.clone(),
         implied: need.implied,
     };
-    let node = |(read, needs): (&TaskDraft<'_>, &Vec<Need>)| {
+    let node = |(read, needs): (&TaskDraft, &Vec<Need>)| {
         node(&read.task, &draft.meta, needs.iter().map(edge).collect())
     };
     Graph {
