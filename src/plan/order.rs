@@ -103,7 +103,7 @@ struct Order {
     dependents: Vec<Vec<usize>>,
     edges: usize,
     steps: usize,
-    /// How many admitted tasks depend on each admitted task, directly.
+    /// How many admitted tasks depend on each task, directly.
     covered: Vec<usize>,
     /// The admitted tasks that no admitted task depends on.
     last: BTreeSet<usize>,
@@ -181,15 +181,12 @@ impl Order {
     /// Counts a task among the earlier ones from here on. Tasks are admitted in document order, a group at its end, so
     /// that its members do not see each other.
     fn admit(&mut self, task: usize) {
-        self.covered[task] = self.dependents[task].iter().filter(|d| **d < task).count();
         if self.covered[task] == 0 {
             self.last.insert(task);
         }
         for need in self.needs[task].iter().map(|need| need.on) {
-            if need < task {
-                self.covered[need] += 1;
-                self.last.remove(&need);
-            }
+            self.covered[need] += 1;
+            self.last.remove(&need);
         }
     }
 }
