@@ -82,26 +82,30 @@ pub enum Refusal {
 impl Refusal {
     /// What a person can do about it: one command or one sentence each.
     pub fn hints(&self) -> Vec<String> {
+        let shown = |path: &Path| quoted(&path.to_string_lossy());
         let hint = match self {
-            Self::Locked { lock, .. } => format!(
-                "wait for that process; if none runs, remove `{}`",
-                lock.display()
-            ),
+            Self::Locked { lock, .. } => {
+                format!("wait for that process; if none runs, `rm {}`", shown(lock))
+            }
             Self::Underway { what, .. } => format!("finish or abort the {what}"),
             Self::Dirty { worktree, .. } => {
                 format!(
                     "commit the changes, or `git -C {} stash -u`",
-                    worktree.display()
+                    shown(worktree)
                 )
             }
-            Self::Away(path) => format!(
-                "connect its disk, or `git worktree unlock {}`",
-                path.display()
-            ),
+            Self::Away(path) => {
+                format!("connect its disk, or `git worktree unlock {}`", shown(path))
+            }
             Self::PlanChanged(_) | Self::Git { .. } | Self::Unfinished(_) => return Vec::new(),
         };
         vec![hint]
     }
+}
+
+/// A word of a command that a person can paste into a shell.
+pub(super) fn quoted(text: &str) -> String {
+    shlex::try_quote(text).map_or_else(|_| format!("{text:?}"), Into::into)
 }
 
 fn some_of(files: &[String]) -> String {

@@ -1,7 +1,7 @@
 //! The end of a run brought to the person's own branch and checkout: a fast-forward where it is safe, else the one
 //! command by which the person does it.
 
-use super::checkout::Refusal;
+use super::checkout::{Refusal, quoted};
 use super::land::{self, Brought, LandError, MoveRef, Moved, PlanCopy};
 use super::refs;
 use super::repository::{Head, Repository};
@@ -96,11 +96,8 @@ pub fn publish(repo: &Repository, order: &PublishOrder<'_>) -> Result<Published,
 
 /// What the person types instead.
 fn command(order: &PublishOrder<'_>, why: &Unpublished) -> String {
-    let quoted = |name: &RefName| {
-        let name = name.short();
-        shlex::try_quote(name).map_or_else(|_| format!("{name:?}"), Into::into)
-    };
-    let (branch, source) = (quoted(order.branch), quoted(order.source));
+    let branch = quoted(order.branch.short());
+    let source = quoted(order.source.short());
     match why {
         Unpublished::Moved(_) => format!("git switch {branch} && git merge {source}"),
         Unpublished::NotCheckedOut(_) => {

@@ -4,6 +4,7 @@
 
 use git2::Repository as Opened;
 
+use super::checkout::quoted;
 use super::land::{self, LandError, MoveRef, Moved, Refusal};
 use super::refs::{self, RefError, Swap};
 use super::repository::{Head, Repository, RepositoryError};
@@ -251,10 +252,6 @@ fn check_room(opened: &Opened, wanted: &RefName) -> Result<(), TargetError> {
         Some(below) => Err(taken(below?)),
         None => Ok(()),
     }
-}
-
-fn quoted(text: &str) -> String {
-    shlex::try_quote(text).map_or_else(|_| format!("{text:?}"), Into::into)
 }
 
 #[cfg(test)]
