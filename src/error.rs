@@ -75,6 +75,11 @@ impl Error {
         self.kind
     }
 
+    /// The operating system's error at the root of it, if there is one.
+    pub fn root_io(&self) -> Option<&std::io::Error> {
+        self.cause.chain().find_map(|cause| cause.downcast_ref())
+    }
+
     /// The message, its causes one a line, then the hints.
     pub fn render(&self) -> String {
         let mut out = format!("error: {}\n", self.cause);

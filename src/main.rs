@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use orch::{agent, cli, process};
+
 fn main() -> ExitCode {
-    if let Some(code) = orch::process::shim::dispatch() {
-        return code;
-    }
-    ExitCode::SUCCESS
+    // The hidden subcommands come first: they start once per attempt, and need nothing of the command line.
+    process::shim::dispatch()
+        .or_else(agent::rehearsal::dispatch)
+        .unwrap_or_else(cli::main)
 }

@@ -11,6 +11,7 @@ pub mod rehearsal;
 pub mod role;
 pub mod status;
 pub mod stream;
+pub mod transcript;
 
 /// The adapter for an agent program.
 #[derive(Debug, Clone, PartialEq, Eq)]

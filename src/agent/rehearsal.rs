@@ -51,8 +51,14 @@ pub fn launch(orch: &Path, order: &Path, cwd: &Path, env: BTreeMap<String, Strin
     }
 }
 
-/// The hidden subcommand: plays the order in the current directory.
-pub fn main(order: &Path) -> ExitCode {
+/// Does the hidden subcommand's work, if this process was started for it.
+pub fn dispatch() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    (args.next()? == COMMAND).then(|| main(Path::new(&args.next().unwrap_or_default())))
+}
+
+/// Plays the order in the current directory.
+fn main(order: &Path) -> ExitCode {
     let played = fs::read(order)
         .and_then(|bytes| Ok(serde_json::from_slice::<Order>(&bytes)?))
         .and_then(|order| play(&order, Path::new("."), &mut io::stdout().lock()));

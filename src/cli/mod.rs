@@ -1,4 +1,161 @@
-//! The command line: argument structs by theme; one file a command.
+//! The command line: argument structs by theme; one file a command: read, call, print.
 
+mod agents;
+pub mod args;
 pub mod check;
+mod control;
+mod demo;
+mod dry_run;
+mod ending;
+mod events;
 pub mod graph;
+mod init;
+mod locate;
+mod logs;
+mod rehearse;
+mod run;
+mod show;
+mod status;
+mod why;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::error::{Error, ErrorKind, OrKind, Result};
+use crate::plan::Strictness;
+use crate::report::paint::Paint;
+use args::{AgentsCommand, Cli, ColorChoice, Command};
+
+/// What commands print with.
+pub(crate) struct Out<'a> {
+    /// Data.
+    pub(crate) data: &'a mut dyn Write,
+    /// How data is coloured.
+    pub(crate) paint: Paint,
+    /// How talk on stderr is coloured.
+    pub(crate) talk: Paint,
+}
+
+impl Out<'_> {
+    /// Prints data.
+    pub(crate) fn print(&mut self, text: &str) -> Result<()> {
+        self.data
+            .write_all(text.as_bytes())
+            .and_then(|()| self.data.flush())
+            .or_environment()
+    }
+
+    /// Prints talk; that nobody listens is no reason to stop.
+    pub(crate) fn talk(&self, text: &str) {
+        if let Err(error) = std::io::stderr().lock().write_all(text.as_bytes()) {
+            tracing::debug!(%error, "stderr is closed");
+        }
+    }
+}
+
+/// Parses the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            return match error.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::from(8),
+            };
+        }
+    };
+    let colour = |stream_is_terminal: bool| match cli.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            stream_is_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        }
+    };
+    let (paint, talk) = (
+        Paint::new(colour(std::io::stdout().is_terminal())),
+        Paint::new(colour(std::io::stderr().is_terminal())),
+    );
+    let mut stdout = std::io::stdout();
+    let mut out = Out {
+        data: &mut stdout,
+        paint,
+        talk,
+    };
+    match dispatch(cli, &mut out) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            out.talk(&error.render());
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+/// A reader that has seen enough, like `head`, is not an error.
+fn is_broken_pipe(error: &Error) -> bool {
+    error
+        .root_io()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
+    if let Some(directory) = &cli.directory {
+        std::env::set_current_dir(directory).map_err(|e| {
+            Error::new(
+                ErrorKind::Usage,
+                anyhow::anyhow!("cannot go to {}: {e}", directory.display()),
+            )
+        })?;
+    }
+    match cli.command {
+        Command::Init(args) => init::init(&args, out),
+        Command::Check(args) => {
+            let strictness = if args.strict {
+                Strictness::Strict
+            } else {
+                Strictness::AsWritten
+            };
+            let ok = check::check(
+                &args.plan,
+                strictness,
+                args.format,
+                out.paint.is_coloured(),
+                out.data,
+            )?;
+            Ok(if ok { 0 } else { ErrorKind::Usage.exit_code() })
+        }
+        Command::Graph(args) => {
+            let mut talk = std::io::stderr();
+            graph::graph(
+                &args.plan,
+                args.format,
+                out.talk.is_coloured(),
+                out.data,
+                &mut talk,
+            )
+            .map(|()| 0)
+        }
+        Command::Run(args) => run::run(&args, out),
+        Command::Status(args) => status::status(&args, out),
+        Command::Logs(args) => logs::logs(&args, out),
+        Command::Events(args) => events::events(&args, out),
+        Command::Why(args) => why::why(&args, out),
+        Command::Show(args) => show::show(&args, out),
+        Command::Stop(args) => control::stop(&args, out),
+        Command::Cancel(args) => control::cancel(&args, out),
+        Command::Retry(args) => control::retry(&args, out),
+        Command::Skip(args) => control::skip(&args, out),
+        Command::Agents(args) => match args.command {
+            AgentsCommand::List { format } => agents::list(format, out),
+        },
+        Command::Demo(args) => demo::demo(&args, out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "orch", &mut script);
+            out.print(&String::from_utf8_lossy(&script)).map(|()| 0)
+        }
+    }
+}

@@ -1,1 +1,335 @@
-//! The loop around the engine: executor, recovery, control.
+//! The loop around the engine: one event in, step, append the records, report them, start the actions.
+//!
+//! Nothing is decided here. Actions run as tasks of a `JoinSet`, and each ends in exactly one event, also when it
+//! panics. Signals and people come first, so that a stop is heard before more work begins.
+
+pub mod attempt;
+pub mod begin;
+pub mod control;
+mod executor;
+pub mod how;
+pub mod plan_file;
+mod ports;
+mod recovery;
+mod setup;
+pub mod site;
+pub mod watch;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::engine::action::Action;
+use crate::engine::ending::{AttemptEnd, Ending};
+use crate::engine::event::{Author, BuildFailure, Control, Event, LandResult, StopLevel, Verb};
+use crate::engine::outcome::Outcome;
+use crate::engine::record::Record;
+use crate::engine::{Effects, Engine};
+use crate::report::Reporter;
+use crate::store::{Ledger, LedgerError};
+use crate::time::{Mono, Now, Wall};
+
+pub use executor::{Executor, stop_file, stop_files};
+
+/// The most one event may make the loop wait before it looks at the world again although nothing called it: a bound on
+/// how long a lost wake-up (a watch that the kernel dropped) can go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What can end the loop.
+#[derive(Debug, thiserror::Error)]
+pub enum LoopError {
+    /// The ledger cannot be written: nothing more is started.
+    #[error(
+        "the ledger cannot be written; agents that run are left to finish and are picked up by the next `orch run`"
+    )]
+    Ledger(#[from] LedgerError),
+}
+
+/// How the loop came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The engine finished the run.
+    Run(Outcome),
+    /// Ended at once by a third interrupt; nothing was waited for.
+    Abandoned,
+    /// The terminal went away: agents go on, and the next `orch run` picks them up.
+    Detached,
+}
+
+/// Everything the loop listens to besides its own actions.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Requests from other terminals.
+    pub requests: mpsc::Receiver<control::Request>,
+    /// `.stop` and plan edits.
+    pub watch: watch::Watch,
+    /// Signals to this process.
+    pub signals: Signals,
+}
+
+/// The signals that halt a run.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes over SIGINT, SIGTERM and SIGHUP.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn take() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Reads both clocks.
+pub fn now(started: Instant) -> Now {
+    let wall = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    Now {
+        wall: Wall(wall),
+        mono: Mono(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// The loop's own hands: the engine, where its records go, and who carries out its actions.
+#[derive(Debug)]
+pub struct Loop {
+    /// Decides.
+    pub engine: Engine,
+    /// Keeps.
+    pub ledger: Ledger,
+    /// Tells.
+    pub reporter: Reporter,
+    /// Acts.
+    pub executor: Executor,
+    started: Instant,
+    running: JoinSet<Event>,
+    /// What to say for an action that panics.
+    fallbacks: HashMap<Id, Event>,
+    interrupts: u32,
+}
+
+impl Loop {
+    /// A loop that has not begun.
+    pub fn new(
+        engine: Engine,
+        ledger: Ledger,
+        reporter: Reporter,
+        executor: Executor,
+        started: Instant,
+    ) -> Self {
+        Self {
+            engine,
+            ledger,
+            reporter,
+            executor,
+            started,
+            running: JoinSet::new(),
+            fallbacks: HashMap::new(),
+            interrupts: 0,
+        }
+    }
+
+    /// Works until the run has ended. `first` are the effects of starting or resuming it, `found` what recovery saw.
+    ///
+    /// # Errors
+    /// Only if the ledger cannot be written; agents are left as they are then.
+    pub async fn run(
+        mut self,
+        first: Effects,
+        found: Vec<Event>,
+        mut inputs: Inputs,
+    ) -> Result<(Ended, Self), LoopError> {
+        if let Some(outcome) = self.carry_out(first)? {
+            return Ok((Ended::Run(outcome), self));
+        }
+        for event in found {
+            if let Some(outcome) = self.hear(event)? {
+                return Ok((Ended::Run(outcome), self));
+            }
+        }
+        loop {
+            for event in self.executor.look_at_files(&self.engine) {
+                if let Some(outcome) = self.hear(event)? {
+                    return Ok((Ended::Run(outcome), self));
+                }
+            }
+            let event = match self.next(&mut inputs).await {
+                Heard::Event(event) => event,
+                Heard::Asked(control, answer) => {
+                    let outcome = self.hear_control(control, Some(answer))?;
+                    if let Some(outcome) = outcome {
+                        return Ok((Ended::Run(outcome), self));
+                    }
+                    continue;
+                }
+                Heard::Again => continue,
+                Heard::Leave(ended) => return Ok((ended, self)),
+            };
+            if let Some(outcome) = self.hear(event)? {
+                return Ok((Ended::Run(outcome), self));
+            }
+        }
+    }
+
+    async fn next(&mut self, inputs: &mut Inputs) -> Heard {
+        let wake = self.until_wake();
+        let live = self.reporter.refresh();
+        tokio::select! {
+            biased;
+            Some(()) = inputs.signals.interrupt.recv() => self.interrupted(),
+            Some(()) = inputs.signals.terminate.recv() => Heard::Event(stop(StopLevel::EndAgents)),
+            Some(()) = inputs.signals.hangup.recv() => Heard::Leave(Ended::Detached),
+            Some(request) = inputs.requests.recv() => Heard::Asked(request.control, request.answer),
+            Some(done) = self.running.join_next_with_id() => Heard::Event(finished(done, &mut self.fallbacks)),
+            () = inputs.watch.changed() => Heard::Again,
+            () = tokio::time::sleep(wake) => Heard::Event(Event::Tick),
+            () = live => {
+                self.reporter.draw(&self.engine, self.executor.live(), now(self.started));
+                Heard::Again
+            }
+        }
+    }
+
+    fn until_wake(&self) -> Duration {
+        let Some(wake) = self.engine.next_wake() else {
+            return LOOK_AGAIN;
+        };
+        Duration::from_millis(wake.ms_since(now(self.started).wall)).min(LOOK_AGAIN)
+    }
+
+    fn interrupted(&mut self) -> Heard {
+        self.interrupts += 1;
+        match self.interrupts {
+            1 => Heard::Event(stop(StopLevel::Drain)),
+            2 => Heard::Event(stop(StopLevel::EndAgents)),
+            _ => Heard::Leave(Ended::Abandoned),
+        }
+    }
+
+    fn hear_control(
+        &mut self,
+        control: Control,
+        answer: Option<oneshot::Sender<control::Answer>>,
+    ) -> Result<Option<Outcome>, LoopError> {
+        let effects = self.engine.step(Event::Control(control), now(self.started));
+        let refused = effects.records.iter().find_map(|r| match r {
+            Record::Controlled { refused, .. } => Some(refused.clone()),
+            _ => None,
+        });
+        let ended = self.carry_out(effects)?;
+        if let Some(answer) = answer {
+            let refused = refused.flatten();
+            // The asker may have gone; the request holds all the same.
+            if answer.send(control::Answer { refused }).is_err() {
+                tracing::debug!("nobody waited for the answer to a request");
+            }
+        }
+        Ok(ended)
+    }
+
+    fn hear(&mut self, event: Event) -> Result<Option<Outcome>, LoopError> {
+        if let Event::Control(control) = event {
+            return self.hear_control(control, None);
+        }
+        let effects = self.engine.step(event, now(self.started));
+        self.carry_out(effects)
+    }
+
+    /// Records, then acts.
+    fn carry_out(&mut self, effects: Effects) -> Result<Option<Outcome>, LoopError> {
+        let at = now(self.started);
+        if !effects.records.is_empty() {
+            let stamped =
+                self.ledger
+                    .append(&self.executor.site().run, effects.at, effects.records)?;
+            self.executor.note(&stamped);
+            self.reporter.records(&self.engine, &stamped, at);
+        }
+        for action in effects.actions {
+            match action {
+                Action::Finish { outcome } => return Ok(Some(outcome)),
+                Action::EndAgent { ticket } => self.executor.end_agent(&ticket),
+                action => {
+                    let fallback = panicked(&action);
+                    let work = self.executor.start(action, &self.engine);
+                    let handle = self.running.spawn(work);
+                    self.fallbacks.insert(handle.id(), fallback);
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+enum Heard {
+    Event(Event),
+    Asked(Control, oneshot::Sender<control::Answer>),
+    Again,
+    Leave(Ended),
+}
+
+fn stop(level: StopLevel) -> Event {
+    Event::Control(Control {
+        verb: Verb::Stop { level },
+        by: Author::Signal,
+        note: None,
+    })
+}
+
+fn finished(done: Result<(Id, Event), JoinError>, fallbacks: &mut HashMap<Id, Event>) -> Event {
+    match done {
+        Ok((id, event)) => {
+            fallbacks.remove(&id);
+            event
+        }
+        Err(error) => {
+            tracing::error!(%error, "an action panicked");
+            fallbacks.remove(&error.id()).unwrap_or(Event::Failed {
+                outcome: Outcome::Bug,
+                detail: format!("an action panicked: {error}"),
+            })
+        }
+    }
+}
+
+/// The one event of an action that panics.
+fn panicked(action: &Action) -> Event {
+    let what = "orch panicked while working on it; this is a bug in orch";
+    let end = || AttemptEnd::new(Ending::Environment, what);
+    match action {
+        Action::Prepare { ticket, .. } => Event::Prepared {
+            ticket: ticket.clone(),
+            result: Err(end()),
+        },
+        Action::Build { ticket, .. } => Event::Built {
+            ticket: ticket.clone(),
+            result: Err(BuildFailure::Trouble(what.to_owned())),
+        },
+        Action::Land { ticket, .. } => Event::Landed {
+            ticket: ticket.clone(),
+            result: LandResult::Trouble(what.to_owned()),
+        },
+        Action::Execute { .. }
+        | Action::EndAgent { .. }
+        | Action::Collect { .. }
+        | Action::WritePlan
+        | Action::Publish
+        | Action::Finish { .. } => Event::Failed {
+            outcome: Outcome::Bug,
+            detail: what.to_owned(),
+        },
+    }
+}

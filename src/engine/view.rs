@@ -125,6 +125,27 @@ pub enum TaskState {
     Reverted,
 }
 
+impl TaskState {
+    /// Whether nothing more happens to it by itself.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Self::Completed { .. }
+            | Self::Failed
+            | Self::Skipped
+            | Self::Blocked { .. }
+            | Self::Cancelled
+            | Self::LeftOut
+            | Self::Removed
+            | Self::Reverted => true,
+            Self::Pending
+            | Self::Ready
+            | Self::Running(_)
+            | Self::Waiting { .. }
+            | Self::Landing => false,
+        }
+    }
+}
+
 /// A part of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

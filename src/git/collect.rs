@@ -38,6 +38,20 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
+impl Change {
+    /// The paths it is about: where the file is, and where it was if it was renamed.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let from = match &self.kind {
+            ChangeKind::Renamed { from } => Some(from.as_path()),
+            ChangeKind::Added
+            | ChangeKind::Modified
+            | ChangeKind::Deleted
+            | ChangeKind::TypeChanged => None,
+        };
+        std::iter::once(self.path.as_path()).chain(from)
+    }
+}
+
 /// What happened to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeKind {

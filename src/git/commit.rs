@@ -88,6 +88,30 @@ pub fn make_commit(
     }
 }
 
+/// The tree of a commit.
+///
+/// # Errors
+/// If there is no such commit.
+pub fn tree_id(repo: &Repository, commit: &ObjectId) -> Result<ObjectId, git2::Error> {
+    Ok(object_id(repo.find_commit(oid(commit)?)?.tree_id()))
+}
+
+/// The first parent of a commit that has one.
+///
+/// # Errors
+/// If there is no such commit, or it is a root.
+pub fn first_parent(repo: &Repository, commit: &ObjectId) -> Result<ObjectId, git2::Error> {
+    repo.find_commit(oid(commit)?)?.parent_id(0).map(object_id)
+}
+
+/// When a commit was made.
+///
+/// # Errors
+/// If there is no such commit.
+pub fn time_of(repo: &Repository, commit: &ObjectId) -> Result<Time, git2::Error> {
+    Ok(repo.find_commit(oid(commit)?)?.time())
+}
+
 /// Signs a commit of nothing, so that a missing key or a locked agent shows before any work is done.
 ///
 /// # Errors

@@ -24,3 +24,6 @@ pub mod slot;
 pub mod target;
 pub mod tree;
 mod update;
+
+pub use program::Git;
+pub use repository::Repository;

@@ -238,7 +238,7 @@ impl Repository {
     }
 
     /// The git program.
-    pub(super) fn program(&self) -> &Git {
+    pub fn program(&self) -> &Git {
         &self.0.git
     }
 

@@ -4,7 +4,7 @@
 //! readers that share no code must find that the new text means the old one with exactly the intended changes.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ids::TaskId;
 use crate::plan::graph::Declared;
@@ -76,18 +76,18 @@ type Place = (usize, Option<usize>);
 /// The fields to be written, by the mapping that they belong to.
 type Intended = BTreeMap<Place, Vec<(&'static str, Own)>>;
 
+/// The tasks to be changed, by section and position in it. A section without any is still looked at for its status.
+type Wanted<'c> = BTreeMap<usize, BTreeMap<usize, &'c TaskChange>>;
+
 /// Writes the status and attempts of tasks, and the status of their sections where it changes by that. Of several
-/// changes of one task the last counts.
+/// changes of one task the last counts. Without changes this tells whether the text can be edited at all.
 ///
 /// # Errors
 /// The text is not a plan as `check` accepts it, or the edit could not be proven.
 pub fn write_statuses(text: &str, changes: &[TaskChange]) -> Result<Written, EditError> {
     let mut missing = Vec::new();
-    let (edited, intended) = {
-        let document = syntax::parse(text)?;
-        let anchors = Anchors::of(&document);
-        let located = Located::of(&document)?;
-        let mut wanted: BTreeMap<usize, BTreeMap<usize, &TaskChange>> = BTreeMap::new();
+    let text = write(text, |located| {
+        let mut wanted = Wanted::new();
         for change in changes {
             match located.place(change.task.as_str()) {
                 Some((section, task)) => {
@@ -96,7 +96,28 @@ pub fn write_statuses(text: &str, changes: &[TaskChange]) -> Result<Written, Edi
                 None => missing.push(change.task.clone()),
             }
         }
-        let intended = intend(&anchors, &located, &wanted);
+        wanted
+    })?;
+    Ok(Written { text, missing })
+}
+
+/// Writes the status of sections where it no longer follows from their tasks.
+pub(crate) fn derive_sections(text: &str, sections: &BTreeSet<&str>) -> Result<String, EditError> {
+    write(text, |located| {
+        let places = sections.iter().filter_map(|id| located.section(id));
+        places.map(|section| (section, BTreeMap::new())).collect()
+    })
+}
+
+fn write<'c>(
+    text: &str,
+    wanted: impl FnOnce(&Located<'_>) -> Wanted<'c>,
+) -> Result<String, EditError> {
+    let (edited, intended) = {
+        let document = syntax::parse(text)?;
+        let anchors = Anchors::of(&document);
+        let located = Located::of(&document, &anchors)?;
+        let intended = intend(&anchors, &located, &wanted(&located));
         let mut editor = Editor::new(text, &anchors);
         for (place, fields) in &intended {
             let edits: Vec<FieldEdit<'_, '_>> = fields
@@ -115,18 +136,11 @@ pub fn write_statuses(text: &str, changes: &[TaskChange]) -> Result<Written, Edi
             expect_fields(reader, outline, &intended)
         })?;
     }
-    Ok(Written {
-        text: edited,
-        missing,
-    })
+    Ok(edited)
 }
 
 /// Leaves out what the text says already.
-fn intend<'d>(
-    anchors: &Anchors<'d>,
-    located: &Located<'d>,
-    wanted: &BTreeMap<usize, BTreeMap<usize, &TaskChange>>,
-) -> Intended {
+fn intend<'d>(anchors: &Anchors<'d>, located: &Located<'d>, wanted: &Wanted<'_>) -> Intended {
     let mut intended = Intended::new();
     let mut set = |place, key, own: Own, default| {
         let word = own.to_string();

@@ -1,1 +1,173 @@
-//! Readers of the record stream: terminal, JSON, summary.
+//! Readers of the record stream: lines and a live region for people, NDJSON for scripts, tables for both.
+//!
+//! Reporting cannot fail a run and decides nothing. stdout is data: records under `--format json`, and the summary at the
+//! end. Everything else is talk and goes to stderr.
+
+mod doing;
+mod lines;
+mod live;
+pub mod paint;
+pub mod summary;
+pub mod table;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+pub use doing::{Board, Doing};
+
+use crate::engine::Engine;
+use crate::engine::record::Stamped;
+use crate::ids::TaskId;
+use crate::time::Now;
+use lines::{Line, Tone};
+use live::Region;
+use paint::Paint;
+
+/// Tells of a run while it goes on.
+#[derive(Debug)]
+pub struct Reporter {
+    voice: Voice,
+    paint: Paint,
+    /// Said once, that something could not be said.
+    mute: bool,
+}
+
+#[derive(Debug)]
+enum Voice {
+    /// Plain lines on stderr.
+    Lines,
+    /// Lines above a live region.
+    Live(Box<Region>),
+    /// Each record as a line of JSON on stdout.
+    Json,
+}
+
+impl Reporter {
+    /// For a pipe or a log: one plain line a record.
+    pub fn lines(paint: Paint) -> Self {
+        Self {
+            voice: Voice::Lines,
+            paint,
+            mute: false,
+        }
+    }
+
+    /// For a terminal: the same lines above a live region.
+    pub fn live(paint: Paint) -> Self {
+        Self {
+            voice: Voice::Live(Box::new(Region::new())),
+            paint,
+            mute: false,
+        }
+    }
+
+    /// For scripts: records as NDJSON.
+    pub fn json() -> Self {
+        Self {
+            voice: Voice::Json,
+            paint: Paint::plain(),
+            mute: false,
+        }
+    }
+
+    /// Tells of new records.
+    pub fn records(&mut self, engine: &Engine, stamped: &[Stamped], now: Now) {
+        if let Voice::Json = self.voice {
+            self.json_lines(stamped);
+            return;
+        }
+        let name = |task: &TaskId| {
+            engine
+                .view(task)
+                .map_or_else(String::new, |v| v.node.name.clone())
+        };
+        for record in stamped {
+            if let Some(line) = lines::of(record, &name) {
+                let text = self.dress(record, &line);
+                self.print(&text);
+            }
+        }
+        if let Voice::Live(region) = &mut self.voice {
+            region.draw(engine, now);
+        }
+    }
+
+    /// Says a sentence that no record holds.
+    pub fn say(&mut self, text: &str) {
+        if !matches!(self.voice, Voice::Json) {
+            self.print(&self.paint.bad(text));
+        }
+    }
+
+    /// Resolves when the live region should be drawn again; never, where there is none.
+    pub fn refresh(&self) -> impl Future<Output = ()> + Send + 'static {
+        let live = matches!(self.voice, Voice::Live(_));
+        async move {
+            if live {
+                tokio::time::sleep(live::EVERY).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Draws the live region, where there is one.
+    pub fn draw(&mut self, engine: &Engine, doing: BTreeMap<TaskId, Doing>, now: Now) {
+        if let Voice::Live(region) = &mut self.voice {
+            region.look(doing);
+            region.draw(engine, now);
+        }
+    }
+
+    /// Ends the telling: the live region goes away.
+    pub fn finish(&mut self) {
+        if let Voice::Live(region) = &mut self.voice {
+            region.clear();
+        }
+    }
+
+    fn dress(&self, record: &Stamped, line: &Line) -> String {
+        let time = record.at.to_utc().map(|t| {
+            t.with_timezone(&chrono::Local)
+                .format("%H:%M:%S")
+                .to_string()
+        });
+        let time = self.paint.dim(&time.unwrap_or_default());
+        let text = match line.tone {
+            Tone::Plain => line.text.clone(),
+            Tone::Good => self.paint.good(&line.text),
+            Tone::Bad => self.paint.bad(&line.text),
+            Tone::Dim => self.paint.dim(&line.text),
+        };
+        format!("{time}  {text}")
+    }
+
+    fn print(&mut self, text: &str) {
+        let printed = match &self.voice {
+            Voice::Live(region) => region.line(text),
+            Voice::Lines | Voice::Json => writeln!(std::io::stderr().lock(), "{text}"),
+        };
+        self.told(printed);
+    }
+
+    fn json_lines(&mut self, stamped: &[Stamped]) {
+        let mut out = std::io::stdout().lock();
+        let printed = stamped.iter().try_for_each(|record| {
+            serde_json::to_writer(&mut out, record)?;
+            out.write_all(b"\n")
+        });
+        let printed = printed.and_then(|()| out.flush());
+        drop(out);
+        self.told(printed);
+    }
+
+    /// A reader that went away must not end the run: the ledger has it all.
+    fn told(&mut self, printed: std::io::Result<()>) {
+        if let Err(error) = printed
+            && !self.mute
+        {
+            self.mute = true;
+            tracing::warn!(%error, "progress can no longer be shown; the run goes on, `orch status` tells of it");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! ```text
 //! <git common dir>/orch/
 //!   orch.lock                 held by the one orch that may write; says who it is
+//!   control.sock              where that orch listens
 //!   ledger.db                 records and projections (docs/ledger.md)
 //!   runs/<run>/
 //!     log/orch.jsonl          diagnostics log
@@ -93,6 +94,11 @@ impl StateDir {
     /// The SQLite ledger.
     pub fn ledger(&self) -> PathBuf {
         self.root.join("ledger.db")
+    }
+
+    /// Where the live orch listens to other terminals.
+    pub fn control_socket(&self) -> PathBuf {
+        self.root.join("control.sock")
     }
 
     /// The lock that the one writing orch holds for life.
@@ -194,11 +200,6 @@ impl AttemptDir {
         self.root.join("report.md")
     }
 
-    /// The change of the attempt as a patch, for people.
-    pub fn patch(&self) -> PathBuf {
-        self.root.join("changes.patch")
-    }
-
     /// The plan copy that the attempt was given at `.orch/plan.yaml`.
     pub fn plan_given(&self) -> PathBuf {
         self.root.join("plan.given.yaml")
@@ -214,9 +215,21 @@ impl AttemptDir {
         self.root.join("left-out")
     }
 
-    /// What the `setup:` commands of the slot printed.
-    pub fn setup_output(&self) -> PathBuf {
-        self.root.join("setup.log")
+    /// What a command of `setup:`, numbered from 0, was given and left.
+    pub fn setup(&self, number: usize) -> SessionDir {
+        SessionDir {
+            root: self.root.join("setup").join(number.to_string()),
+        }
+    }
+
+    /// What a later orch must know of the attempt.
+    pub fn sheet(&self) -> PathBuf {
+        self.root.join("attempt.json")
+    }
+
+    /// What the rehearsal runner plays.
+    pub fn rehearsal(&self) -> PathBuf {
+        self.root.join("rehearse.json")
     }
 
     /// Makes the directory and those above it.
@@ -287,7 +300,8 @@ fn sync_parent(dir: &Path) -> io::Result<()> {
         .map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
 }
 
-fn sha256_hex(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 

@@ -9,7 +9,7 @@ mod project;
 pub mod reader;
 
 pub use files::{FileError, read_limited, write_atomic};
-pub use layout::{AttemptDir, RunDir, SessionDir, SessionPart, StateDir};
+pub use layout::{AttemptDir, RunDir, SessionDir, SessionPart, StateDir, sha256_hex};
 pub use ledger::{Durability, Ledger, LedgerError, NewRun};
 pub use lock::{HeldBy, Holder, LockError, OrchLock};
 pub use reader::{Landing, Reader, RunEnd, RunSummary, SessionUsage};

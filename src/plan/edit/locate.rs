@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::EditError;
+use super::anchors::Anchors;
 use crate::plan::syntax::{Document, Node, NodeKind};
 
 /// The places of a plan's parts.
@@ -40,7 +41,7 @@ impl<'d> Located<'d> {
     /// # Errors
     /// Anything on the way to a task that is not what plans have there: a missing or repeated id, an alias or a merge
     /// key in place of a section or task.
-    pub(crate) fn of(document: &'d Document) -> Result<Self, EditError> {
+    pub(crate) fn of(document: &'d Document, anchors: &Anchors<'d>) -> Result<Self, EditError> {
         let root = document
             .root
             .as_ref()
@@ -53,7 +54,7 @@ impl<'d> Located<'d> {
         let mut tasks_by_id = HashMap::new();
         let mut sections_by_id = HashMap::new();
         for node in items(list, "`sections`")? {
-            let id = id(node, "section")?;
+            let id = id(node, "section", anchors)?;
             if sections_by_id.insert(id, sections.len()).is_some() {
                 let what = format!("section `{id}` stands here a second time");
                 return Err(EditError::unsupported(node.span.start, what));
@@ -61,7 +62,7 @@ impl<'d> Located<'d> {
             let list = node.get("tasks");
             let mut tasks = Vec::new();
             for node in list.map_or(Ok(&[][..]), |list| items(list, "`tasks`"))? {
-                let id = self::id(node, "task")?;
+                let id = self::id(node, "task", anchors)?;
                 let place = (sections.len(), tasks.len());
                 if tasks_by_id.insert(id, place).is_some() {
                     let what = format!("task `{id}` stands here a second time");
@@ -113,7 +114,7 @@ fn items<'d>(list: &'d Node, what: &str) -> Result<&'d [Node], EditError> {
     }
 }
 
-fn id<'d>(node: &'d Node, what: &str) -> Result<&'d str, EditError> {
+fn id<'d>(node: &'d Node, what: &str, anchors: &Anchors<'d>) -> Result<&'d str, EditError> {
     let refuse = |problem: &str| {
         let what = format!("a {what} {problem}");
         Err(EditError::unsupported(node.span.start, what))
@@ -127,9 +128,10 @@ fn id<'d>(node: &'d Node, what: &str) -> Result<&'d str, EditError> {
         }
         _ => return refuse("is not a mapping"),
     }
-    match node.get("id").and_then(Node::as_scalar) {
+    let id = node.get("id").map(|id| anchors.resolve(id));
+    match id.and_then(Node::as_scalar) {
         Some(id) if !id.is_empty() => Ok(id),
-        _ => refuse("has no `id` of its own"),
+        _ => refuse("has no `id`"),
     }
 }
 

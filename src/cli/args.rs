@@ -1,0 +1,366 @@
+//! What can be typed: argument structs by theme, with their help texts. What the words mean is decided in the file of
+//! each command.
+
+use std::path::PathBuf;
+
+use super::check::CheckFormat;
+use super::graph::GraphFormat;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs a YAML plan with coding agents: one fresh session per task, landed exactly once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "orch",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Start here:\n  orch demo                        watch a small plan run, without key or cost\n  orch init                        write a first plan for this repository\n  orch run --plan plan.yaml        run it\n\nExit codes: 0 all completed, 1 a task failed, 2 usage or invalid plan, 3 stopped, 4 waiting for a person,\n5 limit reached, 6 stuck, 7 another orch runs here, 8 environment not usable, 70 bug, 130 ended at once"
+)]
+pub struct Cli {
+    /// Run as if started in DIR.
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// When to use colour; NO_COLOR is respected.
+    #[arg(long, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", global = true)]
+    pub color: ColorChoice,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a first plan and settings for this repository
+    Init(InitArgs),
+    /// Find every problem of a plan, with its place
+    Check(CheckArgs),
+    /// Show the order of a plan's tasks: levels, edges, critical path
+    Graph(GraphArgs),
+    /// Work through a plan; goes on where an earlier run stopped or died
+    Run(Box<RunArgs>),
+    /// Show the tasks of a run: state, attempt, since, reason, cost
+    Status(StatusArgs),
+    /// Print what an agent did and said
+    Logs(LogsArgs),
+    /// Print the records of the ledger as NDJSON
+    Events(EventsArgs),
+    /// Explain in one line why a task is where it is
+    Why(TaskArgs),
+    /// Show everything known about a task
+    Show(ShowArgs),
+    /// Halt the live run: running tasks finish and land, no new one starts
+    Stop(StopArgs),
+    /// End what runs for a task and settle it as cancelled
+    Cancel(ControlArgs),
+    /// Give a settled task fresh attempts
+    Retry(RetryArgs),
+    /// Settle a task as skipped; those that need it go on
+    Skip(ControlArgs),
+    /// Show the roles that tasks can name
+    Agents(AgentsArgs),
+    /// Run the built-in example in a scratch repository, without key or cost
+    Demo(DemoArgs),
+    /// Print a completion script
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `orch init`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  orch init\n  orch init --plan plans/search.yaml")]
+pub struct InitArgs {
+    /// Where to write the plan.
+    #[arg(long, value_name = "FILE", default_value = ".claude/plans/plan.yaml")]
+    pub plan: PathBuf,
+}
+
+/// `orch check`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch check plan.yaml\n  orch check --strict --format json plan.yaml\n\nExit codes: 0 the plan can run, 2 it cannot"
+)]
+pub struct CheckArgs {
+    /// The plan.
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Take unknown keys as errors.
+    #[arg(long)]
+    pub strict: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+}
+
+/// `orch graph`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch graph plan.yaml\n  orch graph --format mermaid plan.yaml\n  orch graph --format dot plan.yaml | dot -Tsvg > plan.svg"
+)]
+pub struct GraphArgs {
+    /// The plan.
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = GraphFormat::Ascii)]
+    pub format: GraphFormat,
+}
+
+/// For people or for scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// `orch run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch run --plan plan.yaml --dry-run     what would happen, without doing anything\n  orch run --plan plan.yaml               one task after the other, on branch orch/plan\n  orch run --plan plan.yaml --parallel    up to four at once\n  orch run --resume-from 2.1              from task 2.1 on\n  orch run --rehearse                     the whole plan in a throwaway clone, without agents\n\nHalt it: Ctrl-C, `orch stop`, or touch .stop beside the plan. Run it again to go on."
+)]
+pub struct RunArgs {
+    /// The plan; without it, the only plan of .claude/plans.
+    #[arg(long, value_name = "FILE", help_heading = "What")]
+    pub plan: Option<PathBuf>,
+    /// Work on one task only: the one of --resume-from, else the next that is ready.
+    #[arg(long, help_heading = "What")]
+    pub single_task: bool,
+    /// Start at this task: it is reset, open tasks before it are left out, completed ones after it stay.
+    #[arg(long, value_name = "TASK", help_heading = "What")]
+    pub resume_from: Option<String>,
+    /// With --resume-from: do completed tasks after it again, too.
+    #[arg(long, requires = "resume_from", help_heading = "What")]
+    pub redo: bool,
+    /// Take unknown keys of the plan as errors.
+    #[arg(long, help_heading = "What")]
+    pub strict: bool,
+
+    /// Print the schedule and change nothing.
+    #[arg(long, help_heading = "How")]
+    pub dry_run: bool,
+    /// Run the plan in a throwaway clone with the rehearsal runner: no agent, no cost.
+    #[arg(long, conflicts_with_all = ["runner", "branch", "live"], help_heading = "How")]
+    pub rehearse: bool,
+    /// What --rehearse starts in its clone.
+    #[arg(long, hide = true, conflicts_with = "runner")]
+    pub every_task_rehearsed: bool,
+    /// How many agents may run at once.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "How")]
+    pub jobs: Option<u32>,
+    /// As --jobs, with 4 if nothing else says how many.
+    #[arg(long, help_heading = "How")]
+    pub parallel: bool,
+    /// Which runner does tasks that name none.
+    #[arg(long, value_enum, help_heading = "How")]
+    pub runner: Option<RunnerName>,
+    /// The model of tasks whose role and text name none.
+    #[arg(long, value_name = "MODEL", help_heading = "How")]
+    pub model: Option<String>,
+    /// Accepted for plans of other systems; there is no smoke test to skip yet.
+    #[arg(long, help_heading = "How")]
+    pub skip_smoke: bool,
+
+    /// Land on this existing branch, task by task, instead of on orch/<plan>.
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "live",
+        help_heading = "Where"
+    )]
+    pub branch: Option<String>,
+    /// Land on the branch you are on, task by task, and keep its files up to date.
+    #[arg(long, help_heading = "Where")]
+    pub live: bool,
+
+    /// Remove a .stop file that is in the way, then run.
+    #[arg(long, help_heading = "Other")]
+    pub clear_stop: bool,
+    /// Say more: also the log of orch itself, on stderr.
+    #[arg(short, long, help_heading = "Other")]
+    pub verbose: bool,
+    /// How to print: lines for people, or each record as a line of JSON.
+    #[arg(long, value_enum, default_value_t = Format::Text, help_heading = "Other")]
+    pub format: Format,
+}
+
+/// The runners that can be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RunnerName {
+    /// The Claude Code program.
+    Claude,
+    /// The task's `run:` through a shell.
+    Command,
+    /// The task's `rehearse:` block; no agent, no cost.
+    Rehearsal,
+}
+
+/// Which run a reader is about.
+#[derive(Debug, Clone, Args)]
+pub struct RunChoice {
+    /// The latest run of this plan.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// This run.
+    #[arg(long, value_name = "RUN", conflicts_with = "plan")]
+    pub run: Option<String>,
+}
+
+/// `orch status`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch status\n  orch status --plan plan.yaml\n  orch status --format json | jq '.tasks[] | select(.state == \"failed\") | .id'"
+)]
+pub struct StatusArgs {
+    /// Which run; by default the latest.
+    #[command(flatten)]
+    pub choice: RunChoice,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `orch logs`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch logs 2.1\n  orch logs 2.1 -f\n  orch logs 2.1 --attempt 1 --raw | jq .type"
+)]
+pub struct LogsArgs {
+    /// The task.
+    pub task: String,
+    /// Which attempt; by default the latest.
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u32>,
+    /// Go on printing while the agent works.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The session's stream as the agent program wrote it.
+    #[arg(long)]
+    pub raw: bool,
+    /// Which run; by default the latest.
+    #[command(flatten)]
+    pub choice: RunChoice,
+}
+
+/// `orch events`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch events --since 0\n  orch events --since 120 --follow | jq -c '{seq, kind: .record.kind}'"
+)]
+pub struct EventsArgs {
+    /// Records after this sequence number.
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub since: u64,
+    /// Go on printing as records are added, until the run ends.
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// A command about one task.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    /// The task.
+    pub task: String,
+    /// Which run; by default the latest.
+    #[command(flatten)]
+    pub choice: RunChoice,
+}
+
+/// `orch show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The task.
+    pub task: String,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Which run; by default the latest.
+    #[command(flatten)]
+    pub choice: RunChoice,
+}
+
+/// `orch stop`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Leaves no file: the request is for the live run only. To keep later runs from starting, touch .stop beside the plan."
+)]
+pub struct StopArgs {
+    /// Return when the run has ended.
+    #[arg(long)]
+    pub wait: bool,
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+/// `orch cancel` and `orch skip`.
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// The task.
+    pub task: String,
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+/// `orch retry`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch retry 2.1 --note 'the fixture is there now'\n  orch retry --failed && orch run"
+)]
+pub struct RetryArgs {
+    /// The task.
+    #[arg(required_unless_present = "failed", conflicts_with = "failed")]
+    pub task: Option<String>,
+    /// Every failed task.
+    #[arg(long)]
+    pub failed: bool,
+    /// Why; kept in the ledger.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+/// `orch agents`.
+#[derive(Debug, Args)]
+pub struct AgentsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AgentsCommand,
+}
+
+/// `orch agents ...`.
+#[derive(Debug, Subcommand)]
+pub enum AgentsCommand {
+    /// List the roles, built in and of this repository
+    List {
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+/// `orch demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where to make the scratch repository; by default a new temporary directory, which is kept.
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
+    /// How many tasks at once.
+    #[arg(short, long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub jobs: u32,
+}

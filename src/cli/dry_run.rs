@@ -1,0 +1,177 @@
+//! `orch run --dry-run`: the schedule, and nothing else: no file written, no process started, no network.
+
+use super::Out;
+use super::args::{Format, RunArgs};
+use super::run::Asked;
+use crate::driver::how::{self, How};
+use crate::driver::stop_file;
+use crate::engine::record::Selection;
+use crate::error::{OrKind, Result};
+use crate::plan::Task;
+use crate::plan::graph::Declared;
+use crate::report::table;
+use crate::time::for_people;
+use serde_json::json;
+
+/// Prints the schedule.
+pub(super) fn print(asked: &Asked, args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
+    let text = match args.format {
+        Format::Text => text(asked, out),
+        Format::Json => serde_json::to_string_pretty(&as_json(asked)).or_bug()? + "\n",
+    };
+    out.print(&text).map(|()| 0)
+}
+
+fn how(asked: &Asked, task: &Task) -> How {
+    how::of(
+        task,
+        &asked.plan,
+        &asked.settings,
+        &asked.roles,
+        asked.force,
+    )
+}
+
+fn text(asked: &Asked, out: &Out<'_>) -> String {
+    let plan = &asked.plan;
+    let jobs = &asked.settings.jobs;
+    let mut text = format!(
+        "{}: {} tasks, {} at once ({}). Nothing is done in a dry run.\n",
+        plan.meta.name.as_deref().unwrap_or(&asked.shown),
+        plan.tasks.len(),
+        jobs.value,
+        jobs.origin
+    );
+    if let Some(stop) = stop_file(&asked.plan_path, asked.repo.worktree()) {
+        text.push_str(&format!(
+            "note: {} is there; a real run would refuse to start\n",
+            stop.display()
+        ));
+    }
+    match &asked.selection {
+        Selection::All => {}
+        Selection::From { task, .. } => text.push_str(&format!(
+            "note: starts at {task}; open tasks before it are left out\n"
+        )),
+        Selection::Single { task: Some(task) } => {
+            text.push_str(&format!("note: only task {task} would run\n"))
+        }
+        Selection::Single { task: None } => {
+            text.push_str("note: only the next ready task would run\n")
+        }
+    }
+    let mut rows = Vec::new();
+    for (level, members) in plan.graph.levels().into_iter().enumerate() {
+        for ix in members {
+            rows.push(row(asked, level + 1, ix));
+        }
+    }
+    text.push('\n');
+    text.push_str(&table::render(
+        &[
+            "level", "task", "status", "agent", "model", "runner", "limit", "needs", "name",
+        ],
+        &rows,
+        out.paint,
+    ));
+    for (a, b, why) in conflicts(asked) {
+        text.push_str(&format!("{a} and {b} never run at once: {why}\n"));
+    }
+    let critical: Vec<String> = plan
+        .graph
+        .critical_path()
+        .into_iter()
+        .map(|ix| plan.tasks[ix].id.to_string())
+        .collect();
+    text.push_str(&format!("\ncritical path: {}\n", critical.join(" -> ")));
+    text
+}
+
+fn row(asked: &Asked, level: usize, ix: usize) -> Vec<String> {
+    let task = &asked.plan.tasks[ix];
+    let how = how(asked, task);
+    let needs: Vec<String> = asked.plan.graph.nodes[ix]
+        .needs
+        .iter()
+        .map(|e| {
+            if e.implied {
+                format!("({})", e.on)
+            } else {
+                e.on.to_string()
+            }
+        })
+        .collect();
+    vec![
+        level.to_string(),
+        task.id.to_string(),
+        declared(task.declared).to_owned(),
+        how.role,
+        how.model.unwrap_or_else(|| "default".to_owned()),
+        how.runner.to_string(),
+        for_people(u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX)),
+        needs.join(" "),
+        task.name.clone(),
+    ]
+}
+
+fn declared(status: Declared) -> &'static str {
+    match status {
+        Declared::Pending => "pending",
+        Declared::Completed => "completed",
+        Declared::Failed => "failed",
+        Declared::Skipped => "skipped",
+    }
+}
+
+/// Pairs of tasks of one level that exclude each other, and why. Tasks of different levels never meet anyway.
+fn conflicts(asked: &Asked) -> Vec<(String, String, String)> {
+    let nodes = &asked.plan.graph.nodes;
+    let mut found = Vec::new();
+    for members in asked.plan.graph.levels() {
+        for (i, a) in members.iter().enumerate() {
+            for b in &members[i + 1..] {
+                if let Some(why) = nodes[*a].conflict(&nodes[*b]) {
+                    found.push((nodes[*a].id.to_string(), nodes[*b].id.to_string(), why));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn as_json(asked: &Asked) -> serde_json::Value {
+    let plan = &asked.plan;
+    let mut level_of = vec![0; plan.tasks.len()];
+    for (level, members) in plan.graph.levels().into_iter().enumerate() {
+        for ix in members {
+            level_of[ix] = level + 1;
+        }
+    }
+    let tasks: Vec<_> = plan
+        .tasks
+        .iter()
+        .enumerate()
+        .map(|(ix, task)| {
+            let how = how(asked, task);
+            json!({
+                "id": task.id, "name": task.name, "level": level_of[ix], "status": declared(task.declared),
+                "agent": how.role, "model": how.model, "runner": how.runner, "timeout_ms": u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX),
+                "needs": plan.graph.nodes[ix].needs,
+            })
+        })
+        .collect();
+    let conflicts: Vec<_> = conflicts(asked)
+        .into_iter()
+        .map(|(a, b, why)| json!({"tasks": [a, b], "why": why}))
+        .collect();
+    json!({
+        "format": 1,
+        "plan": asked.shown,
+        "jobs": asked.settings.jobs.value,
+        "stop_file": stop_file(&asked.plan_path, asked.repo.worktree()),
+        "settings": asked.settings.for_record(),
+        "tasks": tasks,
+        "conflicts": conflicts,
+        "critical_path": plan.graph.critical_path().into_iter().map(|ix| plan.tasks[ix].id.clone()).collect::<Vec<_>>(),
+    })
+}

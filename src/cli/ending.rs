@@ -1,0 +1,73 @@
+//! What a person reads when a run has ended: the table, and the ways on.
+
+use super::Out;
+use crate::engine::Engine;
+use crate::engine::outcome::Outcome;
+use crate::engine::view::TaskState;
+use crate::error::Result;
+use crate::report::summary;
+
+/// Failed tasks that are named with commands of their own.
+const FAILED_SHOWN: usize = 3;
+
+/// Prints the table to stdout and the ways on to stderr.
+pub(super) fn print(engine: &Engine, outcome: Outcome, out: &mut Out<'_>) -> Result<()> {
+    let text = summary::text(engine, false, out.paint);
+    out.print(&format!("\n{text}"))?;
+    let ways = ways_on(engine, outcome);
+    if !ways.is_empty() {
+        out.talk("\n");
+    }
+    for way in ways {
+        out.talk(&format!("hint: {way}\n"));
+    }
+    Ok(())
+}
+
+fn ways_on(engine: &Engine, outcome: Outcome) -> Vec<String> {
+    match outcome {
+        Outcome::Failed => {
+            let failed = engine.tasks().filter(|v| v.state == TaskState::Failed);
+            let mut ways: Vec<String> = failed
+                .take(FAILED_SHOWN)
+                .map(|v| format!("orch show {0}; orch logs {0}", v.node.id))
+                .collect();
+            ways.push(
+                "orch retry --failed && orch run     gives failed tasks fresh attempts".to_owned(),
+            );
+            ways
+        }
+        Outcome::Stopped => vec!["orch run                            goes on".to_owned()],
+        Outcome::WaitingForPerson if engine.run().target_rewritten => rewritten(engine),
+        Outcome::WaitingForPerson => {
+            vec!["orch status                         shows who waits for what".to_owned()]
+        }
+        Outcome::Stuck => engine
+            .tasks()
+            .filter(|v| matches!(v.state, TaskState::Pending | TaskState::Waiting { .. }))
+            .take(FAILED_SHOWN)
+            .map(|v| format!("orch why {}", v.node.id))
+            .collect(),
+        Outcome::Environment => vec!["mend it, then `orch run` goes on".to_owned()],
+        Outcome::Completed
+        | Outcome::Invalid
+        | Outcome::LimitReached
+        | Outcome::Busy
+        | Outcome::Bug
+        | Outcome::Abandoned => Vec::new(),
+    }
+}
+
+/// The three ways out of a target that lost what was landed.
+fn rewritten(engine: &Engine) -> Vec<String> {
+    let run = engine.run();
+    let branch = run.target.short();
+    let tip = run.tip.map_or("", |t| t.as_str());
+    vec![
+        format!(
+            "git branch -f {branch} {tip}     puts the landed commits back, if nothing is to be kept of where it stands"
+        ),
+        format!("git switch {branch} && git merge {tip}     brings them into where it stands now"),
+        "orch retry TASK for each task that is to be done again, then orch run".to_owned(),
+    ]
+}

@@ -1,0 +1,126 @@
+//! `orch init`: a first plan, and settings that fit what lies in the repository. Overwrites nothing.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::args::InitArgs;
+use super::{Out, locate};
+use crate::error::{Error, OrKind, Result};
+
+/// How dependencies are installed, by the lock file that says which.
+const SETUPS: [(&str, &str); 10] = [
+    ("Cargo.lock", "cargo fetch --locked"),
+    ("package-lock.json", "npm ci"),
+    ("pnpm-lock.yaml", "pnpm install --frozen-lockfile"),
+    ("yarn.lock", "yarn install --frozen-lockfile"),
+    ("bun.lock", "bun install --frozen-lockfile"),
+    ("uv.lock", "uv sync --locked"),
+    ("poetry.lock", "poetry install"),
+    (
+        "requirements.txt",
+        "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
+    ),
+    ("Gemfile.lock", "bundle install"),
+    ("go.sum", "go mod download"),
+];
+
+/// Where settings stand.
+const SETTINGS: &str = "orch.yaml";
+
+/// `orch init`.
+pub(super) fn init(args: &InitArgs, out: &mut Out<'_>) -> Result<u8> {
+    let repository = locate::repository()?;
+    let root = repository.worktree();
+    let plan = std::path::absolute(&args.plan).or_usage()?;
+    if plan.exists() {
+        return Err(
+            Error::usage(format!("{} is there already", args.plan.display()))
+                .hint(format!("orch check {}", args.plan.display()))
+                .hint("orch init --plan OTHER.yaml"),
+        );
+    }
+    write_new(&plan, PLAN)?;
+    out.print(&format!("wrote {}\n", args.plan.display()))?;
+    if root.join(SETTINGS).exists() {
+        out.print(&format!("left {SETTINGS} as it is\n"))?;
+    } else {
+        let (text, found) = settings(root);
+        write_new(&root.join(SETTINGS), &text)?;
+        let because = if found.is_empty() {
+            String::new()
+        } else {
+            format!(", with a setup for {}", found.join(", "))
+        };
+        out.print(&format!("wrote {SETTINGS}{because}\n"))?;
+    }
+    out.print(&format!(
+        "\nNext:\n  edit {0}\n  orch check {0}\n  orch run --plan {0} --dry-run\n  orch run --plan {0} --rehearse     without agents, in a throwaway clone\n  orch run --plan {0}\n",
+        args.plan.display()
+    ))?;
+    Ok(0)
+}
+
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))
+            .or_environment()?;
+    }
+    let mut file = std::fs::File::create_new(path)
+        .with_context(|| format!("cannot write {}", path.display()))
+        .or_environment()?;
+    std::io::Write::write_all(&mut file, text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+        .or_environment()
+}
+
+/// The settings' text, and the lock files it was made for.
+fn settings(root: &Path) -> (String, Vec<&'static str>) {
+    let found: Vec<(&str, &str)> = SETUPS
+        .into_iter()
+        .filter(|(lock, _)| root.join(lock).is_file())
+        .collect();
+    let mut text = String::from(
+        "# Settings of orch for this repository; docs/settings.md of orch lists all of them.\n# They are read when a run starts: what an agent changes here counts from the next run on.\n\njobs: 1                # agents at once\n",
+    );
+    if found.is_empty() {
+        text.push_str("\n# Commands that make a fresh checkout usable, run in each slot:\n# setup:\n#   run: [make deps]\n");
+    } else {
+        text.push_str("\n# Makes a fresh checkout usable; runs in each slot, and again when one of these files changed.\nsetup:\n  run:\n");
+        for (_, command) in &found {
+            text.push_str(&format!("    - {command}\n"));
+        }
+        text.push_str("  when_changed:\n");
+        for (lock, _) in &found {
+            text.push_str(&format!("    - {lock}\n"));
+        }
+    }
+    (text, found.into_iter().map(|(lock, _)| lock).collect())
+}
+
+const PLAN: &str = "\
+orch: 1
+
+meta:
+  name: My first plan
+  max_attempts_default: 3
+
+sections:
+  - id: \"1\"
+    name: First section
+    tasks:
+      - id: \"1.1\"
+        name: Say what this task is about
+        description: |
+          What is to be done, and how one can tell that it is done.
+          An agent gets this text, and nothing of what you know but did not write.
+        # files: [\"src/**\"]      what the task may write; others wait when theirs overlap
+
+      # A task follows those before it, unless it says what it depends on:
+      - id: \"1.2\"
+        name: Another one
+        depends_on: [\"1.1\"]
+        description: |
+          ...
+";

@@ -1,0 +1,170 @@
+//! Finding what a command is about: the plan when none is named, the repository, the run when none is named.
+
+use std::path::{Path, PathBuf};
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, OrKind, Result};
+use crate::git::repository::RepositoryError;
+use crate::git::{Git, Repository};
+use crate::ids::{RunId, TaskId};
+use crate::store::{HeldBy, Reader, RunSummary, StateDir};
+
+use super::args::RunChoice;
+
+/// Where plans usually lie.
+pub(super) const PLANS: &str = ".claude/plans";
+
+/// Runs that are looked through for a named plan: years of them.
+const RUNS_MAX: u32 = 10_000;
+
+/// The repository that the current directory is in.
+pub(super) fn repository() -> Result<Repository> {
+    let here = std::env::current_dir().or_environment()?;
+    let git = Git::find().or_environment()?;
+    Repository::discover(&git, &here).map_err(explain)
+}
+
+/// Why a repository cannot be used, with what to do about it.
+pub(super) fn explain(error: RepositoryError) -> Error {
+    let hints = error.hints();
+    hints
+        .into_iter()
+        .fold(Error::new(ErrorKind::Environment, error), Error::hint)
+}
+
+/// The given plan, else the only one of `.claude/plans` below `root`.
+pub(super) fn plan(given: Option<&Path>, root: &Path) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let found = plans_below(&root.join(PLANS))?;
+    match found.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(
+            Error::usage(format!("no plan is given, and {PLANS} holds none"))
+                .hint("orch init                     writes a first plan")
+                .hint("orch run --plan FILE          runs the plan in FILE"),
+        ),
+        several => {
+            let error = Error::usage(format!(
+                "no plan is given, and {PLANS} holds {}",
+                several.len()
+            ));
+            Ok(several.iter().take(10).fold(error, |e, plan| {
+                e.hint(format!(
+                    "--plan {}",
+                    plan.strip_prefix(root).unwrap_or(plan).display()
+                ))
+            }))
+            .and_then(Err)
+        }
+    }
+}
+
+fn plans_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).or_environment(),
+    };
+    let mut plans = Vec::new();
+    for entry in entries {
+        let path = entry.or_environment()?.path();
+        if path.is_file() && path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+            plans.push(path);
+        }
+    }
+    plans.sort();
+    Ok(plans)
+}
+
+/// A run that a reader is about, with what it is read from.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The state directory it lies in.
+    pub(super) state: StateDir,
+    /// The open ledger.
+    pub(super) reader: Reader,
+    /// The run.
+    pub(super) run: RunSummary,
+}
+
+impl Chosen {
+    /// Whether an orch works on the run now.
+    pub(super) fn is_live(&self) -> Result<bool> {
+        Ok(match self.state.live_orch().or_environment()? {
+            Some(HeldBy::Known(holder)) => holder.run.as_ref() == Some(&self.run.run),
+            Some(HeldBy::Unreadable) | None => false,
+        })
+    }
+}
+
+/// The run that was chosen, else the latest.
+pub(super) fn run(choice: &RunChoice) -> Result<Chosen> {
+    let repository = repository()?;
+    let state = StateDir::of_repository(repository.common_dir());
+    let none = || {
+        Error::new(
+            ErrorKind::Negative,
+            anyhow::anyhow!("no run is known in this repository"),
+        )
+        .hint("orch run --plan FILE          starts one")
+    };
+    let reader = Reader::open(&state).or_environment()?.ok_or_else(none)?;
+    let rows = reader.runs(RUNS_MAX).or_environment()?;
+    let chosen = match (&choice.run, &choice.plan) {
+        (Some(run), _) => {
+            let wanted = RunId::parse(run).or_usage()?;
+            rows.into_iter().find(|r| r.run == wanted).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Negative,
+                    anyhow::anyhow!("no run {wanted} is known in this repository"),
+                )
+            })?
+        }
+        (None, Some(plan)) => {
+            let path = std::path::absolute(plan).or_usage()?;
+            rows.into_iter()
+                .find(|r| Path::new(&r.plan_path) == path)
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Negative,
+                        anyhow::anyhow!("no run of {} is known", plan.display()),
+                    )
+                })?
+        }
+        (None, None) => rows.into_iter().next().ok_or_else(none)?,
+    };
+    Ok(Chosen {
+        state,
+        reader,
+        run: chosen,
+    })
+}
+
+/// The state of a run, folded from its records.
+pub(super) fn engine(chosen: &Chosen) -> Result<Engine> {
+    let records = chosen.reader.records(&chosen.run.run).or_environment()?;
+    Engine::replay(chosen.run.run.clone(), records).or_bug()
+}
+
+/// A task of the run, by what was typed.
+pub(super) fn task(engine: &Engine, typed: &str) -> Result<TaskId> {
+    let known = TaskId::parse(typed)
+        .ok()
+        .filter(|id| engine.view(id).is_some());
+    known.ok_or_else(|| {
+        let error = Error::new(
+            ErrorKind::Negative,
+            anyhow::anyhow!("the run has no task `{typed}`"),
+        );
+        let ids = engine
+            .tasks()
+            .map(|v| v.node.id.to_string())
+            .collect::<Vec<_>>();
+        match crate::plan::nearest(typed, ids.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("orch status lists the tasks"),
+        }
+    })
+}

@@ -1,0 +1,14 @@
+//! `orch why`: one line on why a task is where it is.
+
+use super::args::TaskArgs;
+use super::{Out, locate};
+use crate::error::Result;
+
+/// `orch why`.
+pub(super) fn why(args: &TaskArgs, out: &mut Out<'_>) -> Result<u8> {
+    let chosen = locate::run(&args.choice)?;
+    let engine = locate::engine(&chosen)?;
+    let task = locate::task(&engine, &args.task)?;
+    out.print(&(engine.why(&task).join("; ") + "\n"))?;
+    Ok(0)
+}

@@ -1,0 +1,165 @@
+//! From a lock to a loop: a new run, or the last one of the same plan and target going on.
+//!
+//! A run goes on unless it completed: one that stopped, died, waited or failed is continued by the next start, with the
+//! settings and the plan of that start. What was under way when orch died is looked at by `recovery`.
+
+use std::time::Instant;
+
+use anyhow::Context;
+
+use super::executor::revision;
+use super::site::Site;
+use super::{Executor, Loop, now, recovery};
+use crate::engine::event::{Author, Event};
+use crate::engine::outcome::Outcome;
+use crate::engine::record::{FORMAT, RunStart, Selection};
+use crate::engine::{Effects, Engine};
+use crate::error::{OrKind, Result};
+use crate::git::refs;
+use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
+use crate::report::Reporter;
+use crate::store::{Ledger, NewRun, Reader, RunSummary};
+
+/// A loop that is ready to run, with what it begins with.
+#[derive(Debug)]
+pub struct Begun {
+    /// The loop.
+    pub work: Loop,
+    /// The effects of starting or resuming.
+    pub first: Effects,
+    /// What recovery found.
+    pub found: Vec<Event>,
+}
+
+/// The run that a start of this plan onto this target goes on with, if there is one.
+///
+/// # Errors
+/// If the ledger cannot be read.
+pub fn unfinished(reader: &Reader, plan: &PlanId, target: &RefName) -> Result<Option<RunSummary>> {
+    let last = reader.latest_run(Some(plan)).or_environment()?;
+    Ok(last.filter(|run| {
+        run.target == *target
+            && run
+                .end
+                .as_ref()
+                .is_none_or(|end| end.outcome != Outcome::Completed)
+    }))
+}
+
+/// Starts the site's run, or goes on with it if the ledger knows it.
+///
+/// # Errors
+/// If the ledger or the repository cannot be used, or the ledger's records are not those of a run.
+pub async fn begin(
+    site: Site,
+    mut ledger: Ledger,
+    reporter: Reporter,
+    selection: Selection,
+    jobs: u32,
+    started: Instant,
+) -> Result<Begun> {
+    let at = now(started);
+    let reader = ledger.reader();
+    let known = reader.run(&site.run).or_environment()?.is_some();
+    let start = run_start(&site, &reader, selection, jobs)?;
+    let (engine, first) = if known {
+        let records = reader.records(&site.run).or_environment()?;
+        let mut engine = Engine::replay(site.run.clone(), records)
+            .context("the ledger's records of this run contradict each other")
+            .or_bug()?;
+        let first = engine.resume(&start, at);
+        (engine, first)
+    } else {
+        let (engine, mut first) = Engine::start(site.run.clone(), &start, at);
+        // The run and its first records exist together or not at all.
+        let records = std::mem::take(&mut first.records);
+        let stamped = ledger
+            .begin_run(&new_run(&site), at.wall, records)
+            .or_environment()?;
+        let mut reporter = reporter;
+        reporter.records(&engine, &stamped, at);
+        return Ok(Begun {
+            work: Loop::new(
+                engine,
+                ledger,
+                reporter,
+                Executor::new(site.into()),
+                started,
+            ),
+            first,
+            found: Vec::new(),
+        });
+    };
+    if let Some(landed) = engine.tip() {
+        site.note_landed(landed);
+    }
+    let found = recovery::look(&site, &engine).await.or_environment()?;
+    Ok(Begun {
+        work: Loop::new(
+            engine,
+            ledger,
+            reporter,
+            Executor::new(site.into()),
+            started,
+        ),
+        first,
+        found,
+    })
+}
+
+fn new_run(site: &Site) -> NewRun {
+    NewRun {
+        run: site.run.clone(),
+        plan_id: site.plan_id.clone(),
+        plan_path: site.plan.path().to_string_lossy().into_owned(),
+        target: site.target.clone(),
+        repository: site.repo.common_dir().to_string_lossy().into_owned(),
+    }
+}
+
+fn run_start(site: &Site, reader: &Reader, selection: Selection, jobs: u32) -> Result<RunStart> {
+    let plan = site.plan.current();
+    Ok(RunStart {
+        format: FORMAT,
+        orch: env!("CARGO_PKG_VERSION").to_owned(),
+        plan: site.plan.path().to_string_lossy().into_owned(),
+        target: site.target.clone(),
+        jobs,
+        selection,
+        settings: site.settings.for_record(),
+        revision: revision(site, &plan, Author::Person(site.identity.name.clone()))
+            .or_environment()?,
+        landed_before: landed_before(site, reader)?,
+    })
+}
+
+/// Tasks that earlier runs landed on the target and whose commits it still holds.
+fn landed_before(site: &Site, reader: &Reader) -> Result<Vec<(TaskId, ObjectId)>> {
+    let repo = site.repo.open().or_environment()?;
+    let Some(tip) = refs::tip(&repo, &site.target).or_environment()? else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for landing in reader
+        .landings(&site.plan_id, &site.target)
+        .or_environment()?
+    {
+        if landing.run != site.run
+            && refs::contains(&repo, &tip, &landing.commit).or_environment()?
+        {
+            found.push((landing.task, landing.commit));
+        }
+    }
+    Ok(found)
+}
+
+/// A fresh id for a run that starts now.
+pub fn fresh_run_id() -> RunId {
+    let random = uuid::Uuid::new_v4().as_u128();
+    RunId::new(
+        chrono::Utc::now(),
+        (random & u128::from(u32::MAX))
+            .try_into()
+            .unwrap_or(u32::MAX),
+    )
+}

@@ -1,0 +1,494 @@
+//! `Collect`: nothing of the attempt's process tree lives any more, what it left is read and told apart, and its files
+//! are a candidate commit.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use super::{blocking, execute, landing};
+use crate::agent::Start;
+use crate::agent::failure::{self, Evidence};
+use crate::agent::status::{self, Expected, Finding};
+use crate::agent::stream::{SessionReader, SessionReport};
+use crate::driver::attempt::Sheet;
+use crate::driver::site::Site;
+use crate::engine::Engine;
+use crate::engine::ending::{AttemptEnd, Ending};
+use crate::engine::event::{Collected, Event};
+use crate::engine::usage::Usage;
+use crate::git::collect::{Change, Collected as Files, collect as collect_files};
+use crate::git::commit::{CommitSpec, Signing, make_commit};
+use crate::git::left_out::{self, Limits};
+use crate::git::slot::{EXCHANGE_DIR, Slot};
+use crate::git::tree::{file_in, tree_with_file};
+use crate::git::{commit, pins};
+use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
+use crate::plan::graph::TaskKind;
+use crate::plan::{Runner, diff};
+use crate::process::{self, ExitReport, LineFollower, Marker};
+use crate::store::{AttemptDir, SessionDir, SessionPart, read_limited, sha256_hex, write_atomic};
+use crate::verify::scope::Scope;
+
+/// How much of the end of stderr is looked at and quoted.
+const TAIL_BYTES: u64 = 16 << 10;
+/// Longest plan copy that is read back.
+const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as u64;
+/// Paths named in one sentence.
+const PATHS_SHOWN: usize = 10;
+
+/// What is collected, with what only the engine and the plan know.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) ticket: Ticket,
+    slot: SlotId,
+    base: ObjectId,
+    ended_by_orch: Option<AttemptEnd>,
+    kind: TaskKind,
+    files: Vec<String>,
+    /// Tasks that have started; an agent's plan edit leaves them alone.
+    started: Vec<TaskId>,
+}
+
+impl Order {
+    pub(super) fn new(
+        engine: &Engine,
+        ticket: Ticket,
+        slot: SlotId,
+        base: ObjectId,
+        ended_by_orch: Option<AttemptEnd>,
+    ) -> Self {
+        let view = engine.view(&ticket.task);
+        let spec = view.as_ref().map(|v| v.node);
+        Self {
+            kind: spec.map_or(TaskKind::Change, |n| n.kind),
+            files: spec.map(|n| n.files.clone()).unwrap_or_default(),
+            started: engine
+                .tasks()
+                .filter(|v| v.attempt > 0 || v.state.is_settled())
+                .map(|v| v.node.id.clone())
+                .collect(),
+            ticket,
+            slot,
+            base,
+            ended_by_orch,
+        }
+    }
+}
+
+pub(super) async fn collect(site: Arc<Site>, order: Order) -> Event {
+    let ticket = order.ticket.clone();
+    let result = blocking(move || collected(&site, &order)).await;
+    let result = result.unwrap_or_else(|error| Collected {
+        end: AttemptEnd::new(
+            Ending::Environment,
+            format!("what the attempt left cannot be read: {error:#}"),
+        ),
+        usage: Usage::default(),
+        candidate: None,
+        message: None,
+        report: None,
+        can_ask: false,
+        notes: Vec::new(),
+    });
+    Event::Collected {
+        ticket,
+        result: Box::new(result),
+    }
+}
+
+fn collected(site: &Site, order: &Order) -> anyhow::Result<Collected> {
+    let dir = site.attempt_dir(&order.ticket);
+    let sheet = Sheet::load(&dir)?;
+    let mut slot = Slot::open(&site.repo, &site.slots, order.slot)?;
+    end_leftovers(site, order, &slot)?;
+    let mut notes = Vec::new();
+    let files = collect_files(&mut slot, &order.base, Limits::default())?;
+    if !files.left_out.is_empty() {
+        notes.extend(files.left_out.iter().map(|l| {
+            format!(
+                "`{}` is {}; it is kept with the attempt",
+                l.path.display(),
+                l.why.in_words()
+            )
+        }));
+        left_out::save(&slot.tree(), &files.left_out, &dir.left_out())?;
+    }
+    let work = Work::of(site, order, &slot, &files, &dir)?;
+    let left = Left::read(site, order, &sheet, &slot, &dir, &work, &mut notes)?;
+    let mut end = left.end.clone();
+    if matches!(end.ending, Ending::Success | Ending::NoChange) {
+        if let Some(refused) = work.refused(order)? {
+            end = refused;
+        }
+    } else if let Some(given) = &order.ended_by_orch {
+        end = given.clone();
+    }
+    let candidate = work.candidate(site, order, &end)?;
+    let can_ask = end.ending == Ending::NoStatus
+        && sheet.how.runner == Runner::Claude
+        && site.settings.ask_status.value;
+    Ok(Collected {
+        end,
+        usage: left.usage,
+        candidate,
+        message: left.message,
+        report: left.report,
+        can_ask,
+        notes,
+    })
+}
+
+/// Ends whatever carries the attempt's mark or works in its slot.
+fn end_leftovers(site: &Site, order: &Order, slot: &Slot) -> anyhow::Result<()> {
+    let marker = Marker::new(site.run.clone(), order.ticket.clone());
+    let swept = process::sweep(&marker, Some(&slot.tree()))?;
+    if let Some(process) = swept.alive.first() {
+        bail!(
+            "process {} ({}) of the attempt cannot be ended",
+            process.pid,
+            process.comm
+        );
+    }
+    Ok(())
+}
+
+/// What the attempt changed.
+struct Work {
+    /// The files, with the base's plan.
+    tree: ObjectId,
+    /// Whether they differ from the base's.
+    changed: bool,
+    /// Changed paths, without the plan's.
+    paths: Vec<std::path::PathBuf>,
+    /// The edit of the plan, or why there cannot be one.
+    plan: Result<Option<diff::Permitted>, String>,
+}
+
+impl Work {
+    fn of(
+        site: &Site,
+        order: &Order,
+        slot: &Slot,
+        files: &Files,
+        dir: &AttemptDir,
+    ) -> anyhow::Result<Self> {
+        let repo = site.repo.open()?;
+        let plan_path = site.plan.tracked().map(Path::new);
+        let base_tree = commit::tree_id(&repo, &order.base)?;
+        let mut tree = files.tree.clone();
+        let mut left = exchanged_plan(slot, dir)?;
+        if let Some(path) = plan_path {
+            let base = file_in(&repo, &order.base, path)?;
+            let now = file_in(&repo, &tree, path)?;
+            if now != base {
+                // An agent that edited the tracked file instead of its copy meant the same.
+                left = left.or(now);
+                tree = tree_with_file(&repo, &tree, path, base.as_deref())?;
+            }
+        }
+        let plan = match left {
+            None => Ok(None),
+            Some(bytes) => {
+                write_atomic(&dir.plan_left(), &bytes)?;
+                Self::plan_edit(site, order)
+            }
+        };
+        let paths = files
+            .changes
+            .iter()
+            .flat_map(Change::paths)
+            .filter(|p| Some(*p) != plan_path)
+            .map(Path::to_owned)
+            .collect();
+        Ok(Self {
+            changed: tree != base_tree,
+            tree,
+            paths,
+            plan,
+        })
+    }
+
+    fn plan_edit(site: &Site, order: &Order) -> Result<Option<diff::Permitted>, String> {
+        let edit = landing::plan_difference(site, &order.ticket)
+            .map_err(|e| format!("the edited plan cannot be read: {e:#}"))?;
+        let Some(edit) = edit.filter(|e| !e.is_empty()) else {
+            return Ok(None);
+        };
+        let others_started =
+            |task: &TaskId| *task != order.ticket.task && order.started.contains(task);
+        let edit =
+            diff::permit(edit, &order.ticket.task, others_started).map_err(|why| why.join("; "))?;
+        if edit.is_empty() {
+            return Ok(None);
+        }
+        let given = read_text(&site.attempt_dir(&order.ticket).plan_given())
+            .map_err(|e| format!("{e:#}"))?;
+        site.plan
+            .compose(&given, Some(&edit), &[])
+            .map_err(|e| format!("{e:#}"))?;
+        Ok(Some(edit))
+    }
+
+    /// Whether the attempt left what its task wants changed.
+    fn is_change(&self) -> bool {
+        self.changed || !matches!(self.plan, Ok(None))
+    }
+
+    /// Why a result that calls itself good is not taken.
+    fn refused(&self, order: &Order) -> anyhow::Result<Option<AttemptEnd>> {
+        if let Err(why) = &self.plan {
+            return Ok(Some(AttemptEnd::new(
+                Ending::PlanEditInvalid,
+                format!("the edit of the plan is refused: {why}"),
+            )));
+        }
+        let outside = match order.kind {
+            TaskKind::Report => self.paths.iter().map(std::path::PathBuf::as_path).collect(),
+            TaskKind::Change => Scope::new(&order.files)?.outside(&self.paths),
+        };
+        if outside.is_empty() {
+            return Ok(None);
+        }
+        let shown: Vec<String> = outside
+            .iter()
+            .take(PATHS_SHOWN)
+            .map(|p| format!("`{}`", p.display()))
+            .collect();
+        let more = outside.len().saturating_sub(PATHS_SHOWN);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let rule = match order.kind {
+            TaskKind::Report => "a report task changes no files".to_owned(),
+            TaskKind::Change => format!("the task may write {}", order.files.join(", ")),
+        };
+        Ok(Some(AttemptEnd::new(
+            Ending::OutOfScope,
+            format!("{rule}, and changed {}{more}", shown.join(", ")),
+        )))
+    }
+
+    /// The commit of what was left, named by a ref; none if nothing differs from the base.
+    fn candidate(
+        &self,
+        site: &Site,
+        order: &Order,
+        end: &AttemptEnd,
+    ) -> anyhow::Result<Option<ObjectId>> {
+        let plan_alone =
+            !self.changed && end.ending == Ending::Success && matches!(self.plan, Ok(Some(_)));
+        if !self.changed && !plan_alone {
+            return Ok(None);
+        }
+        let repo = site.repo.open()?;
+        let message = format!(
+            "candidate of task {}, attempt {}: {}\n",
+            order.ticket.task,
+            order.ticket.attempt,
+            end.ending.in_words()
+        );
+        let id = make_commit(
+            site.repo.program(),
+            &repo,
+            CommitSpec {
+                tree: &self.tree,
+                parents: std::slice::from_ref(&order.base),
+                message: &message,
+                author: &site.identity,
+                committer: &site.identity,
+                // The same files give the same commit, whenever they are read again.
+                at: commit::time_of(&repo, &order.base)?,
+                signing: Signing::Off,
+            },
+        )?;
+        pins::name_candidate(
+            &repo,
+            &pins::candidate_ref(&site.run, &order.ticket.task, order.ticket.attempt),
+            &id,
+        )?;
+        Ok(Some(id))
+    }
+}
+
+/// The plan copy, if the agent changed it.
+fn exchanged_plan(slot: &Slot, dir: &AttemptDir) -> anyhow::Result<Option<Vec<u8>>> {
+    let copy = slot.tree().join(EXCHANGE_DIR).join("plan.yaml");
+    if !copy.exists() {
+        return Ok(None);
+    }
+    let given = read_limited(&dir.plan_given(), PLAN_BYTES_MAX)?;
+    let left = read_limited(&copy, PLAN_BYTES_MAX)?;
+    Ok((left != given).then_some(left))
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    String::from_utf8(read_limited(path, PLAN_BYTES_MAX)?)
+        .with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// What the session said and used.
+struct Left {
+    end: AttemptEnd,
+    usage: Usage,
+    message: Option<String>,
+    report: Option<String>,
+}
+
+impl Left {
+    fn read(
+        site: &Site,
+        order: &Order,
+        sheet: &Sheet,
+        slot: &Slot,
+        dir: &AttemptDir,
+        work: &Work,
+        notes: &mut Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let part = execute::parts(site, &order.ticket)
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| dir.session(SessionPart::Work));
+        if let Ok(reason) = std::fs::read_to_string(execute::start_error(&part)) {
+            let end = AttemptEnd::new(
+                Ending::Environment,
+                format!("the agent could not be started: {reason}"),
+            );
+            return Ok(Self {
+                end,
+                usage: Usage::default(),
+                message: None,
+                report: None,
+            });
+        }
+        let exit = process::read_exit(part.path())?;
+        let start = if part == dir.session(SessionPart::Work) {
+            Start::Fresh
+        } else {
+            Start::Resume
+        };
+        let session = if sheet.speaks_stream_json() {
+            Some(read_stream(&part, start)?)
+        } else {
+            None
+        };
+        notes.extend(
+            session
+                .iter()
+                .flat_map(|s| s.denials.iter())
+                .map(|d| format!("denied: {d}")),
+        );
+        let expected = Expected {
+            task: &order.ticket.task,
+            nonce: &sheet.nonce,
+        };
+        let structured = session
+            .as_ref()
+            .and_then(|s| s.structured_output(sheet.session))
+            .cloned();
+        let file = status::read(&slot.tree());
+        let found = status::judge(structured.as_ref(), file, expected);
+        notes.extend(found.notes);
+        keep_status(dir, &found.finding)?;
+        let message = match &found.finding {
+            Finding::Status(status) => Some(status.message.clone()),
+            Finding::None | Finding::Bad(_) => None,
+        };
+        let report = keep_report(order, slot, dir, message.as_deref(), notes)?;
+        let changed = match order.kind {
+            TaskKind::Change => work.is_change(),
+            TaskKind::Report => report.is_some(),
+        };
+        let stderr = tail(&part.stderr())?;
+        let evidence = Evidence {
+            exit: exit.as_ref().map(|e: &ExitReport| &e.agent),
+            stderr: &stderr,
+            status: &found.finding,
+            changed,
+        };
+        let end = match &session {
+            Some(session) => failure::of_session(&evidence, session),
+            None => failure::of_command(&evidence, &tail(&part.stream())?),
+        };
+        let usage = session.map_or_else(Usage::default, |s| s.usage);
+        Ok(Self {
+            end,
+            usage,
+            message,
+            report,
+        })
+    }
+}
+
+fn read_stream(part: &SessionDir, start: Start) -> anyhow::Result<SessionReport> {
+    let path = part.stream();
+    let unreadable = || format!("cannot read {}", path.display());
+    let mut reader = SessionReader::new(start);
+    let mut follower = match LineFollower::open(&path, 0) {
+        Ok(follower) => follower,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(reader.finish()),
+        Err(e) => return Err(e).with_context(unreadable),
+    };
+    loop {
+        let lines = follower.read_new().with_context(unreadable)?;
+        if lines.is_empty() {
+            break;
+        }
+        lines
+            .iter()
+            .for_each(|line| execute::read_line(&mut reader, line));
+    }
+    if let Some(line) = follower.finish() {
+        execute::read_line(&mut reader, &line);
+    }
+    Ok(reader.finish())
+}
+
+fn keep_status(dir: &AttemptDir, finding: &Finding) -> anyhow::Result<()> {
+    if let Finding::Status(status) = finding {
+        let text = serde_json::json!({"status": format!("{:?}", status.said).to_lowercase(), "message": status.message});
+        write_atomic(&dir.status(), text.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Stores the text of a report task and gives its SHA-256: the report file, else the message.
+fn keep_report(
+    order: &Order,
+    slot: &Slot,
+    dir: &AttemptDir,
+    message: Option<&str>,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Option<String>> {
+    if order.kind != TaskKind::Report {
+        return Ok(None);
+    }
+    let text = match status::read_report(&slot.tree()) {
+        Ok(Some(text)) => Some(text),
+        Ok(None) => message.filter(|m| !m.trim().is_empty()).map(str::to_owned),
+        Err(error) => {
+            notes.push(error.to_string());
+            None
+        }
+    };
+    let Some(text) = text else { return Ok(None) };
+    write_atomic(&dir.report(), text.as_bytes())?;
+    Ok(Some(sha256_hex(text.as_bytes())))
+}
+
+/// The end of a text file; nothing, where there is no file.
+fn tail(path: &Path) -> anyhow::Result<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

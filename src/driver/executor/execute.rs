@@ -1,0 +1,277 @@
+//! `Execute`: a shim runs the agent, and orch waits for the shim and follows the stream for people.
+//!
+//! What the agent did is read in `collect`, from the files alone; nothing that is seen here decides anything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+
+use super::blocking;
+use crate::agent::Start;
+use crate::agent::claude::Session;
+use crate::agent::stream::SessionReader;
+use crate::agent::{command, rehearsal};
+use crate::driver::attempt::Sheet;
+use crate::driver::ports;
+use crate::driver::site::Site;
+use crate::engine::action::ExecuteMode;
+use crate::engine::event::Event;
+use crate::ids::{TaskId, Ticket};
+use crate::plan::Runner;
+use crate::process::{
+    self, Adoption, Changes, Confinement, Launch, Line, LineFollower, Marker, Running, ShimSpec,
+};
+use crate::report::{Board, Doing};
+use crate::store::{SessionDir, SessionPart};
+
+/// The directories of an attempt's agent processes, the last one first.
+pub(super) fn parts(site: &Site, ticket: &Ticket) -> Vec<SessionDir> {
+    let dir = site.attempt_dir(ticket);
+    [SessionPart::AskStatus, SessionPart::Work]
+        .map(|p| dir.session(p))
+        .into_iter()
+        .filter(|d| d.path().exists())
+        .collect()
+}
+
+pub(super) async fn execute(
+    site: Arc<Site>,
+    ticket: Ticket,
+    mode: ExecuteMode,
+    board: Board,
+) -> Event {
+    let part = match mode {
+        ExecuteMode::Fresh => site.attempt_dir(&ticket).session(SessionPart::Work),
+        ExecuteMode::AskStatus => site.attempt_dir(&ticket).session(SessionPart::AskStatus),
+        // The last one that was started.
+        ExecuteMode::Adopt => parts(&site, &ticket).remove(0),
+    };
+    let running = match mode {
+        ExecuteMode::Fresh | ExecuteMode::AskStatus => {
+            start(&site, &ticket, mode, &part).await.map(Some)
+        }
+        ExecuteMode::Adopt => adopt(&part).await,
+    };
+    match running {
+        Ok(Some(running)) => wait(running, &part, &ticket.task, &board).await,
+        Ok(None) => {}
+        // Collect finds neither exit nor stream and says so; the reason is kept for it.
+        Err(error) => note_failed_start(&part, &error),
+    }
+    Event::Executed { ticket }
+}
+
+/// Where a start that failed leaves its reason.
+pub(super) fn start_error(part: &SessionDir) -> std::path::PathBuf {
+    part.path().join("start-error")
+}
+
+fn note_failed_start(part: &SessionDir, error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    tracing::error!("{text}");
+    if let Err(error) = part
+        .create()
+        .and_then(|()| crate::store::write_atomic(&start_error(part), text.as_bytes()))
+    {
+        tracing::error!(%error, "the reason cannot be kept");
+    }
+}
+
+async fn adopt(part: &SessionDir) -> anyhow::Result<Option<Running>> {
+    Ok(match process::adopt(part.path()).await? {
+        Adoption::Alive(running) => Some(running),
+        Adoption::Ended(_) | Adoption::Gone => None,
+    })
+}
+
+async fn start(
+    site: &Arc<Site>,
+    ticket: &Ticket,
+    mode: ExecuteMode,
+    part: &SessionDir,
+) -> anyhow::Result<Running> {
+    let (owner, of, dir) = (Arc::clone(site), ticket.clone(), part.clone());
+    let spec = blocking(move || spec(&owner, &of, mode, &dir)).await?;
+    Ok(process::spawn(&site.exe, part.path(), &spec)?)
+}
+
+fn spec(
+    site: &Site,
+    ticket: &Ticket,
+    mode: ExecuteMode,
+    part: &SessionDir,
+) -> anyhow::Result<ShimSpec> {
+    let sheet = Sheet::load(&site.attempt_dir(ticket))?;
+    if mode == ExecuteMode::AskStatus {
+        part.create()?;
+        let question = crate::agent::prompt::ask_status(ticket.task.as_str(), &sheet.nonce);
+        crate::store::write_atomic(&part.prompt(), question.as_bytes())?;
+    }
+    let launch = launch(site, ticket, &sheet, mode, part)?;
+    Ok(spec_for(site, &sheet, launch, part))
+}
+
+/// The shim's order for any command of an attempt.
+pub(super) fn spec_for(site: &Site, sheet: &Sheet, launch: Launch, part: &SessionDir) -> ShimSpec {
+    ShimSpec {
+        version: ShimSpec::VERSION,
+        launch,
+        stdin: part.prompt(),
+        stdout: part.stream(),
+        stderr: part.stderr(),
+        marker: Marker::new(site.run.clone(), sheet.ticket.clone()),
+        timeout_ms: ms(sheet.how.timeout),
+        output_bytes_max: site.settings.output_max.value,
+        unsupervised_ms_max: ms(site.settings.unsupervised_max.value),
+        grace_ms: ms(site.settings.kill_grace.value),
+        orch_lock: site.state.lock_file(),
+        confinement: Confinement::None,
+    }
+}
+
+pub(super) fn ms(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The environment of an attempt's commands: the inherited one and orch's variables.
+pub(super) fn environment(
+    site: &Site,
+    sheet: &Sheet,
+) -> std::collections::BTreeMap<String, String> {
+    let mut env = site.environment.clone();
+    env.extend(ports::variables(sheet.port));
+    let own = [
+        ("ORCH_PLAN", site.plan_id.to_string()),
+        ("ORCH_NONCE", sheet.nonce.clone()),
+        ("ORCH_ATTEMPT_NUMBER", sheet.ticket.attempt.to_string()),
+        ("ORCH_BASE", sheet.base.to_string()),
+    ];
+    env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    env
+}
+
+fn launch(
+    site: &Site,
+    ticket: &Ticket,
+    sheet: &Sheet,
+    mode: ExecuteMode,
+    part: &SessionDir,
+) -> anyhow::Result<Launch> {
+    let (env, cwd) = (environment(site, sheet), sheet.tree.clone());
+    match sheet.how.runner {
+        Runner::Command => {
+            let run = sheet
+                .run
+                .as_deref()
+                .ok_or_else(|| anyhow!("task {} has no `run:`", ticket.task))?;
+            Ok(command::launch(run, &cwd, env))
+        }
+        Runner::Rehearsal => Ok(rehearsal::launch(
+            &site.exe,
+            &site.attempt_dir(ticket).rehearsal(),
+            &cwd,
+            env,
+        )),
+        Runner::Claude => {
+            let claude = site
+                .claude
+                .as_ref()
+                .ok_or_else(|| anyhow!("the `claude` program was not looked up for this run"))?;
+            let system_prompt_file = site
+                .attempt_dir(ticket)
+                .session(SessionPart::Work)
+                .system_prompt();
+            let start = if mode == ExecuteMode::AskStatus {
+                Start::Resume
+            } else {
+                Start::Fresh
+            };
+            tracing::debug!(dir = %part.path().display(), ?start, "a session starts");
+            let how = sheet.how.clone();
+            let session = Session {
+                id: sheet.session,
+                start,
+                cwd,
+                system_prompt_file,
+                model: how.model,
+                tools: how.tools,
+                timeout: how.timeout,
+                env,
+            };
+            Ok(claude.launch(&session)?)
+        }
+    }
+}
+
+/// Waits for the shim; meanwhile tells the board what the stream shows.
+async fn wait(running: Running, part: &SessionDir, task: &TaskId, board: &Board) {
+    let ended = running.wait();
+    tokio::pin!(ended);
+    let stream = part.stream();
+    let mut follow = Follow::open(&stream);
+    let mut changes = Changes::watch(&stream).ok();
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut ended => {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "waiting for a shim failed; its lock decides");
+                }
+                return;
+            }
+            () = changed(&mut changes) => {
+                if let Some(doing) = follow.as_mut().and_then(Follow::look) {
+                    board.set(task, doing);
+                }
+            }
+        }
+    }
+}
+
+async fn changed(changes: &mut Option<Changes>) {
+    match changes {
+        Some(watch) => {
+            if watch.next().await.is_err() {
+                *changes = None;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Gives a line of a stream to its reader.
+pub(super) fn read_line(reader: &mut SessionReader, line: &Line) {
+    match line {
+        Line::Text(bytes) => reader.line(bytes),
+        Line::TooLong { .. } => reader.line_too_long(),
+    }
+}
+
+/// Reads the stream of a live session for people.
+struct Follow {
+    lines: LineFollower,
+    reader: SessionReader,
+}
+
+impl Follow {
+    fn open(stream: &Path) -> Option<Self> {
+        Some(Self {
+            lines: LineFollower::open(stream, 0).ok()?,
+            reader: SessionReader::new(Start::Fresh),
+        })
+    }
+
+    fn look(&mut self) -> Option<Doing> {
+        self.lines
+            .read_new()
+            .ok()?
+            .iter()
+            .for_each(|line| read_line(&mut self.reader, line));
+        let live = self.reader.live();
+        Some(Doing {
+            last_tool: live.last_tool.clone(),
+            turns: live.turns,
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! `Build` and `Land`: the landing commit is made whole, then the target moves to it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+
+use super::blocking;
+use crate::driver::site::{Publishing, Site};
+use crate::engine::Engine;
+use crate::engine::event::{Author, BuildFailure, Event, LandResult, Landing, PlanRevision};
+use crate::engine::view::{Completion, TaskState};
+use crate::git::commit::{self, CommitSpec, make_commit};
+use crate::git::durable::{flush_commit, flush_ref};
+use crate::git::land::{self, Brought, LandOrder, Landed, PlanCopy};
+use crate::git::merge::{Merge, merge};
+use crate::git::message::Message;
+use crate::git::pins;
+use crate::git::refs;
+use crate::git::tree::{file_in, tree_with_file};
+use crate::ids::{ObjectId, Ticket};
+use crate::plan::diff::{Permitted, PlanEdit, difference, permit};
+use crate::plan::edit::TaskChange;
+use crate::plan::graph::Declared;
+use crate::store::read_limited;
+
+/// Largest plan copy that is read back.
+const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as u64;
+
+/// What is built, with what only the engine knows.
+#[derive(Debug)]
+pub(super) struct BuildOrder {
+    ticket: Ticket,
+    base: ObjectId,
+    candidate: ObjectId,
+    settled: Vec<TaskChange>,
+    name: String,
+    message: String,
+}
+
+impl BuildOrder {
+    pub(super) fn new(
+        engine: &Engine,
+        ticket: Ticket,
+        base: ObjectId,
+        candidate: ObjectId,
+    ) -> Self {
+        let view = engine.view(&ticket.task);
+        let mut settled = settled_fields(engine);
+        settled.retain(|c| c.task != ticket.task);
+        settled.push(TaskChange {
+            task: ticket.task.clone(),
+            status: Declared::Completed,
+            attempts: Some(view.as_ref().map_or(1, |v| v.spent + 1)),
+        });
+        Self {
+            name: view
+                .as_ref()
+                .map_or_else(String::new, |v| v.node.name.clone()),
+            message: view.and_then(|v| v.message).unwrap_or_default().to_owned(),
+            ticket,
+            base,
+            candidate,
+            settled,
+        }
+    }
+}
+
+/// The settled facts of a run in the plan's words. Tasks the plan itself declares keep what it says.
+pub(super) fn settled_fields(engine: &Engine) -> Vec<TaskChange> {
+    let mut changes = Vec::new();
+    for view in engine.tasks() {
+        let status = match &view.state {
+            TaskState::Completed {
+                how: Completion::Believed | Completion::LandedBefore,
+                ..
+            } => continue,
+            TaskState::Completed { .. } => Declared::Completed,
+            TaskState::Failed => Declared::Failed,
+            TaskState::Skipped => Declared::Skipped,
+            _ => continue,
+        };
+        let attempts = (view.spent > 0).then_some(view.spent);
+        changes.push(TaskChange {
+            task: view.node.id.clone(),
+            status,
+            attempts,
+        });
+    }
+    changes
+}
+
+/// The person's edited copy of a tracked plan, with what `commit` changes of the plan put into it.
+pub(super) fn plan_copy(site: &Site, commit: &ObjectId) -> anyhow::Result<Option<PlanCopy>> {
+    let Some(path) = site.plan.tracked() else {
+        return Ok(None);
+    };
+    let repo = site.repo.open()?;
+    let Some(bytes) = file_in(&repo, commit, Path::new(path))? else {
+        return Ok(None);
+    };
+    let at_commit =
+        String::from_utf8(bytes).with_context(|| format!("{path} is not UTF-8 at {commit}"))?;
+    let Some((expected, new)) = site.plan.published(&at_commit)? else {
+        return Ok(None);
+    };
+    let worktree = site.repo.worktree().to_owned();
+    Ok(Some(PlanCopy {
+        worktree,
+        path: path.into(),
+        expected: expected.into_bytes(),
+        new: new.into_bytes(),
+    }))
+}
+
+/// What to tell of checkouts whose update kept a person's files.
+pub(super) fn kept_files(checkouts: &[Brought]) -> Option<String> {
+    let tellings: Vec<String> = checkouts
+        .iter()
+        .filter_map(|brought| match &brought.kept {
+            Ok(files) if files.is_empty() => None,
+            Ok(files) => Some(format!(
+                "kept as they are in {}: {}",
+                brought.worktree.display(),
+                files.join(", ")
+            )),
+            Err(error) => Some(format!(
+                "{} is not up to date yet: {error}",
+                brought.worktree.display()
+            )),
+        })
+        .collect();
+    (!tellings.is_empty()).then(|| tellings.join("\n"))
+}
+
+/// The tracked plan's text at the target's tip; `None` for other plans, and while it cannot be read.
+pub(super) fn plan_at_target(site: &Site) -> Option<String> {
+    let path = site.plan.tracked()?;
+    let repo = site.repo.open().ok()?;
+    let tip = refs::tip(&repo, &site.target).ok()??;
+    let bytes = file_in(&repo, &tip, Path::new(path)).ok()??;
+    String::from_utf8(bytes).ok()
+}
+
+pub(super) async fn build(site: Arc<Site>, order: BuildOrder) -> Event {
+    let ticket = order.ticket.clone();
+    let result = blocking(move || made(&site, &order)).await;
+    Event::Built {
+        ticket,
+        result: result.unwrap_or_else(|error| Err(BuildFailure::Trouble(format!("{error:#}")))),
+    }
+}
+
+fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, BuildFailure>> {
+    let repo = site.repo.open()?;
+    let tip =
+        refs::tip(&repo, &site.target)?.with_context(|| format!("{} is gone", site.target))?;
+    let apart = site.plan.tracked().map(Path::new);
+    let merged = match merge(
+        site.repo.program(),
+        &repo,
+        &order.base,
+        &tip,
+        &order.candidate,
+        apart,
+    )? {
+        Merge::Clean { tree } => tree,
+        Merge::Conflict { files } => return Ok(Err(BuildFailure::Conflict(files))),
+    };
+    let edit = plan_edit(site, &order.ticket)?;
+    let unchanged = merged == commit::tree_id(&repo, &tip)? && edit.is_none();
+    if unchanged {
+        return Ok(Err(BuildFailure::AlreadyThere));
+    }
+    let tree = match apart {
+        None => merged,
+        Some(path) => {
+            let Some(text) = file_in(&repo, &tip, path)? else {
+                return Err(anyhow!("{} is gone from {}", path.display(), site.target));
+            };
+            let text = String::from_utf8(text)
+                .with_context(|| format!("{} is not UTF-8 at {}", path.display(), site.target))?;
+            match site.plan.compose(&text, edit.as_ref(), &order.settled) {
+                Ok(text) => tree_with_file(&repo, &merged, path, Some(text.as_bytes()))?,
+                Err(error) => return Ok(Err(BuildFailure::PlanEdit(format!("{error:#}")))),
+            }
+        }
+    };
+    let commit = make_commit(
+        site.repo.program(),
+        &repo,
+        CommitSpec {
+            tree: &tree,
+            parents: std::slice::from_ref(&tip),
+            message: &message(site, order),
+            author: &site.identity,
+            committer: &site.identity,
+            at: commit_time(),
+            signing: site.signing,
+        },
+    )?;
+    pins::pin(
+        &repo,
+        &site.run,
+        &format!("landing-{}", order.ticket.task),
+        &commit,
+    )?;
+    flush_commit(&repo, &commit)?;
+    Ok(Ok(Landing { commit, onto: tip }))
+}
+
+fn message(site: &Site, order: &BuildOrder) -> String {
+    let sign_off = site
+        .settings
+        .commit_sign_off
+        .value
+        .then(|| format!("{} <{}>", site.identity.name, site.identity.email));
+    Message {
+        plan: &site.plan_id,
+        task: &order.ticket.task,
+        name: &order.name,
+        run: &site.run,
+        attempt: order.ticket.attempt,
+        body: &order.message,
+        unverified: Some("no required verify command"),
+        sign_off: sign_off.as_deref(),
+    }
+    .text()
+}
+
+fn commit_time() -> git2::Time {
+    let now = chrono::Local::now();
+    git2::Time::new(now.timestamp(), now.offset().local_minus_utc() / 60)
+}
+
+/// What the agent may have changed of the plan copy that it was given. That it may was decided when it was collected.
+fn plan_edit(site: &Site, ticket: &Ticket) -> anyhow::Result<Option<Permitted>> {
+    let Some(edit) = plan_difference(site, ticket)? else {
+        return Ok(None);
+    };
+    // Whether tasks had started was asked then; tasks that started since keep the spec they started with.
+    let permitted = permit(edit, &ticket.task, |_| false)
+        .map_err(|why| anyhow!("the plan edit is refused: {}", why.join("; ")))?;
+    Ok((!permitted.is_empty()).then_some(permitted))
+}
+
+/// What the agent changed of the plan copy that it was given; `None` if it changed nothing.
+pub(super) fn plan_difference(site: &Site, ticket: &Ticket) -> anyhow::Result<Option<PlanEdit>> {
+    let dir = site.attempt_dir(ticket);
+    if !dir.plan_left().exists() {
+        return Ok(None);
+    }
+    let [given, left] = [dir.plan_given(), dir.plan_left()].map(|path| {
+        let bytes = read_limited(&path, PLAN_BYTES_MAX)?;
+        String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", path.display()))
+    });
+    Ok(Some(difference(&given?, &left?)?))
+}
+
+pub(super) async fn land(
+    site: Arc<Site>,
+    ticket: Ticket,
+    commit: ObjectId,
+    onto: ObjectId,
+) -> Event {
+    let of = ticket.clone();
+    let result = blocking(move || landed(&site, &of, &commit, &onto)).await;
+    Event::Landed {
+        ticket,
+        result: result.unwrap_or_else(|error| LandResult::Trouble(format!("{error:#}"))),
+    }
+}
+
+fn landed(
+    site: &Site,
+    ticket: &Ticket,
+    commit: &ObjectId,
+    onto: &ObjectId,
+) -> anyhow::Result<LandResult> {
+    let repo = site.repo.open()?;
+    let last_landed = site.last_landed();
+    let plan = match site.publishing {
+        Publishing::Live => plan_copy(site, commit)?,
+        Publishing::AtEnd { .. } => None,
+    };
+    let order = LandOrder {
+        target: &site.target,
+        commit,
+        onto,
+        last_landed: last_landed.as_ref(),
+        task: &ticket.task,
+        plan: plan.as_ref(),
+    };
+    let update = site.plan.update();
+    match land::land(&site.repo, &order)? {
+        Landed::Done { checkouts } => {
+            if !checkouts.is_empty()
+                && let Some(text) = plan_at_target(site)
+            {
+                site.plan.updated(text);
+            }
+            if let Some(kept) = kept_files(&checkouts) {
+                tracing::warn!("{kept}");
+            }
+        }
+        Landed::TipMoved { .. } => return Ok(LandResult::TipMoved),
+        Landed::Rewritten { found } => return Ok(LandResult::Rewritten(found)),
+        Landed::NotReady(refusal) => return Ok(LandResult::Trouble(refusal.to_string())),
+    }
+    drop(update);
+    flush_ref(&repo, &site.target)?;
+    Ok(LandResult::Landed(plan_after(site, ticket)?))
+}
+
+/// The plan that holds after a landing, if the landing changed more of it than its status. Also repeats, after a crash,
+/// what the landing's agent changed of a plan outside the target.
+pub(in crate::driver) fn plan_after(
+    site: &Site,
+    ticket: &Ticket,
+) -> anyhow::Result<Option<PlanRevision>> {
+    let Some(edit) = plan_edit(site, ticket)? else {
+        return Ok(None);
+    };
+    let plan = match plan_at_target(site) {
+        Some(tip) => site.plan.after_landing(&tip)?,
+        None => match site.plan.write_in_place(Some(&edit), &[])? {
+            Some(plan) => plan,
+            None => site.plan.current(),
+        },
+    };
+    super::revision(site, &plan, Author::Agent(ticket.task.clone())).map(Some)
+}

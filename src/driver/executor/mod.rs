@@ -1,0 +1,246 @@
+//! Carries out actions, each in one event. One file an action.
+//!
+//! Blocking work (git, files) runs on tokio's blocking threads. Here nothing is decided that the engine could decide:
+//! an action either did what it says or tells why not.
+
+mod collect;
+mod execute;
+mod landing;
+mod prepare;
+mod publish;
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::plan_file::Look;
+use super::ports::Lease;
+use super::site::Site;
+use crate::engine::Engine;
+use crate::engine::action::Action;
+use crate::engine::event::{Author, Control, Event, PlanRevision, StopLevel, Verb};
+use crate::engine::record::{Record, Stamped};
+use crate::ids::{TaskId, Ticket};
+use crate::plan::Plan;
+use crate::process;
+use crate::report::{Board, Doing};
+pub(super) use landing::plan_after;
+
+/// Carries out actions.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    site: Arc<Site>,
+    board: Board,
+    leases: Leases,
+    /// Diagnostics of plan edits that were rejected, told once.
+    rejected: Arc<Mutex<Vec<String>>>,
+}
+
+/// Port leases of live attempts.
+#[derive(Debug, Clone, Default)]
+struct Leases(Arc<Mutex<HashMap<TaskId, Lease>>>);
+
+impl Leases {
+    fn put(&self, task: &TaskId, lease: Lease) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(task.clone(), lease);
+    }
+
+    fn end(&self, task: &TaskId) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(task);
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Event> + Send>>;
+
+impl Executor {
+    /// For a run at `site`.
+    pub fn new(site: Arc<Site>) -> Self {
+        Self {
+            site,
+            board: Board::default(),
+            leases: Leases::default(),
+            rejected: Arc::default(),
+        }
+    }
+
+    /// Where the run takes place.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// What agents are doing right now.
+    pub fn live(&self) -> BTreeMap<TaskId, Doing> {
+        self.board.read()
+    }
+
+    /// Sentences for people that no record holds: plan edits that were rejected. Each is given out once.
+    pub fn sayings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.rejected.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes from new records what later actions need.
+    pub fn note(&self, stamped: &[Stamped]) {
+        for Stamped { record, .. } in stamped {
+            if let Record::Landed { commit, .. } = record {
+                self.site.note_landed(commit);
+            }
+        }
+    }
+
+    /// Looks for a stop file and for edits of the plan by a person.
+    pub fn look_at_files(&self, engine: &Engine) -> Vec<Event> {
+        let mut events = Vec::new();
+        if engine.stop_level() < StopLevel::Drain
+            && stop_file(self.site.plan.path(), self.site.repo.worktree()).is_some()
+        {
+            let stop = Verb::Stop {
+                level: StopLevel::Drain,
+            };
+            events.push(Event::Control(Control {
+                verb: stop,
+                by: Author::StopFile,
+                note: None,
+            }));
+        }
+        match self.site.plan.look(|| landing::plan_at_target(&self.site)) {
+            Look::Same => {}
+            Look::Revised(plan) => {
+                match self.revision(&plan, Author::Person(self.site.identity.name.clone())) {
+                    Ok(revision) => events.push(Event::PlanRevised(revision)),
+                    Err(error) => self.say(format!(
+                        "the plan's new text cannot be kept, so it does not hold: {error:#}"
+                    )),
+                }
+            }
+            Look::Rejected(unusable) => {
+                self.say(format!(
+                    "the plan was edited, but {unusable}; the last good plan goes on"
+                ));
+            }
+        }
+        events
+    }
+
+    fn say(&self, text: String) {
+        tracing::warn!("{text}");
+        self.rejected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text);
+    }
+
+    fn revision(&self, plan: &Plan, by: Author) -> anyhow::Result<PlanRevision> {
+        revision(&self.site, plan, by)
+    }
+
+    /// Starts an action; the future ends with its one event.
+    pub fn start(&self, action: Action, engine: &Engine) -> Work {
+        let site = Arc::clone(&self.site);
+        match action {
+            Action::Prepare {
+                ticket,
+                slot,
+                start,
+                evidence,
+            } => {
+                let order = prepare::Order::new(&site, engine, ticket, slot, start, evidence);
+                Box::pin(prepare::prepare(site, order, self.leases.clone()))
+            }
+            Action::Execute {
+                ticket,
+                slot: _,
+                mode,
+            } => Box::pin(execute::execute(site, ticket, mode, self.board.clone())),
+            Action::Collect {
+                ticket,
+                slot,
+                base,
+                ended_by_orch,
+            } => {
+                let order = collect::Order::new(engine, ticket, slot, base, ended_by_orch);
+                let (board, leases) = (self.board.clone(), self.leases.clone());
+                Box::pin(async move {
+                    let task = order.ticket.task.clone();
+                    let event = collect::collect(site, order).await;
+                    board.clear(&task);
+                    leases.end(&task);
+                    event
+                })
+            }
+            Action::Build {
+                ticket,
+                base,
+                candidate,
+            } => {
+                let order = landing::BuildOrder::new(engine, ticket, base, candidate);
+                Box::pin(landing::build(site, order))
+            }
+            Action::Land {
+                ticket,
+                commit,
+                onto,
+            } => Box::pin(landing::land(site, ticket, commit, onto)),
+            Action::WritePlan => {
+                let settled = landing::settled_fields(engine);
+                Box::pin(publish::write_plan(self.clone(), settled))
+            }
+            Action::Publish => Box::pin(publish::publish(self.clone())),
+            Action::EndAgent { ticket } => {
+                self.end_agent(&ticket);
+                Box::pin(std::future::ready(Event::Tick))
+            }
+            Action::Finish { .. } => Box::pin(std::future::ready(Event::Tick)),
+        }
+    }
+
+    /// Asks the shim of an attempt to end its agent. Its `Executed` tells when that is done.
+    pub fn end_agent(&self, ticket: &Ticket) {
+        let (parts, ticket) = (execute::parts(&self.site, ticket), ticket.clone());
+        tokio::spawn(async move {
+            for part in parts {
+                if let Err(error) = process::end(part.path()).await {
+                    tracing::warn!(%ticket, %error, "cannot reach the shim; its own limits end it");
+                }
+            }
+        });
+    }
+}
+
+/// The stop file that is there, if one is.
+pub fn stop_file(plan: &std::path::Path, worktree: &std::path::Path) -> Option<std::path::PathBuf> {
+    stop_files(plan, worktree).into_iter().find(|f| f.exists())
+}
+
+/// Where stop files are looked for: beside the plan, and in `.claude/plans`.
+pub fn stop_files(plan: &std::path::Path, worktree: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let beside = plan.parent().map(|d| d.join(".stop"));
+    beside
+        .into_iter()
+        .chain([worktree.join(".claude/plans/.stop")])
+        .collect()
+}
+
+/// Stores a plan's text and gives its revision.
+pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<PlanRevision> {
+    let text_sha256 = site.run_dir().keep_plan(plan.text.as_bytes())?;
+    Ok(PlanRevision {
+        text_sha256,
+        by,
+        graph: plan.graph.clone(),
+    })
+}
+
+/// Runs blocking work on a thread for it. A panic in it panics here, and becomes the action's one event.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,330 @@
+//! `Prepare`: a slot stands at the attempt's base, `setup:` has run in it, and the attempt's directory holds everything
+//! the agent will be given.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::{Leases, blocking, execute};
+use crate::agent::prompt::{
+    Brief, PlanSummary, SectionSummary, Shared, Wants, shared_part, task_part,
+};
+use crate::agent::{command, rehearsal, status};
+use crate::driver::attempt::Sheet;
+use crate::driver::how::How;
+use crate::driver::ports::Lease;
+use crate::driver::setup;
+use crate::driver::site::Site;
+use crate::engine::Engine;
+use crate::engine::action::StartFrom;
+use crate::engine::ending::{AttemptEnd, Ending};
+use crate::engine::event::Event;
+use crate::git::merge::{Merge, merge};
+use crate::git::slot::{EXCHANGE_DIR, Filled, Slot, Start};
+use crate::git::{commit, pins, refs};
+use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
+use crate::plan::graph::TaskKind;
+use crate::plan::{Plan, Runner, Task};
+use crate::process::{self, AgentEnd, Cause, Exit, Marker};
+use crate::store::{SessionDir, SessionPart, write_atomic};
+
+/// What is prepared, with what only the engine knows.
+#[derive(Debug)]
+pub(super) struct Order {
+    ticket: Ticket,
+    slot: SlotId,
+    start: StartFrom,
+    evidence: Vec<AttemptEnd>,
+    plan: Plan,
+    /// Ids and messages of the tasks it needs.
+    dependencies: Vec<(TaskId, String)>,
+    /// Ids and names of tasks under way.
+    siblings: Vec<(TaskId, String)>,
+}
+
+impl Order {
+    pub(super) fn new(
+        site: &Site,
+        engine: &Engine,
+        ticket: Ticket,
+        slot: SlotId,
+        start: StartFrom,
+        evidence: Vec<AttemptEnd>,
+    ) -> Self {
+        let plan = site.plan.current();
+        let needs = plan
+            .graph
+            .node(&ticket.task)
+            .map(|n| n.needs.clone())
+            .unwrap_or_default();
+        let dependencies = needs
+            .iter()
+            .filter_map(|e| Some((e.on.clone(), engine.view(&e.on)?.message?.to_owned())))
+            .collect();
+        let siblings = engine
+            .tasks()
+            .filter(|v| v.slot.is_some() && v.node.id != ticket.task)
+            .map(|v| (v.node.id.clone(), v.node.name.clone()))
+            .collect();
+        Self {
+            ticket,
+            slot,
+            start,
+            evidence,
+            plan,
+            dependencies,
+            siblings,
+        }
+    }
+
+    fn task(&self) -> anyhow::Result<&Task> {
+        self.plan
+            .task(&self.ticket.task)
+            .ok_or_else(|| anyhow!("task {} is no longer in the plan", self.ticket.task))
+    }
+}
+
+pub(super) async fn prepare(site: Arc<Site>, order: Order, leases: Leases) -> Event {
+    let ticket = order.ticket.clone();
+    let result = prepared(site, order, leases).await;
+    Event::Prepared {
+        ticket,
+        result: result.map_err(|error| AttemptEnd::new(Ending::Environment, format!("{error:#}"))),
+    }
+}
+
+async fn prepared(site: Arc<Site>, order: Order, leases: Leases) -> anyhow::Result<ObjectId> {
+    let lease = Lease::take(&site.ports)?;
+    let port = lease.first();
+    leases.put(&order.ticket.task, lease);
+    let owner = Arc::clone(&site);
+    let (order, sheet, needs_setup) = blocking(move || -> anyhow::Result<_> {
+        let (sheet, filled) = place(&owner, &order, port)?;
+        owner.attempt_dir(&order.ticket).create()?;
+        // From here on a later orch can find what this attempt starts.
+        sheet.save(&owner.attempt_dir(&order.ticket))?;
+        let needs_setup = setup::is_due(&owner, &sheet, &filled)?;
+        Ok((order, sheet, needs_setup))
+    })
+    .await?;
+    if needs_setup {
+        run_setup(&site, &sheet).await?;
+    }
+    blocking(move || write(&site, &order, &sheet).map(|()| sheet.base)).await
+}
+
+/// Brings the slot to its start.
+fn place(site: &Site, order: &Order, port: u16) -> anyhow::Result<(Sheet, Filled)> {
+    let repo = site.repo.open()?;
+    let tip =
+        refs::tip(&repo, &site.target)?.with_context(|| format!("{} is gone", site.target))?;
+    pins::pin(
+        &repo,
+        &site.run,
+        &format!("base-{}", order.ticket.task),
+        &tip,
+    )?;
+    let mut slot = Slot::open(&site.repo, &site.slots, order.slot)?;
+    let swept = process::sweep(
+        &Marker::new(site.run.clone(), order.ticket.clone()),
+        Some(&slot.tree()),
+    )?;
+    if let Some(process) = swept.alive.first() {
+        bail!(
+            "process {} ({}) still works in {} and cannot be ended",
+            process.pid,
+            process.comm,
+            slot.tree().display()
+        );
+    }
+    let files = match &order.start {
+        StartFrom::Tip => None,
+        StartFrom::Candidate(candidate) => on_tip(site, &repo, candidate, &tip)?,
+    };
+    let filled = slot.prepare(
+        &tip,
+        files.as_ref().map_or(Start::Base, Start::Files),
+        &site.included,
+    )?;
+    let task = order.task()?;
+    let how = site.how(task, &order.plan);
+    Ok((
+        Sheet::new(
+            order.ticket.clone(),
+            order.slot,
+            slot.tree(),
+            tip,
+            how,
+            task.run.clone(),
+            port,
+        ),
+        filled,
+    ))
+}
+
+/// The files of an earlier candidate on the tip; none if they do not fit it, and the attempt starts from the tip alone.
+fn on_tip(
+    site: &Site,
+    repo: &git2::Repository,
+    candidate: &ObjectId,
+    tip: &ObjectId,
+) -> anyhow::Result<Option<ObjectId>> {
+    let base = commit::first_parent(repo, candidate)?;
+    match merge(
+        site.repo.program(),
+        repo,
+        &base,
+        tip,
+        candidate,
+        site.plan.tracked().map(Path::new),
+    )? {
+        Merge::Clean { tree } => Ok(Some(tree)),
+        Merge::Conflict { files } => {
+            tracing::info!(?files, "the last attempt's files no longer fit the tip");
+            Ok(None)
+        }
+    }
+}
+
+async fn run_setup(site: &Arc<Site>, sheet: &Sheet) -> anyhow::Result<()> {
+    let attempt = site.attempt_dir(&sheet.ticket);
+    remove_if_there(&attempt.setup(0))?;
+    for (number, text) in site.settings.setup_run.value.iter().enumerate() {
+        let part = attempt.setup(number);
+        part.create()?;
+        write_atomic(&part.prompt(), b"")?;
+        let launch = command::launch(text, &sheet.tree, execute::environment(site, sheet));
+        let spec = execute::spec_for(site, sheet, launch, &part);
+        let report = process::run_to_end(&site.exe, part.path(), &spec).await?;
+        let what = match &report.agent {
+            AgentEnd::Ended(run) if run.cause == Cause::Exited && run.exit == Exit::Code(0) => {
+                continue;
+            }
+            AgentEnd::Ended(run) if run.cause == Cause::Exited => {
+                format!("it ended with {:?}", run.exit)
+            }
+            AgentEnd::Ended(run) => format!("it was ended: {:?}", run.cause),
+            AgentEnd::NotStarted { error } => error.clone(),
+        };
+        bail!(
+            "`setup` failed at `{text}`: {what}; its output is in {}",
+            part.path().display()
+        );
+    }
+    setup::note_done(site, sheet)
+}
+
+/// A set-up that was cut off leaves a directory that no second shim may use.
+fn remove_if_there(first: &SessionDir) -> anyhow::Result<()> {
+    let Some(all) = first.path().parent() else {
+        return Ok(());
+    };
+    match std::fs::remove_dir_all(all) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", all.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes what the agent is given.
+fn write(site: &Site, order: &Order, sheet: &Sheet) -> anyhow::Result<()> {
+    let attempt = site.attempt_dir(&order.ticket);
+    let part = attempt.session(SessionPart::Work);
+    part.create()?;
+    status::clear(&sheet.tree)?;
+    let exchange = sheet.tree.join(EXCHANGE_DIR);
+    std::fs::create_dir_all(&exchange)
+        .with_context(|| format!("cannot make {}", exchange.display()))?;
+    std::fs::write(exchange.join("plan.yaml"), &order.plan.text)
+        .context("cannot write the plan copy")?;
+    write_atomic(&attempt.plan_given(), order.plan.text.as_bytes())?;
+    let task = order.task()?;
+    let prompt = task_part(&brief(order, task, sheet))?;
+    write_atomic(&part.prompt(), prompt.as_bytes())?;
+    match sheet.how.runner {
+        Runner::Claude => {
+            let shared = shared(site, &sheet.how)?;
+            write_atomic(&part.system_prompt(), shared.as_bytes())?;
+        }
+        Runner::Rehearsal => {
+            let played = rehearsal::Order {
+                task: task.id.to_string(),
+                attempt: order.ticket.attempt,
+                session: sheet.session.to_string(),
+                nonce: sheet.nonce.clone(),
+                rehearse: task.rehearse.clone(),
+            };
+            write_atomic(
+                &attempt.rehearsal(),
+                &serde_json::to_vec_pretty(&played).context("a rehearsal is plain data")?,
+            )?;
+        }
+        Runner::Command => {}
+    }
+    Ok(())
+}
+
+fn brief<'a>(order: &'a Order, task: &'a Task, sheet: &'a Sheet) -> Brief<'a> {
+    let pairs = |list: &'a [(TaskId, String)]| {
+        list.iter()
+            .map(|(id, text)| (id.as_str(), text.as_str()))
+            .collect()
+    };
+    Brief {
+        id: task.id.as_str(),
+        name: &task.name,
+        section: order
+            .plan
+            .sections
+            .get(task.section)
+            .map_or("", |s| s.name.as_str()),
+        description: task.description.as_deref(),
+        plan_doc: order.plan.meta.plan_doc.as_deref(),
+        wants: match task.kind {
+            TaskKind::Change => Wants::Change,
+            TaskKind::Report => Wants::Report,
+        },
+        files: task.files.iter().map(String::as_str).collect(),
+        dependencies: pairs(&order.dependencies),
+        siblings: pairs(&order.siblings),
+        attempt: order.ticket.attempt,
+        earlier: order
+            .evidence
+            .iter()
+            .map(|end| end.detail.as_str())
+            .collect(),
+        continues: matches!(order.start, StartFrom::Candidate(_)),
+        nonce: &sheet.nonce,
+    }
+}
+
+/// What all sessions of a role are told: the plan as it was when this orch started, so that it is the same for all.
+fn shared(site: &Site, how: &How) -> anyhow::Result<String> {
+    let plan = &site.plan_at_start;
+    let role = site.roles.get(&how.role).map_or("", |r| r.text.as_str());
+    let sections = plan
+        .sections
+        .iter()
+        .map(|s| SectionSummary {
+            id: s.id.as_str(),
+            name: &s.name,
+            tasks: plan.tasks[s.tasks.clone()]
+                .iter()
+                .map(|t| (t.id.as_str(), t.name.as_str()))
+                .collect(),
+        })
+        .collect();
+    Ok(shared_part(&Shared {
+        role,
+        plan: PlanSummary {
+            name: plan.meta.name.as_deref(),
+            description: plan.meta.description.as_deref(),
+            doc: plan.meta.plan_doc.as_deref(),
+            sections,
+        },
+        build_command: site.settings.build_command.value.as_deref(),
+        test_command: site.settings.test_command.value.as_deref(),
+    })?)
+}

@@ -1,0 +1,67 @@
+//! How a task is done: runner, role, model, limits. One place, for the dry run and for the run itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::role::Role;
+use crate::config::{Origin, Settings};
+use crate::plan::{Plan, Runner, Task};
+
+/// The role of tasks that name none.
+pub const DEFAULT_ROLE: &str = "coder";
+
+/// How a task is done, with where each answer comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct How {
+    /// What runs it.
+    pub runner: Runner,
+    /// Who it is done by.
+    pub role: String,
+    /// The model asked for; the agent program's default if none.
+    pub model: Option<String>,
+    /// The tools its role is limited to; the settings' if none.
+    pub tools: Option<Vec<String>>,
+    /// The wall-clock limit of one attempt.
+    pub timeout: Duration,
+}
+
+/// Roles by name, frozen for a run.
+pub type Roles = BTreeMap<String, Role>;
+
+/// Decides how `task` is done. What is closer to the task wins, but a runner given on the command line stands above the
+/// plan's general one, and `force` above everything: a rehearsal rehearses every task.
+pub fn of(
+    task: &Task,
+    plan: &Plan,
+    settings: &Settings,
+    roles: &Roles,
+    force: Option<Runner>,
+) -> How {
+    let typed = matches!(
+        settings.runner.origin,
+        Origin::Flag(_) | Origin::Environment(_)
+    );
+    let general = if typed {
+        settings.runner.value
+    } else {
+        plan.meta.runner.unwrap_or(settings.runner.value)
+    };
+    let role = task
+        .agent
+        .clone()
+        .unwrap_or_else(|| DEFAULT_ROLE.to_owned());
+    let known = roles.get(&role);
+    How {
+        runner: force.or(task.runner).unwrap_or(general),
+        model: task
+            .model
+            .clone()
+            .or_else(|| known.and_then(|r| r.model.clone()))
+            .or_else(|| settings.model.value.clone()),
+        tools: known.and_then(|r| r.tools.clone()),
+        timeout: task.timeout.unwrap_or(settings.timeout.value),
+        role,
+    }
+}

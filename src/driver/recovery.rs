@@ -1,0 +1,106 @@
+//! What the world looks like for orders that an earlier orch left, one function a question. What follows from it is
+//! decided in the engine.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use super::attempt::Sheet;
+use super::executor::plan_after;
+use super::site::Site;
+use crate::engine::event::{Event, Found};
+use crate::engine::{Engine, InFlight};
+use crate::git::refs;
+use crate::ids::{ObjectId, Ticket};
+use crate::process::{self, Adoption, Marker};
+use crate::store::SessionPart;
+
+/// Looks at everything that was under way, and at the target.
+///
+/// # Errors
+/// If something cannot be told; nothing is assumed then.
+pub(super) async fn look(site: &Site, engine: &Engine) -> anyhow::Result<Vec<Event>> {
+    let mut events: Vec<Event> = rewritten(site, engine)?.into_iter().collect();
+    for (ticket, in_flight) in engine.unsettled() {
+        let found = match in_flight {
+            InFlight::Preparing { .. } => {
+                sweep(site, &ticket)?;
+                Found::AgentGone
+            }
+            InFlight::Executing { .. } => agent(site, &ticket).await?,
+            InFlight::Collecting { .. } => Found::AgentEnded,
+            InFlight::Building { .. } => Found::NotLanded,
+            InFlight::Landing { commit, .. } => landing(site, &ticket, &commit)?,
+        };
+        tracing::info!(%ticket, ?found, "recovered");
+        events.push(Event::Recovered {
+            task: ticket.task,
+            found,
+        });
+    }
+    Ok(events)
+}
+
+/// Whether the target still holds the last landed commit.
+fn rewritten(site: &Site, engine: &Engine) -> anyhow::Result<Option<Event>> {
+    let Some(landed) = engine.tip() else {
+        return Ok(None);
+    };
+    let repo = site.repo.open()?;
+    let found = refs::tip(&repo, &site.target)?;
+    let holds = match &found {
+        Some(tip) => refs::contains(&repo, tip, landed)?,
+        None => false,
+    };
+    Ok((!holds).then_some(Event::TargetRewritten { found }))
+}
+
+async fn agent(site: &Site, ticket: &Ticket) -> anyhow::Result<Found> {
+    let dir = site.attempt_dir(ticket);
+    let parts = [SessionPart::AskStatus, SessionPart::Work].map(|p| dir.session(p));
+    let Some(last) = parts.iter().find(|p| p.path().exists()) else {
+        sweep(site, ticket)?;
+        return Ok(Found::AgentGone);
+    };
+    Ok(match process::adopt(last.path()).await? {
+        Adoption::Alive(_) => Found::AgentAlive,
+        Adoption::Ended(_) => Found::AgentEnded,
+        Adoption::Gone => {
+            sweep(site, ticket)?;
+            Found::AgentGone
+        }
+    })
+}
+
+/// Ends whatever carries the attempt's mark or works in its slot.
+fn sweep(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
+    // Without a sheet the slot was not chosen yet, and nothing was started.
+    let Ok(sheet) = Sheet::load(&site.attempt_dir(ticket)) else {
+        return Ok(());
+    };
+    let tree: PathBuf = sheet.tree;
+    let swept = process::sweep(&Marker::new(site.run.clone(), sheet.ticket), Some(&tree))?;
+    if let Some(process) = swept.alive.first() {
+        bail!(
+            "process {} ({}) of task {} still works in {} and cannot be ended",
+            process.pid,
+            process.comm,
+            ticket.task,
+            tree.display()
+        );
+    }
+    Ok(())
+}
+
+fn landing(site: &Site, ticket: &Ticket, commit: &ObjectId) -> anyhow::Result<Found> {
+    let repo = site.repo.open()?;
+    let landed = match refs::tip(&repo, &site.target)? {
+        Some(tip) => refs::contains(&repo, &tip, commit)?,
+        None => false,
+    };
+    Ok(if landed {
+        Found::Landed(plan_after(site, ticket)?)
+    } else {
+        Found::NotLanded
+    })
+}

@@ -1,0 +1,105 @@
+//! Where a run takes place: the repository, the state directory, the settings and roles that are frozen for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use super::how::{How, Roles};
+use super::plan_file::PlanFile;
+use crate::agent::claude::ClaudeSettings;
+use crate::config::Settings;
+use crate::git::Repository;
+use crate::git::commit::Signing;
+use crate::git::repository::Identity;
+use crate::ids::{ObjectId, PlanId, RefName, RunId};
+use crate::plan::{Plan, Runner, Task};
+use crate::store::{AttemptDir, RunDir, StateDir};
+
+/// Where a run takes place. Shared by all actions; nothing in it changes but what says so.
+#[derive(Debug)]
+pub struct Site {
+    /// The user's repository.
+    pub repo: Repository,
+    /// The state directory below it.
+    pub state: StateDir,
+    /// Where slots lie.
+    pub slots: PathBuf,
+    /// Where blocks of ports are leased.
+    pub ports: PathBuf,
+    /// This binary, for shims.
+    pub exe: PathBuf,
+    /// The run.
+    pub run: RunId,
+    /// The plan's identity.
+    pub plan_id: PlanId,
+    /// The plan's text.
+    pub plan: PlanFile,
+    /// The plan as it was when this orch started: what prompts tell of it.
+    pub plan_at_start: Plan,
+    /// The ref that lands.
+    pub target: RefName,
+    /// What happens to checkouts.
+    pub publishing: Publishing,
+    /// Settings, frozen.
+    pub settings: Settings,
+    /// Roles, frozen.
+    pub roles: Roles,
+    /// The `claude` program, if a task needs it.
+    pub claude: Option<ClaudeSettings>,
+    /// Set in a rehearsal: what every task is run by.
+    pub force: Option<Runner>,
+    /// What agents inherit.
+    pub environment: BTreeMap<String, String>,
+    /// Whose commits they are.
+    pub identity: Identity,
+    /// How they are signed.
+    pub signing: Signing,
+    /// Ignored files that slots need, by `.worktreeinclude`.
+    pub included: Vec<PathBuf>,
+    /// The last commit that orch landed on the target, in this run or an earlier one.
+    pub landed: Mutex<Option<ObjectId>>,
+}
+
+/// What happens to checkouts of the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Publishing {
+    /// At the end the branch that the run came from is fast-forwarded, in the worktree where orch was started.
+    AtEnd {
+        /// That branch; none if HEAD was detached.
+        origin: Option<RefName>,
+        /// Where HEAD stood then.
+        from: ObjectId,
+    },
+    /// Each landing updates the worktrees that have the target checked out.
+    Live,
+}
+
+impl Site {
+    /// The run's directory.
+    pub fn run_dir(&self) -> RunDir {
+        self.state.run(&self.run)
+    }
+
+    /// The directory of an attempt.
+    pub fn attempt_dir(&self, ticket: &crate::ids::Ticket) -> AttemptDir {
+        self.run_dir().attempt(&ticket.task, ticket.attempt)
+    }
+
+    /// How a task of the plan is done.
+    pub fn how(&self, task: &Task, plan: &Plan) -> How {
+        super::how::of(task, plan, &self.settings, &self.roles, self.force)
+    }
+
+    /// The last landed commit.
+    pub fn last_landed(&self) -> Option<ObjectId> {
+        self.landed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Remembers a landing.
+    pub fn note_landed(&self, commit: &ObjectId) {
+        *self.landed.lock().unwrap_or_else(PoisonError::into_inner) = Some(commit.clone());
+    }
+}

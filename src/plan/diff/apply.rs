@@ -1,0 +1,341 @@
+//! Permitted changes, cut into the text that stands now: it may have moved on since the edit began, and what a person
+//! changed meanwhile wins.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Change, Permitted, Side, fields, same};
+use crate::ids::{SectionId, TaskId};
+use crate::plan::edit::anchors::Anchors;
+use crate::plan::edit::fields::{Editor, FieldEdit, NewValue};
+use crate::plan::edit::outline::{self, Outline, Reader};
+use crate::plan::edit::render::Renderer;
+use crate::plan::edit::{EditError, derive_sections, prove};
+use crate::plan::syntax::{self, Document, Node};
+
+/// A text with the changes that could be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The new text; the old one if nothing changed.
+    pub text: String,
+    /// Changes that were not made, one sentence each.
+    pub dropped: Vec<String>,
+}
+
+/// Makes permitted changes in a text. A field that has another value than the edit began with is left alone, and so is
+/// what the text no longer has. Sections that get or change tasks get the status that follows from these.
+///
+/// # Errors
+/// The text is not a plan as `check` accepts it, has something in the way that is not edited, or the edit could not be
+/// proven.
+pub fn apply(text: &str, edit: &Permitted) -> Result<Applied, EditError> {
+    let (edited, intended) = {
+        let document = syntax::parse(text)?;
+        let side = Side::of(&document)?;
+        let intended = Intended::of(&side, &edit.changes)?;
+        (cut(text, &side, &intended)?, intended)
+    };
+    if edited == text {
+        let text = edited;
+        let dropped = intended.dropped;
+        return Ok(Applied { text, dropped });
+    }
+    prove(text, &edited, |reader, outline| {
+        intended.expect(reader, outline)
+    })?;
+    let sections: BTreeSet<&str> = intended.concerned.iter().map(String::as_str).collect();
+    Ok(Applied {
+        text: derive_sections(&edited, &sections)?,
+        dropped: intended.dropped,
+    })
+}
+
+/// A list of tasks or of sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum List {
+    Sections,
+    Tasks(usize),
+}
+
+/// Where in a list, behind the item with this index or before the first.
+type Gap = (List, Option<usize>);
+
+/// What is to be done, by place in the text.
+#[derive(Default)]
+struct Intended {
+    /// New values by section and task; `None` removes the field.
+    fields: BTreeMap<(usize, usize), Vec<(String, Option<Snippet>)>>,
+    items: BTreeMap<Gap, Vec<Snippet>>,
+    /// The ids of sections whose tasks change.
+    concerned: Vec<String>,
+    dropped: Vec<String>,
+}
+
+/// YAML that comes into the text.
+struct Snippet {
+    yaml: String,
+    document: Document,
+}
+
+impl Snippet {
+    fn of(yaml: &str) -> Result<Self, EditError> {
+        let document = syntax::parse(yaml)?;
+        let yaml = yaml.to_owned();
+        Ok(Self { yaml, document })
+    }
+
+    fn node(&self) -> Result<&Node, EditError> {
+        let nothing = || EditError::Unproven("an added value is empty".to_owned());
+        self.document.root.as_ref().ok_or_else(nothing)
+    }
+}
+
+impl Intended {
+    fn of(side: &Side<'_>, changes: &[Change]) -> Result<Self, EditError> {
+        let mut intended = Self::default();
+        // Where added items went, for those that follow them.
+        let mut sections: HashMap<&SectionId, Gap> = HashMap::new();
+        let mut tasks: HashMap<&TaskId, Gap> = HashMap::new();
+        for change in changes {
+            match change {
+                Change::AddSection {
+                    section,
+                    after,
+                    yaml,
+                } => {
+                    if side.located.section(section.as_str()).is_some() {
+                        intended.drop(format!("section `{section}` is there already"));
+                        continue;
+                    }
+                    let known = after
+                        .as_ref()
+                        .and_then(|after| sections.get(after).copied());
+                    let gap = known.unwrap_or_else(|| {
+                        let at = |after: &SectionId| side.located.section(after.as_str());
+                        (
+                            List::Sections,
+                            behind(after.as_ref(), at, side.located.sections.len()),
+                        )
+                    });
+                    sections.insert(section, gap);
+                    intended
+                        .items
+                        .entry(gap)
+                        .or_default()
+                        .push(Snippet::of(yaml)?);
+                }
+                Change::AddTask {
+                    section,
+                    after,
+                    task,
+                    yaml,
+                } => {
+                    let place = side.located.section(section.as_str());
+                    let Some(place) = intended.room(side, section, task, place) else {
+                        continue;
+                    };
+                    let known = after.as_ref().and_then(|after| tasks.get(after).copied());
+                    let gap = known.unwrap_or_else(|| {
+                        let in_section = |after: &TaskId| {
+                            let found = side.located.place(after.as_str());
+                            found.filter(|(s, _)| *s == place).map(|(_, task)| task)
+                        };
+                        let count = side.located.sections[place].tasks.len();
+                        (
+                            List::Tasks(place),
+                            behind(after.as_ref(), in_section, count),
+                        )
+                    });
+                    tasks.insert(task, gap);
+                    intended
+                        .items
+                        .entry(gap)
+                        .or_default()
+                        .push(Snippet::of(yaml)?);
+                    intended.concerned.push(section.as_str().to_owned());
+                }
+                Change::SetField {
+                    task,
+                    key,
+                    before,
+                    after,
+                } => {
+                    intended.set(side, task, key, [before.as_deref(), after.as_deref()])?;
+                }
+            }
+        }
+        Ok(intended)
+    }
+
+    fn drop(&mut self, why: String) {
+        self.dropped.push(why);
+    }
+
+    /// The section for an added task, unless the task is there or the section is not.
+    fn room(
+        &mut self,
+        side: &Side<'_>,
+        section: &SectionId,
+        task: &TaskId,
+        place: Option<usize>,
+    ) -> Option<usize> {
+        if side.task(task.as_str()).is_some() {
+            self.drop(format!("task `{task}` is there already"));
+            None
+        } else {
+            if place.is_none() {
+                self.drop(format!(
+                    "task `{task}` has no place: section `{section}` is gone"
+                ));
+            }
+            place
+        }
+    }
+
+    fn set(
+        &mut self,
+        side: &Side<'_>,
+        task: &TaskId,
+        key: &str,
+        [before, after]: [Option<&str>; 2],
+    ) -> Result<(), EditError> {
+        let Some((section, place)) = side.located.place(task.as_str()) else {
+            self.drop(format!("`{key}` of task `{task}`: the task is gone"));
+            return Ok(());
+        };
+        let at = &side.located.sections[section];
+        let written = fields(&side.anchors, at.tasks[place].node);
+        let current = written
+            .iter()
+            .find(|(k, _)| *k == key)
+            .map(|(_, value)| *value);
+        let before = before.map(Snippet::of).transpose()?;
+        let after = after.map(Snippet::of).transpose()?;
+        if is_now(side, key, current, after.as_ref()) {
+            return Ok(());
+        }
+        if !is_now(side, key, current, before.as_ref()) {
+            self.drop(format!("`{key}` of task `{task}` was changed meanwhile"));
+            return Ok(());
+        }
+        self.fields
+            .entry((section, place))
+            .or_default()
+            .push((key.to_owned(), after));
+        if key == "status" {
+            self.concerned.push(at.id.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Changes an outline as the text should have been changed.
+    fn expect(&self, reader: Reader, outline: &mut Outline) -> Result<(), EditError> {
+        for (&(section, task), fields) in &self.fields {
+            let task = &mut outline.items[section].items[task];
+            for (key, value) in fields {
+                match value {
+                    Some(value) => {
+                        let value = reader.digest(&value.yaml)?;
+                        task.fields.insert(outline::key(key), value);
+                    }
+                    None => {
+                        task.fields.remove(&outline::key(key));
+                    }
+                }
+            }
+        }
+        // From behind, so that the places before stay what they are; sections come first in the order of lists.
+        for (&(list, after), snippets) in self.items.iter().rev() {
+            let at = after.map_or(0, |after| after + 1);
+            let new: Result<Vec<Outline>, EditError> = snippets
+                .iter()
+                .map(|snippet| match list {
+                    List::Sections => reader.section(&snippet.yaml),
+                    List::Tasks(_) => reader.task(&snippet.yaml),
+                })
+                .collect();
+            let items = match list {
+                List::Sections => &mut outline.items,
+                List::Tasks(section) => &mut outline.items[section].items,
+            };
+            items.splice(at..at, new?);
+        }
+        Ok(())
+    }
+}
+
+/// The gap behind an item, at the end if the item is gone.
+fn behind<T>(after: Option<T>, place: impl Fn(T) -> Option<usize>, count: usize) -> Option<usize> {
+    match after {
+        None => None,
+        Some(after) => place(after).or(count.checked_sub(1)),
+    }
+}
+
+/// Whether a field has this value now. An absent status is a pending one.
+fn is_now(side: &Side<'_>, key: &str, current: Option<&Node>, value: Option<&Snippet>) -> bool {
+    let value = value.and_then(|value| value.document.root.as_ref());
+    match (current, value) {
+        (None, None) => true,
+        (Some(current), Some(value)) => {
+            same(key, (&side.anchors, current), (&Anchors::default(), value))
+        }
+        (Some(one), None) | (None, Some(one)) => {
+            key == "status" && one.as_scalar() == Some("pending")
+        }
+    }
+}
+
+fn cut(text: &str, side: &Side<'_>, intended: &Intended) -> Result<String, EditError> {
+    let none = Anchors::default();
+    let renderer = Renderer { anchors: &none };
+    let mut editor = Editor::new(text, &side.anchors);
+    for (&(section, task), fields) in &intended.fields {
+        let mut edits = Vec::new();
+        for (key, value) in fields {
+            let value = match value {
+                Some(value) => NewValue::Tree(renderer, value.node()?),
+                None => NewValue::Absent,
+            };
+            edits.push(FieldEdit { key, value });
+        }
+        editor.change(side.located.mapping((section, Some(task))), &edits)?;
+    }
+    // Lists that have no items yet are written anew.
+    let mut lists = Vec::new();
+    for (&(list, after), snippets) in &intended.items {
+        let nodes: Result<Vec<_>, EditError> = snippets.iter().map(Snippet::node).collect();
+        let (owner, key, value) = match list {
+            List::Sections => (side.located.root, "sections", Some(side.located.list)),
+            List::Tasks(section) => {
+                let section = &side.located.sections[section];
+                (section.node, "tasks", section.list)
+            }
+        };
+        match value.filter(|value| !value.items().is_empty()) {
+            Some(value) => {
+                let new: Vec<_> = nodes?.into_iter().map(|node| (renderer, node)).collect();
+                editor.insert_items(value, after, &new)?;
+            }
+            None => lists.push((owner, key, list_of(&nodes?))),
+        }
+    }
+    for (owner, key, list) in &lists {
+        let value = NewValue::Tree(renderer, list);
+        editor.change(owner, &[FieldEdit { key, value }])?;
+    }
+    editor.finish()
+}
+
+/// A list of these items.
+fn list_of(items: &[&Node]) -> Node {
+    Node {
+        span: 0..0,
+        full: 0..0,
+        kind: syntax::NodeKind::Sequence {
+            items: items.iter().map(|item| (*item).clone()).collect(),
+            flow: false,
+        },
+        anchor: None,
+        tag: None,
+    }
+}

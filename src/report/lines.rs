@@ -1,0 +1,290 @@
+//! One plain line for each record that a person wants to hear of.
+
+use crate::engine::event::{Author, StopLevel, Verb};
+use crate::engine::record::{Charge, Miss, Next, Record, Settlement, Stamped};
+use crate::time::{Wall, for_people};
+
+/// What a line is about; decides its colour where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// Work goes on.
+    Plain,
+    /// Something was achieved.
+    Good,
+    /// Something needs attention.
+    Bad,
+    /// Detail.
+    Dim,
+}
+
+/// A line, without time and colour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    /// What it is about.
+    pub(super) tone: Tone,
+    /// `2.1  started, attempt 1`.
+    pub(super) text: String,
+}
+
+fn line(tone: Tone, text: impl Into<String>) -> Line {
+    Line {
+        tone,
+        text: text.into(),
+    }
+}
+
+/// The line of a record, if people hear of it at all. `name` gives a task's name.
+pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String) -> Option<Line> {
+    let made = match &stamped.record {
+        Record::RunStarted(start) => line(
+            Tone::Plain,
+            format!(
+                "run {} of {} onto {}",
+                stamped.run,
+                start.plan,
+                start.target.short()
+            ),
+        ),
+        Record::RunResumed { start } => line(
+            Tone::Plain,
+            format!(
+                "run {} of {} goes on, onto {}",
+                stamped.run,
+                start.plan,
+                start.target.short()
+            ),
+        ),
+        Record::PlanAccepted { revision } => match &revision.by {
+            Author::Agent(task) => line(
+                Tone::Plain,
+                format!(
+                    "{task}  extended the plan: {} tasks now",
+                    revision.graph.nodes.len()
+                ),
+            ),
+            Author::Person(_) => line(
+                Tone::Plain,
+                format!(
+                    "the plan was edited: {} tasks now",
+                    revision.graph.nodes.len()
+                ),
+            ),
+            Author::Signal | Author::StopFile | Author::Orch => return None,
+        },
+        Record::AttemptStarted { ticket, .. } => line(
+            Tone::Plain,
+            format!(
+                "{}  {}: attempt {}",
+                ticket.task,
+                name(&ticket.task),
+                ticket.attempt
+            ),
+        ),
+        Record::AgentStarting {
+            ticket,
+            asks_status: true,
+            ..
+        } => line(
+            Tone::Dim,
+            format!(
+                "{}  left no status; its session is asked for it",
+                ticket.task
+            ),
+        ),
+        Record::Collected {
+            ticket,
+            end,
+            notes,
+            next,
+            ..
+        } => return collected(&ticket.task, end, notes, next, stamped.at),
+        Record::NotLandable {
+            ticket, end, next, ..
+        } => line(
+            Tone::Bad,
+            format!(
+                "{}  cannot land: {}{}",
+                ticket.task,
+                end.detail,
+                then(next, stamped.at)
+            ),
+        ),
+        Record::LandingMissed { ticket, why, .. } => match why {
+            Miss::TipMoved => line(
+                Tone::Dim,
+                format!(
+                    "{}  the target moved meanwhile; landing again on its new tip",
+                    ticket.task
+                ),
+            ),
+            Miss::Lost => line(
+                Tone::Dim,
+                format!(
+                    "{}  had not landed when the last orch died; landing again",
+                    ticket.task
+                ),
+            ),
+            Miss::TargetRewritten => line(
+                Tone::Bad,
+                format!("{}  did not land: the target was rewritten", ticket.task),
+            ),
+            Miss::Trouble(detail) => line(
+                Tone::Bad,
+                format!("{}  could not land yet: {detail}", ticket.task),
+            ),
+        },
+        Record::Landed {
+            ticket,
+            commit,
+            verified,
+        } => line(
+            Tone::Good,
+            format!(
+                "{}  landed as {}{}",
+                ticket.task,
+                commit.short(),
+                if *verified { "" } else { ", unverified" }
+            ),
+        ),
+        Record::Settled { task, as_ } => return settled(task, as_),
+        Record::Reopened { task, .. } => line(Tone::Plain, format!("{task}  is open again")),
+        Record::Controlled { control, refused } => return controlled(control, refused.as_deref()),
+        Record::Stopping { level, by } => {
+            let who = match by {
+                Author::Person(name) => format!("asked by {name}"),
+                Author::Signal => "asked by a signal".to_owned(),
+                Author::StopFile => "asked by the stop file".to_owned(),
+                Author::Agent(_) | Author::Orch => "by orch".to_owned(),
+            };
+            match level {
+                StopLevel::EndAgents => line(
+                    Tone::Bad,
+                    format!("stopping, {who}: agents are ended, their work is kept"),
+                ),
+                StopLevel::Drain | StopLevel::Running => line(
+                    Tone::Bad,
+                    format!("stopping, {who}: running tasks finish, no new one starts"),
+                ),
+            }
+        }
+        Record::TargetRewritten { found } => line(
+            Tone::Bad,
+            match found {
+                Some(at) => format!(
+                    "the target was rewritten: it stands at {} and no longer holds what was landed",
+                    at.short()
+                ),
+                None => "the target is gone".to_owned(),
+            },
+        ),
+        Record::RunFailed { detail, .. } => {
+            line(Tone::Bad, format!("the run cannot go on: {detail}"))
+        }
+        Record::RunEnded { outcome } => {
+            line(Tone::Plain, format!("run ended: {}", outcome.in_words()))
+        }
+        Record::AgentStarting {
+            asks_status: false, ..
+        }
+        | Record::AgentEnded { .. }
+        | Record::Building { .. }
+        | Record::LandingIntended { .. }
+        | Record::Superseded { .. }
+        | Record::WaitEnded { .. } => return None,
+    };
+    Some(made)
+}
+
+fn collected(
+    task: &crate::ids::TaskId,
+    end: &crate::engine::ending::AttemptEnd,
+    notes: &[String],
+    next: &Next,
+    at: Wall,
+) -> Option<Line> {
+    let notes = notes
+        .iter()
+        .map(|n| format!("\n        note: {n}"))
+        .collect::<String>();
+    let made = match next {
+        Next::Land if notes.is_empty() => return None,
+        Next::Land => line(Tone::Dim, format!("{task}  is ready to land{notes}")),
+        Next::Complete => line(
+            Tone::Good,
+            format!("{task}  completed, no commit: {}{notes}", end.detail),
+        ),
+        Next::AskStatus => return None,
+        Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => line(
+            Tone::Bad,
+            format!(
+                "{task}  {}: {}{}{notes}",
+                end.ending.in_words(),
+                end.detail,
+                then(next, at)
+            ),
+        ),
+    };
+    Some(made)
+}
+
+fn then(next: &Next, now: Wall) -> String {
+    match next {
+        Next::Retry { at, charge, .. } => {
+            let when = match at {
+                Some(at) => format!("in {}", for_people(at.ms_since(now))),
+                None => "now".to_owned(),
+            };
+            format!(
+                "; tried again {when}{}",
+                if *charge == Charge::Attempt {
+                    ""
+                } else {
+                    " (costs no attempt)"
+                }
+            )
+        }
+        Next::Fail { .. } => "; no attempts left, the task has failed".to_owned(),
+        Next::Land | Next::Complete | Next::AskStatus | Next::Nothing => String::new(),
+    }
+}
+
+fn settled(task: &crate::ids::TaskId, as_: &Settlement) -> Option<Line> {
+    let (tone, words) = match as_ {
+        Settlement::Believed => (
+            Tone::Dim,
+            "is completed according to the plan; orch has no record of it",
+        ),
+        Settlement::LandedBefore { .. } => (Tone::Dim, "landed in an earlier run"),
+        Settlement::MarkedDone => (Tone::Good, "is done, says a person"),
+        Settlement::Skipped => (Tone::Dim, "is skipped"),
+        Settlement::LeftOut => (Tone::Dim, "is left out of this run"),
+        Settlement::DeclaredFailed => (
+            Tone::Bad,
+            "has failed according to the plan; `orch retry` gives it fresh attempts",
+        ),
+        Settlement::Cancelled => (Tone::Bad, "is cancelled"),
+        Settlement::Reverted { .. } => (Tone::Bad, "was undone on the target"),
+        Settlement::Removed => (Tone::Dim, "is no longer in the plan"),
+    };
+    Some(line(tone, format!("{task}  {words}")))
+}
+
+fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) -> Option<Line> {
+    let Some(why) = refused else {
+        // What it changed is told by the records that follow.
+        return None;
+    };
+    let what = match &control.verb {
+        Verb::Stop { .. } => "stop".to_owned(),
+        Verb::Cancel { task } => format!("cancel {task}"),
+        Verb::Hold { task } => format!("hold {task}"),
+        Verb::Release { task } => format!("release {task}"),
+        Verb::Skip { task } => format!("skip {task}"),
+        Verb::Retry { task, .. } => format!("retry {task}"),
+        Verb::RetryFailed => "retry --failed".to_owned(),
+        Verb::MarkDone { task } => format!("done {task}"),
+        Verb::Priority { task, .. } => format!("priority {task}"),
+        Verb::Jobs { .. } => "jobs".to_owned(),
+    };
+    Some(line(Tone::Bad, format!("`{what}` is refused: {why}")))
+}

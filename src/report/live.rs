@@ -1,0 +1,131 @@
+//! The live region of a terminal: a bar over the plan and a line for each running task, below the lines that stay.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::doing::Doing;
+use super::summary::stage_in_words;
+use crate::engine::Engine;
+use crate::engine::view::{TaskState, TaskView};
+use crate::ids::TaskId;
+use crate::time::{Now, for_people};
+
+/// How often elapsed times are redrawn while something runs.
+pub(super) const EVERY: Duration = Duration::from_millis(250);
+/// Running tasks that are shown; a screen is not endless.
+const ROWS_MAX: usize = 12;
+
+/// The region.
+#[derive(Debug)]
+pub(super) struct Region {
+    screen: MultiProgress,
+    bar: ProgressBar,
+    rows: BTreeMap<TaskId, ProgressBar>,
+    doing: BTreeMap<TaskId, Doing>,
+}
+
+impl Region {
+    /// An empty region on stderr.
+    pub(super) fn new() -> Self {
+        let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
+        let style = ProgressStyle::with_template("{bar:28.green} {pos}/{len} {msg}")
+            .expect("the template is a constant");
+        let bar = screen.add(ProgressBar::new(0).with_style(style));
+        Self {
+            screen,
+            bar,
+            rows: BTreeMap::new(),
+            doing: BTreeMap::new(),
+        }
+    }
+
+    /// Prints a line that stays above the region.
+    pub(super) fn line(&self, text: &str) -> std::io::Result<()> {
+        self.screen.println(text)
+    }
+
+    /// Takes over what agents are doing right now.
+    pub(super) fn look(&mut self, doing: BTreeMap<TaskId, Doing>) {
+        self.doing = doing;
+    }
+
+    /// Redraws it.
+    pub(super) fn draw(&mut self, engine: &Engine, now: Now) {
+        let (mut settled, mut total) = (0, 0);
+        let mut shown = Vec::new();
+        for view in engine.tasks() {
+            total += 1;
+            settled += u64::from(view.state.is_settled());
+            if matches!(view.state, TaskState::Running(_) | TaskState::Landing)
+                && shown.len() < ROWS_MAX
+            {
+                shown.push(view);
+            }
+        }
+        self.bar.set_length(total);
+        self.bar.set_position(settled);
+        let cost = engine.run().usage.cost;
+        self.bar.set_message(if cost.0 == 0 {
+            String::new()
+        } else {
+            format!("~{cost}")
+        });
+        self.rows.retain(|task, row| {
+            let stays = shown.iter().any(|v| v.node.id == *task);
+            if !stays {
+                row.finish_and_clear();
+            }
+            stays
+        });
+        for view in shown {
+            let text = row(&view, self.doing.get(&view.node.id), now);
+            let screen = &self.screen;
+            let bar = &self.bar;
+            let row = self.rows.entry(view.node.id.clone()).or_insert_with(|| {
+                let style =
+                    ProgressStyle::with_template("{wide_msg}").expect("the template is a constant");
+                screen.insert_before(bar, ProgressBar::new_spinner().with_style(style))
+            });
+            row.set_message(text);
+            row.tick();
+        }
+        self.bar.tick();
+    }
+
+    /// Takes the region off the screen.
+    pub(super) fn clear(&mut self) {
+        for row in self.rows.values() {
+            row.finish_and_clear();
+        }
+        self.rows.clear();
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `  2.1 Basket  executing 1 min 05 s, attempt 2, Bash cargo test`.
+fn row(view: &TaskView<'_>, doing: Option<&Doing>, now: Now) -> String {
+    let mut text = format!(
+        "  {} {}  {} {}",
+        view.node.id,
+        view.node.name,
+        stage(&view.state),
+        for_people(now.wall.ms_since(view.since))
+    );
+    if view.attempt > 1 {
+        text.push_str(&format!(", attempt {}", view.attempt));
+    }
+    if let Some(tool) = doing.and_then(|d| d.last_tool.as_deref()) {
+        text.push_str(", ");
+        text.push_str(tool);
+    }
+    text
+}
+
+fn stage(state: &TaskState) -> &'static str {
+    match state {
+        TaskState::Running(stage) => stage_in_words(*stage),
+        _ => "landing",
+    }
+}

@@ -1,0 +1,284 @@
+//! A run as a table or as JSON: for `orch status` and for the end of `orch run`.
+
+use serde_json::{Value, json};
+
+use super::paint::Paint;
+use super::table;
+use crate::engine::Engine;
+use crate::engine::view::{Completion, Stage, TaskState, TaskView, Wait};
+use crate::time::Wall;
+
+/// Version of the JSON form; grows when a field changes its meaning or goes away.
+const FORMAT: u32 = 1;
+
+/// The state in one or two words: `completed`, `running (executing)`.
+pub fn state_in_words(state: &TaskState) -> String {
+    match state {
+        TaskState::Running(stage) => format!("running ({})", stage_in_words(*stage)),
+        TaskState::Waiting { reason, .. } => format!("waiting ({})", wait_in_words(*reason)),
+        TaskState::Completed { how, .. } => match how {
+            Completion::Landed => "completed".to_owned(),
+            Completion::NoChange => "completed (no change)".to_owned(),
+            Completion::Report => "completed (report)".to_owned(),
+            Completion::Believed => "completed (says the plan)".to_owned(),
+            Completion::LandedBefore => "completed (earlier run)".to_owned(),
+            Completion::MarkedDone => "completed (says a person)".to_owned(),
+        },
+        TaskState::Blocked { by } => format!("blocked by {by}"),
+        other => word(other).to_owned(),
+    }
+}
+
+/// The state's word, for scripts.
+pub fn word(state: &TaskState) -> &'static str {
+    match state {
+        TaskState::Pending => "pending",
+        TaskState::Ready => "ready",
+        TaskState::Running(_) => "running",
+        TaskState::Waiting { .. } => "waiting",
+        TaskState::Landing => "landing",
+        TaskState::Completed { .. } => "completed",
+        TaskState::Failed => "failed",
+        TaskState::Skipped => "skipped",
+        TaskState::Blocked { .. } => "blocked",
+        TaskState::Cancelled => "cancelled",
+        TaskState::LeftOut => "left_out",
+        TaskState::Removed => "removed",
+        TaskState::Reverted => "reverted",
+    }
+}
+
+/// A stage's word.
+pub fn stage_in_words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Preparing => "preparing",
+        Stage::Executing => "executing",
+        Stage::Collecting => "collecting",
+    }
+}
+
+fn wait_in_words(wait: Wait) -> &'static str {
+    match wait {
+        Wait::Backoff => "back-off",
+        Wait::Release => "held",
+    }
+}
+
+/// The run as text: a head, the table of tasks, what people should know. `live` says whether an orch works on it now.
+pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
+    let run = engine.run();
+    let state = match (run.ended, live) {
+        (Some(outcome), _) => outcome.in_words().to_owned(),
+        (None, true) => "running".to_owned(),
+        (None, false) => "interrupted; `orch run` goes on with it".to_owned(),
+    };
+    let mut out = format!(
+        "{}  {} -> {}  {}\n\n",
+        paint.bold(run.run.as_str()),
+        run.plan,
+        run.target.short(),
+        state
+    );
+    let rows: Vec<Vec<String>> = engine.tasks().map(|view| row(&view)).collect();
+    out.push_str(&table::render(
+        &["task", "state", "attempt", "since", "cost", "name"],
+        &rows,
+        paint,
+    ));
+    for view in engine.tasks() {
+        if let Some(reason) = reason(&view) {
+            out.push_str(&format!("\n{}: {reason}", paint.bad(view.node.id.as_str())));
+        }
+    }
+    if let Some(failure) = run.failure {
+        out.push_str(&format!("\n{}", paint.bad(failure)));
+    }
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out.push_str(&format!("\n{}\n", totals(engine)));
+    out
+}
+
+/// `8 tasks: 6 completed (landed, unverified), 1 failed, 1 blocked. ~$0.37 (API-equivalent), unconfined.`
+pub fn totals(engine: &Engine) -> String {
+    let mut counts: Vec<(&'static str, usize)> = Vec::new();
+    let mut total = 0;
+    let mut unverified = 0;
+    for view in engine.tasks() {
+        total += 1;
+        unverified += usize::from(matches!(
+            view.state,
+            TaskState::Completed {
+                how: Completion::Landed,
+                verified: false,
+                ..
+            }
+        ));
+        let word = word(&view.state);
+        match counts.iter_mut().find(|(w, _)| *w == word) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(w, n)| format!("{n} {}", w.replace('_', " ")))
+        .collect();
+    let usage = engine.run().usage;
+    let mut text = format!("{total} tasks: {}.", counts.join(", "));
+    if unverified > 0 {
+        text.push_str(&format!(
+            " {unverified} landed unverified (no required verify command)."
+        ));
+    }
+    if usage.sessions > 0 {
+        text.push_str(&format!(" ~{} API-equivalent", usage.cost));
+        if usage.unpriced_sessions > 0 {
+            text.push_str(&format!(
+                ", and {} sessions of unknown cost",
+                usage.unpriced_sessions
+            ));
+        }
+        text.push_str(&format!(
+            ", {} tokens in, {} out.",
+            tokens_in(&usage),
+            usage.output_tokens
+        ));
+    }
+    text.push_str(" Agents ran unconfined.");
+    text
+}
+
+fn tokens_in(usage: &crate::engine::usage::Usage) -> u64 {
+    usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
+}
+
+fn row(view: &TaskView<'_>) -> Vec<String> {
+    let attempt = match view.attempt {
+        0 => String::new(),
+        n => format!("{n} ({}/{})", view.spent, view.node.max_attempts),
+    };
+    let cost = if view.usage.sessions == 0 {
+        String::new()
+    } else {
+        cost_of(view)
+    };
+    vec![
+        view.node.id.to_string(),
+        state_in_words(&view.state),
+        attempt,
+        since(view.since),
+        cost,
+        view.node.name.clone(),
+    ]
+}
+
+fn cost_of(view: &TaskView<'_>) -> String {
+    match view.usage.unpriced_sessions {
+        0 => format!("~{}", view.usage.cost),
+        n if n == view.usage.sessions => "unknown".to_owned(),
+        _ => format!("~{} + unknown", view.usage.cost),
+    }
+}
+
+fn since(at: Wall) -> String {
+    at.to_utc()
+        .map(|t| {
+            t.with_timezone(&chrono::Local)
+                .format("%m-%d %H:%M:%S")
+                .to_string()
+        })
+        .unwrap_or_default()
+}
+
+/// Why a task that did not go well is where it is.
+fn reason(view: &TaskView<'_>) -> Option<String> {
+    let end = view.last_end?;
+    matches!(view.state, TaskState::Failed | TaskState::Waiting { .. })
+        .then(|| format!("{}: {}", end.ending.in_words(), end.detail))
+}
+
+/// The run for scripts. Money in millionths of a US dollar, times in milliseconds since 1970 UTC.
+pub fn json(engine: &Engine, live: bool) -> Value {
+    let run = engine.run();
+    json!({
+        "format": FORMAT,
+        "run": run.run,
+        "plan": run.plan,
+        "target": run.target,
+        "live": live,
+        "started": run.started,
+        "ended": run.ended,
+        "outcome": run.outcome,
+        "stop": run.stop,
+        "jobs": run.jobs,
+        "running": run.running,
+        "target_rewritten": run.target_rewritten,
+        "failure": run.failure,
+        "tip": run.tip,
+        "usage": run.usage,
+        "confinement": "none",
+        "tasks": engine.tasks().map(|view| task_json(&view)).collect::<Vec<_>>(),
+    })
+}
+
+/// A task for scripts.
+pub fn task_json(view: &TaskView<'_>) -> Value {
+    let (mut stage, mut until, mut wait, mut how, mut landed, mut is_verified, mut blocked_by) =
+        (None, None, None, None, None, None, None);
+    match &view.state {
+        TaskState::Running(at) => stage = Some(stage_in_words(*at)),
+        TaskState::Waiting { reason, until: at } => {
+            wait = Some(wait_in_words(*reason));
+            until = *at;
+        }
+        TaskState::Completed {
+            how: way,
+            commit,
+            verified,
+        } => {
+            how = Some(completion_word(*way));
+            landed = commit.clone();
+            is_verified = Some(*verified);
+        }
+        TaskState::Blocked { by } => blocked_by = Some(by.clone()),
+        _ => {}
+    }
+    json!({
+        "id": view.node.id,
+        "name": view.node.name,
+        "state": word(&view.state),
+        "stage": stage,
+        "wait": wait,
+        "until": until,
+        "how": how,
+        "commit": landed,
+        "verified": is_verified,
+        "blocked_by": blocked_by,
+        "since": view.since,
+        "attempt": view.attempt,
+        "attempts_spent": view.spent,
+        "max_attempts": view.node.max_attempts,
+        "slot": view.slot,
+        "last_end": view.last_end,
+        "usage": view.usage,
+        "message": view.message,
+        "report": view.report,
+        "candidate": view.candidate,
+        "notes": view.notes,
+        "held": view.held,
+        "stale": view.stale,
+    })
+}
+
+fn completion_word(how: Completion) -> &'static str {
+    match how {
+        Completion::Landed => "landed",
+        Completion::NoChange => "no_change",
+        Completion::Report => "report",
+        Completion::Believed => "believed",
+        Completion::LandedBefore => "landed_before",
+        Completion::MarkedDone => "marked_done",
+    }
+}
