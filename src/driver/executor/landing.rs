@@ -80,7 +80,9 @@ pub(super) fn settled_fields(engine: &Engine) -> Vec<TaskChange> {
             TaskState::Skipped => Declared::Skipped,
             _ => continue,
         };
-        let attempts = (view.spent > 0).then_some(view.spent);
+        // The attempt that succeeded counts, too.
+        let succeeded = u32::from(status == Declared::Completed && view.attempt > 0);
+        let attempts = Some(view.spent + succeeded).filter(|n| *n > 0);
         changes.push(TaskChange {
             task: view.node.id.clone(),
             status,
