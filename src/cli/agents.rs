@@ -10,9 +10,9 @@ use crate::report::table;
 
 /// `orch agents list`.
 pub(super) fn list(format: Format, out: &mut Out<'_>) -> Result<u8> {
-    let repository = locate::repository()?;
-    let settings = super::run::settings_of(&repository, out)?;
-    let roles = role::list(&repository.worktree().join(&settings.agents_dir.value)).or_usage()?;
+    let root = locate::place()?.root;
+    let settings = super::asked::settings_of(&root, out)?;
+    let roles = role::list(&root.join(&settings.agents_dir.value)).or_usage()?;
     let text = match format {
         Format::Json => {
             let rows: Vec<_> = roles

@@ -18,7 +18,7 @@ use crate::store::{Holder, Ledger, LockError, StateDir};
 
 /// `orch stop`.
 pub(super) fn stop(args: &StopArgs, out: &mut Out<'_>) -> Result<u8> {
-    let state = StateDir::of_repository(locate::repository()?.common_dir());
+    let state = locate::place()?.state;
     let control = decision(
         Verb::Stop {
             level: StopLevel::Drain,
@@ -97,7 +97,7 @@ fn refused(why: Option<&str>) -> Result<()> {
 }
 
 fn give(verb: Verb, note: Option<&str>, out: &mut Out<'_>) -> Result<u8> {
-    let state = StateDir::of_repository(locate::repository()?.common_dir());
+    let state = locate::place()?.state;
     let control = decision(verb, note);
     if let Some(asked) = control::ask(&state.control_socket(), &control).or_environment()? {
         refused(asked.answer.refused.as_deref())?;

@@ -2,7 +2,7 @@
 
 use super::Out;
 use super::args::{Format, RunArgs};
-use super::run::Asked;
+use super::asked::Asked;
 use crate::driver::how::{self, How};
 use crate::driver::stop_file;
 use crate::engine::record::Selection;
@@ -42,7 +42,7 @@ fn text(asked: &Asked, out: &Out<'_>) -> String {
         jobs.value,
         jobs.origin
     );
-    if let Some(stop) = stop_file(&asked.plan_path, asked.repo.worktree()) {
+    if let Some(stop) = stop_file(&asked.plan_path, &asked.root) {
         text.push_str(&format!(
             "note: {} is there; a real run would refuse to start\n",
             stop.display()
@@ -168,7 +168,7 @@ fn as_json(asked: &Asked) -> serde_json::Value {
         "format": 1,
         "plan": asked.shown,
         "jobs": asked.settings.jobs.value,
-        "stop_file": stop_file(&asked.plan_path, asked.repo.worktree()),
+        "stop_file": stop_file(&asked.plan_path, &asked.root),
         "settings": asked.settings.for_record(),
         "tasks": tasks,
         "conflicts": conflicts,

@@ -16,7 +16,7 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 
 /// `orch events`.
 pub(super) fn events(args: &EventsArgs, out: &mut Out<'_>) -> Result<u8> {
-    let state = StateDir::of_repository(locate::repository()?.common_dir());
+    let state = locate::place()?.state;
     let mut since = args.since;
     let mut ended = print_new(&state, &mut since, out)?;
     if !args.follow {

@@ -30,8 +30,7 @@ const SETTINGS: &str = "orch.yaml";
 
 /// `orch init`.
 pub(super) fn init(args: &InitArgs, out: &mut Out<'_>) -> Result<u8> {
-    let repository = locate::repository()?;
-    let root = repository.worktree();
+    let root = &locate::place()?.root;
     let plan = std::path::absolute(&args.plan).or_usage()?;
     if plan.exists() {
         return Err(

@@ -17,7 +17,35 @@ pub(super) const PLANS: &str = ".claude/plans";
 /// Runs that are looked through for a named plan: years of them.
 const RUNS_MAX: u32 = 10_000;
 
-/// The repository that the current directory is in.
+/// Where the current directory's repository lies, found without starting git: for readers and dry runs.
+pub(super) struct Place {
+    /// The top of the working tree.
+    pub(super) root: PathBuf,
+    /// The state directory.
+    pub(super) state: StateDir,
+}
+
+/// Finds the repository that the current directory is in.
+pub(super) fn place() -> Result<Place> {
+    let here = std::env::current_dir().or_environment()?;
+    match git2::Repository::discover(&here) {
+        Ok(found) if found.workdir().is_some() => Ok(Place {
+            root: found.workdir().map(Path::to_owned).unwrap_or(here),
+            state: StateDir::of_repository(found.commondir()),
+        }),
+        // The git program knows better why.
+        Ok(_) | Err(_) => {
+            let repository = repository()?;
+            let state = StateDir::of_repository(repository.common_dir());
+            Ok(Place {
+                root: repository.worktree().to_owned(),
+                state,
+            })
+        }
+    }
+}
+
+/// The repository that the current directory is in, judged by git.
 pub(super) fn repository() -> Result<Repository> {
     let here = std::env::current_dir().or_environment()?;
     let git = Git::find().or_environment()?;
@@ -101,8 +129,7 @@ impl Chosen {
 
 /// The run that was chosen, else the latest.
 pub(super) fn run(choice: &RunChoice) -> Result<Chosen> {
-    let repository = repository()?;
-    let state = StateDir::of_repository(repository.common_dir());
+    let state = place()?.state;
     let none = || {
         Error::new(
             ErrorKind::Negative,

@@ -2,6 +2,7 @@
 
 mod agents;
 pub mod args;
+mod asked;
 pub mod check;
 mod control;
 mod demo;
@@ -15,6 +16,7 @@ mod logs;
 mod rehearse;
 mod run;
 mod show;
+mod site;
 mod status;
 mod why;
 

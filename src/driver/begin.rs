@@ -122,7 +122,7 @@ fn run_start(site: &Site, reader: &Reader, selection: Selection, jobs: u32) -> R
     Ok(RunStart {
         format: FORMAT,
         orch: env!("CARGO_PKG_VERSION").to_owned(),
-        plan: site.plan.path().to_string_lossy().into_owned(),
+        plan: site.plan.shown().to_owned(),
         target: site.target.clone(),
         jobs,
         selection,

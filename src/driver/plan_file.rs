@@ -138,6 +138,11 @@ impl PlanFile {
         &self.path
     }
 
+    /// The file, for people.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
     /// The file's path in the target's tree, if it is tracked there.
     pub fn tracked(&self) -> Option<&str> {
         self.tracked.as_deref()

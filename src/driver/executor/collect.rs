@@ -25,7 +25,7 @@ use crate::git::tree::{file_in, tree_with_file};
 use crate::git::{commit, pins};
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 use crate::plan::graph::TaskKind;
-use crate::plan::{Runner, diff};
+use crate::plan::{self, Runner, Strictness, diff};
 use crate::process::{self, ExitReport, LineFollower, Marker};
 use crate::store::{AttemptDir, SessionDir, SessionPart, read_limited, sha256_hex, write_atomic};
 use crate::verify::scope::Scope;
@@ -33,7 +33,7 @@ use crate::verify::scope::Scope;
 /// How much of the end of stderr is looked at and quoted.
 const TAIL_BYTES: u64 = 16 << 10;
 /// Longest plan copy that is read back.
-const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as u64;
+const PLAN_BYTES_MAX: u64 = plan::syntax::SOURCE_BYTES_MAX as u64;
 /// Paths named in one sentence.
 const PATHS_SHOWN: usize = 10;
 
@@ -177,6 +177,13 @@ impl Work {
         let plan_path = site.plan.tracked().map(Path::new);
         let base_tree = commit::tree_id(&repo, &order.base)?;
         let mut tree = files.tree.clone();
+        // A status is for orch, wherever the agent put it; the repository keeps what it had there.
+        for path in status::FILES.map(Path::new) {
+            if files.changes.iter().any(|c| c.paths().any(|p| p == path)) {
+                let base = file_in(&repo, &order.base, path)?;
+                tree = tree_with_file(&repo, &tree, path, base.as_deref())?;
+            }
+        }
         let mut left = exchanged_plan(slot, dir)?;
         if let Some(path) = plan_path {
             let base = file_in(&repo, &order.base, path)?;
@@ -198,7 +205,7 @@ impl Work {
             .changes
             .iter()
             .flat_map(Change::paths)
-            .filter(|p| Some(*p) != plan_path)
+            .filter(|p| Some(*p) != plan_path && !status::FILES.iter().any(|f| *p == Path::new(f)))
             .map(Path::to_owned)
             .collect();
         Ok(Self {
@@ -224,9 +231,11 @@ impl Work {
         }
         let given = read_text(&site.attempt_dir(&order.ticket).plan_given())
             .map_err(|e| format!("{e:#}"))?;
-        site.plan
+        let text = site
+            .plan
             .compose(&given, Some(&edit), &[])
             .map_err(|e| format!("{e:#}"))?;
+        known_roles(site, &text)?;
         Ok(Some(edit))
     }
 
@@ -310,6 +319,20 @@ impl Work {
             &id,
         )?;
         Ok(Some(id))
+    }
+}
+
+/// Roles are a person's: a task that an agent adds may choose among them, and not name others.
+fn known_roles(site: &Site, text: &str) -> Result<(), String> {
+    let plan = plan::check(site.plan.shown(), text.as_bytes(), Strictness::AsWritten).plan;
+    let tasks = plan.map(|p| p.tasks).unwrap_or_default();
+    match tasks.iter().find_map(|t| {
+        t.agent
+            .as_ref()
+            .filter(|name| !site.roles.contains_key(*name))
+    }) {
+        Some(name) => Err(format!("there is no role `{name}`")),
+        None => Ok(()),
     }
 }
 

@@ -227,13 +227,22 @@ pub fn stop_files(plan: &std::path::Path, worktree: &std::path::Path) -> Vec<std
         .collect()
 }
 
-/// Stores a plan's text and gives its revision.
+/// Stores a plan's text and gives its revision, with the attempts that settings give to tasks of a plan that says no
+/// number.
 pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<PlanRevision> {
     let text_sha256 = site.run_dir().keep_plan(plan.text.as_bytes())?;
+    let mut graph = plan.graph.clone();
+    if plan.meta.max_attempts_default.is_none() {
+        for (node, task) in graph.nodes.iter_mut().zip(&plan.tasks) {
+            node.max_attempts = task
+                .max_attempts
+                .unwrap_or(site.settings.max_attempts.value);
+        }
+    }
     Ok(PlanRevision {
         text_sha256,
         by,
-        graph: plan.graph.clone(),
+        graph,
     })
 }
 

@@ -1,0 +1,258 @@
+//! What was typed for a run, made sense of before anything is touched: plan, settings, roles, selection.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+
+use super::args::{RunArgs, RunnerName};
+use super::{Out, locate};
+use crate::agent::role::{self, Role};
+use crate::config::{self, Settings};
+use crate::driver::how;
+use crate::engine::record::Selection;
+use crate::error::{Error, ErrorKind, OrKind, Result};
+use crate::ids::{PlanId, TaskId};
+use crate::plan::{self, Plan, Runner, Strictness};
+use crate::store::StateDir;
+
+/// What was typed, made sense of, before anything is touched.
+pub(super) struct Asked {
+    /// The top of the repository's working tree.
+    pub(super) root: PathBuf,
+    pub(super) state: StateDir,
+    pub(super) plan: Plan,
+    /// Absolute.
+    pub(super) plan_path: PathBuf,
+    /// For people: as typed, or relative to the repository.
+    pub(super) shown: String,
+    pub(super) plan_id: PlanId,
+    pub(super) settings: Settings,
+    pub(super) roles: BTreeMap<String, Role>,
+    pub(super) force: Option<Runner>,
+    pub(super) selection: Selection,
+    pub(super) strictness: Strictness,
+}
+
+impl Asked {
+    /// Reads plan, settings and roles.
+    pub(super) fn read(args: &RunArgs, out: &Out<'_>) -> Result<Self> {
+        let locate::Place { root, state } = locate::place()?;
+        let path = locate::plan(args.plan.as_deref(), &root)?;
+        let plan_path = std::fs::canonicalize(&path)
+            .with_context(|| format!("cannot find {}", path.display()))
+            .or_usage()?;
+        let relative = plan_path.strip_prefix(&root).map(Path::to_owned);
+        let shown = relative
+            .as_deref()
+            .unwrap_or(&plan_path)
+            .display()
+            .to_string();
+        let bytes = std::fs::read(&plan_path)
+            .with_context(|| format!("cannot read {shown}"))
+            .or_usage()?;
+        let strictness = if args.strict {
+            Strictness::Strict
+        } else {
+            Strictness::AsWritten
+        };
+        let checked = plan::check(&shown, &bytes, strictness);
+        out.talk(&checked.render(out.talk.is_coloured()));
+        let Some(plan) = checked.plan else {
+            return Err(Error::usage(format!("{shown} cannot run as it is"))
+                .hint(format!("orch check {shown}")));
+        };
+        let settings = settings(&root, Some((&shown, &plan)), args, out)?;
+        let plan_id = plan.id_or(relative.as_deref().unwrap_or(&plan_path));
+        let roles = roles(&root, &plan, &settings)?;
+        let force = args.every_task_rehearsed.then_some(Runner::Rehearsal);
+        let selection = selection(args, &plan)?;
+        Ok(Self {
+            root,
+            state,
+            plan,
+            plan_path,
+            shown,
+            plan_id,
+            settings,
+            roles,
+            force,
+            selection,
+            strictness,
+        })
+    }
+
+    /// Whether a task of the plan is done by this runner.
+    pub(super) fn needs(&self, runner: Runner) -> bool {
+        self.plan.tasks.iter().any(|t| {
+            how::of(t, &self.plan, &self.settings, &self.roles, self.force).runner == runner
+        })
+    }
+}
+
+fn selection(args: &RunArgs, plan: &Plan) -> Result<Selection> {
+    let task = args
+        .resume_from
+        .as_ref()
+        .map(|typed| {
+            let known = TaskId::parse(typed)
+                .ok()
+                .filter(|id| plan.task(id).is_some());
+            known.ok_or_else(|| {
+                let error = Error::usage(format!("the plan has no task `{typed}`"));
+                match plan::nearest(typed, plan.tasks.iter().map(|t| t.id.as_str())) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error,
+                }
+            })
+        })
+        .transpose()?;
+    Ok(match (args.single_task, task) {
+        (true, task) => Selection::Single { task },
+        (false, Some(task)) => Selection::From {
+            task,
+            redo: args.redo,
+        },
+        (false, None) => Selection::All,
+    })
+}
+
+/// The settings in force in a repository, for commands that are not about a plan.
+pub(super) fn settings_of(root: &Path, out: &Out<'_>) -> Result<Settings> {
+    resolve(root, None, config::Flags::default(), out)
+}
+
+fn settings(
+    root: &Path,
+    plan: Option<(&str, &Plan)>,
+    args: &RunArgs,
+    out: &Out<'_>,
+) -> Result<Settings> {
+    let runner = args.runner.map(|r| match r {
+        RunnerName::Claude => "claude",
+        RunnerName::Command => "command",
+        RunnerName::Rehearsal => "rehearsal",
+    });
+    resolve(
+        root,
+        plan,
+        config::Flags {
+            jobs: args.jobs,
+            parallel: args.parallel,
+            runner,
+            model: args.model.as_deref(),
+        },
+        out,
+    )
+}
+
+fn resolve(
+    root: &Path,
+    plan: Option<(&str, &Plan)>,
+    flags: config::Flags<'_>,
+    out: &Out<'_>,
+) -> Result<Settings> {
+    let home = std::env::home_dir();
+    let user_dir = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| home.as_ref().map(|h| h.join(".config")));
+    let project = text_if_there(&root.join("orch.yaml"))?;
+    let seed = text_if_there(&root.join(".claude/orchestrator-config.yaml"))?;
+    let user_file = user_dir.map(|d| d.join("orch/config.yaml"));
+    let user = user_file
+        .as_deref()
+        .map(text_if_there)
+        .transpose()?
+        .flatten();
+    let user_name = user_file
+        .map(|f| f.display().to_string())
+        .unwrap_or_default();
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
+    let layer = |name, text: &'_ Option<String>| text.clone().map(|text| (name, text));
+    let (project, seed, user) = (
+        layer("orch.yaml", &project),
+        layer(".claude/orchestrator-config.yaml", &seed),
+        layer(user_name.as_str(), &user),
+    );
+    let sources = config::Sources {
+        flags,
+        environment: Some(&environment),
+        plan: plan.map(|(name, plan)| config::PlanLayer {
+            name,
+            jobs: plan.meta.jobs,
+            runner: plan.meta.runner,
+            max_attempts: plan.meta.max_attempts_default,
+        }),
+        project: project
+            .as_ref()
+            .map(|(name, text)| config::Layer { name, text }),
+        seed: seed
+            .as_ref()
+            .map(|(name, text)| config::Layer { name, text }),
+        user: user
+            .as_ref()
+            .map(|(name, text)| config::Layer { name, text }),
+        home: home.as_deref(),
+    };
+    let say = |problems: &[config::Problems]| {
+        problems
+            .iter()
+            .for_each(|p| out.talk(&p.render(out.talk.is_coloured())))
+    };
+    match config::resolve(&sources) {
+        Ok(resolved) => {
+            say(&resolved.warnings);
+            Ok(resolved.settings)
+        }
+        Err(problems) => {
+            say(&problems);
+            Err(Error::usage("the settings cannot be used as they are"))
+        }
+    }
+}
+
+fn text_if_there(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e)
+            .with_context(|| format!("cannot read {}", path.display()))
+            .or_usage(),
+    }
+}
+
+/// Every role that a task names or could name later; one that the plan names must be readable.
+fn roles(root: &Path, plan: &Plan, settings: &Settings) -> Result<BTreeMap<String, Role>> {
+    let dir = root.join(&settings.agents_dir.value);
+    let mut roles = BTreeMap::new();
+    for (name, role) in role::list(&dir)
+        .with_context(|| format!("cannot read {}", dir.display()))
+        .or_usage()?
+    {
+        let named = name == role::DEFAULT
+            || plan
+                .tasks
+                .iter()
+                .any(|t| t.agent.as_deref() == Some(name.as_str()));
+        match role {
+            Ok(role) => drop(roles.insert(name, role)),
+            Err(error) if named => return Err(Error::new(ErrorKind::Usage, error)),
+            Err(error) => tracing::debug!(%error, "a role that no task names is left out"),
+        }
+    }
+    for task in &plan.tasks {
+        if let Some(name) = task.agent.as_deref().filter(|n| !roles.contains_key(*n)) {
+            let error = role::load(&dir, name)
+                .err()
+                .map_or_else(|| anyhow!("there is no role `{name}`"), Into::into);
+            return Err(Error::new(
+                ErrorKind::Usage,
+                error.context(format!("task {} names an agent", task.id)),
+            )
+            .hint("orch agents list              shows the roles that tasks can name"));
+        }
+    }
+    Ok(roles)
+}

@@ -1,0 +1,221 @@
+//! The site of a run: repository, target, program and plan, as the driver wants them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::args::RunArgs;
+use super::asked::Asked;
+use super::{Out, locate};
+use crate::agent::claude::{self, ClaudeSettings};
+use crate::config;
+use crate::driver::begin;
+use crate::driver::plan_file::{PlanFile, Tracked};
+use crate::driver::site::{Publishing, Site};
+use crate::error::{Error, ErrorKind, OrKind, Result};
+use crate::git::Repository;
+use crate::git::commit::{Signing, try_signing};
+use crate::git::include::included_files;
+use crate::git::land::recover_checkouts;
+use crate::git::repository::Head;
+use crate::git::target::{self, Target};
+use crate::git::tree::file_in;
+use crate::ids::{ObjectId, PlanId};
+use crate::plan::Runner;
+use crate::process;
+use crate::store::Reader;
+
+/// The `claude` program, if a task of the plan is done by it.
+pub(super) async fn claude_if_needed(asked: &Asked) -> Result<Option<ClaudeSettings>> {
+    if !asked.needs(Runner::Claude) {
+        return Ok(None);
+    }
+    let explain = |error: claude::ClaudeError| {
+        let hints = error.hints();
+        hints
+            .iter()
+            .fold(Error::new(ErrorKind::Environment, error), |e, hint| {
+                e.hint(*hint)
+            })
+    };
+    let settings = &asked.settings;
+    let found = claude::resolve::resolve(
+        Some(&settings.claude_binary.value),
+        std::env::var_os("PATH").as_deref(),
+    )
+    .await
+    .map_err(explain)?;
+    let claude = ClaudeSettings {
+        binary: found.path,
+        version: found.version,
+        permission: permission(settings.claude_permission.value),
+        allow_root: settings.claude_allow_root.value,
+        mcp: mcp(&settings.claude_mcp.value, &asked.root),
+        tools: settings.claude_tools.value.clone(),
+        max_retries: settings.claude_max_retries.value,
+    };
+    claude.check_user(&environment()).map_err(explain)?;
+    Ok(Some(claude))
+}
+
+fn permission(setting: config::Permission) -> claude::Permission {
+    match setting {
+        config::Permission::Bypass => claude::Permission::Bypass,
+        config::Permission::DontAsk => claude::Permission::AllowTools,
+        config::Permission::AcceptEdits => claude::Permission::AcceptEdits,
+    }
+}
+
+fn mcp(setting: &config::Mcp, root: &Path) -> claude::Mcp {
+    match setting {
+        config::Mcp::None => claude::Mcp::None,
+        config::Mcp::Project => claude::Mcp::Project,
+        config::Mcp::File(path) => claude::Mcp::File(root.join(path)),
+    }
+}
+
+fn environment() -> BTreeMap<String, String> {
+    process::scrub_environment(std::env::vars_os())
+}
+
+/// Makes the site of a run: from here on the repository is touched.
+pub(super) fn site(
+    repo: Repository,
+    asked: Asked,
+    reader: &Reader,
+    args: &RunArgs,
+    claude: Option<ClaudeSettings>,
+    out: &mut Out<'_>,
+) -> Result<Site> {
+    let identity = repo.identity().map_err(locate::explain)?;
+    for recovered in recover_checkouts(&repo).or_environment()? {
+        out.talk(&format!(
+            "finished what an earlier orch had begun in {}\n",
+            recovered.worktree.display()
+        ));
+    }
+    let opened = repo.open().or_environment()?;
+    let signing = Signing::configured(&opened).or_environment()?;
+    if signing == Signing::On {
+        try_signing(repo.program(), &opened, &identity)
+            .context("`commit.gpgSign` is set, but signing does not work")
+            .or_environment()?;
+    }
+    let head = repo.head().map_err(locate::explain)?;
+    let target = target(&repo, &asked.plan_id, &head, args)?;
+    let publishing = if args.live || args.branch.is_some() {
+        Publishing::Live
+    } else {
+        let (origin, from) = match &head {
+            Head::Branch(name, at) => (Some(name.clone()), at.clone()),
+            Head::Detached(at) => (None, at.clone()),
+        };
+        Publishing::AtEnd { origin, from }
+    };
+    let unfinished = begin::unfinished(reader, &asked.plan_id, &target.name)?;
+    let run = unfinished.map_or_else(begin::fresh_run_id, |run| run.run);
+    let tracked = tracked(
+        &opened,
+        repo.worktree(),
+        &asked.plan_path,
+        head.commit(),
+        &target.tip,
+    )?;
+    let plan = PlanFile::new(
+        asked.plan_path,
+        asked.shown,
+        tracked,
+        asked.plan.text.clone(),
+        asked.strictness,
+    )
+    .or_usage()?;
+    let user_state = user_state_dir()?;
+    let included = included_files(&repo).or_environment()?;
+    Ok(Site {
+        state: asked.state,
+        slots: asked
+            .settings
+            .slots_dir
+            .value
+            .clone()
+            .unwrap_or_else(|| user_state.join("slots")),
+        ports: user_state.join("ports"),
+        exe: std::env::current_exe().or_environment()?,
+        run,
+        plan_id: asked.plan_id,
+        plan,
+        plan_at_start: asked.plan,
+        target: target.name,
+        publishing,
+        settings: asked.settings,
+        roles: asked.roles,
+        claude,
+        force: asked.force,
+        environment: environment(),
+        identity,
+        signing,
+        included,
+        landed: std::sync::Mutex::default(),
+        repo,
+    })
+}
+
+/// The plan in the target's tree, if it lies there.
+fn tracked(
+    repo: &git2::Repository,
+    root: &Path,
+    plan: &Path,
+    head: &ObjectId,
+    tip: &ObjectId,
+) -> Result<Option<Tracked>> {
+    let Some(path) = plan.strip_prefix(root).ok().and_then(Path::to_str) else {
+        return Ok(None);
+    };
+    let text = |commit: &ObjectId| -> Result<Option<String>> {
+        let bytes = file_in(repo, commit, Path::new(path)).or_environment()?;
+        bytes
+            .map(|b| {
+                String::from_utf8(b)
+                    .with_context(|| format!("{path} is not UTF-8 in {commit}"))
+                    .or_usage()
+            })
+            .transpose()
+    };
+    let Some(at_target) = text(tip)? else {
+        return Ok(None);
+    };
+    let at_head = text(head)?.unwrap_or_else(|| at_target.clone());
+    Ok(Some(Tracked {
+        path: path.to_owned(),
+        at_head,
+        at_target,
+    }))
+}
+
+fn target(repo: &Repository, plan: &PlanId, head: &Head, args: &RunArgs) -> Result<Target> {
+    let target = match (&args.branch, args.live) {
+        (Some(name), _) => target::named_branch(repo, name),
+        (None, true) => target::live_branch(repo),
+        (None, false) => target::prepare_run_branch(repo, &target::run_branch(plan), head.commit()),
+    };
+    target.map_err(|error| {
+        let hints = error.hints();
+        hints
+            .into_iter()
+            .fold(Error::new(ErrorKind::Environment, error), Error::hint)
+    })
+}
+
+/// `$XDG_STATE_HOME/orch`, else `~/.local/state/orch`.
+fn user_state_dir() -> Result<PathBuf> {
+    let given = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|d| d.is_absolute());
+    let home = || std::env::home_dir().map(|h| h.join(".local/state"));
+    let dir = given.or_else(home).ok_or_else(|| {
+        Error::environment("neither XDG_STATE_HOME nor HOME is set, so there is no place for slots")
+            .hint("set `slots_dir` in orch.yaml")
+    })?;
+    Ok(dir.join("orch"))
+}
