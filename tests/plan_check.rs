@@ -192,7 +192,7 @@ sections:
         retry: {max: -1, from: tip}
         max_attempts: 2
         rehearse:
-          write: {a: [b], ../x: y}
+          write: {a: [b], ../x: y, dir/: z}
           append: text
           delete: a
           takes: 3d
@@ -405,6 +405,24 @@ sections:
         "- id: 1.10\n  name: Added # with its comment\n  description: |\n    two\n      lines\n"
     );
     assert_eq!(plan.slug("file"), "p");
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_plans() {
+    let page = include_str!("../docs/plan-format.md");
+    let mut blocks = page.split("```yaml\n").skip(1);
+    let mut block = || {
+        let text = blocks.next().and_then(|rest| rest.split("```").next());
+        text.expect("an example")
+    };
+    assert_eq!(plan(block()).tasks.len(), 4);
+    let rehearsed = plan(&tasks(block()));
+    let added = &rehearsed.tasks[0]
+        .rehearse
+        .as_ref()
+        .expect("a block")
+        .add_tasks;
+    assert_eq!(plan(&tasks(added)).tasks[0].id.as_str(), "2.2");
 }
 
 #[test]

@@ -72,10 +72,8 @@ fn contents<'t>(
 }
 
 fn check_path(reader: &mut Reader<'_>, path: &Spanned<'_>) {
-    let problem = match path.text.ends_with('/') {
-        true => Some("names a directory"),
-        false => path_problem(path.text),
-    };
+    let is_plain = path.text.split('/').all(|part| !matches!(part, "" | "."));
+    let problem = path_problem(path.text).or((!is_plain).then_some("is not a plain path"));
     if let Some(problem) = problem {
         reader.push(
             Diagnostic::error("unusable-path", format!("{} {problem}", quote(path.text)))

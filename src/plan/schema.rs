@@ -152,8 +152,8 @@ pub struct Task {
     pub rehearse: Option<Rehearse>,
 }
 
-/// What the rehearsal runner plays for a task, step by step: wait `takes`; in the first `fail_times` attempts report
-/// `failed` and change nothing; else delete, write, append, add tasks, answer, and report `status`.
+/// What the rehearsal runner plays for a task. One of the first `fail_times` attempts reports `failed` and changes
+/// nothing; any other deletes, writes and appends, adds tasks, answers, and reports `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rehearse {
