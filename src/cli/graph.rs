@@ -104,8 +104,8 @@ fn ascii(plan: &Plan, view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
             let node = &view.nodes[task];
             let mark = if critical.contains(&task) { '*' } else { ' ' };
             write!(out, "  {mark} {}  {}", node.id, on_one_line(&node.name))?;
-            if let Some(word) = settled(node.declared) {
-                write!(out, "  [{word}]")?;
+            if node.declared != Declared::Pending {
+                write!(out, "  [{}]", node.declared.as_str())?;
             }
             if !node.needs.is_empty() {
                 write!(out, "  <- {}", needs(&node.needs))?;
@@ -145,15 +145,6 @@ fn needs(edges: &[Edge]) -> String {
     };
     let edges: Vec<String> = edges.iter().map(edge).collect();
     edges.join(", ")
-}
-
-fn settled(declared: Declared) -> Option<&'static str> {
-    match declared {
-        Declared::Pending => None,
-        Declared::Completed => Some("completed"),
-        Declared::Failed => Some("failed"),
-        Declared::Skipped => Some("skipped"),
-    }
 }
 
 /// Nodes are numbered, since ids are not identifiers of these languages.
