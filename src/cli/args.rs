@@ -191,6 +191,9 @@ pub struct RunArgs {
     /// Remove a .stop file that is in the way, then run.
     #[arg(long, help_heading = "Other")]
     pub clear_stop: bool,
+    /// Take over a ledger that was copied or restored together with the repository.
+    #[arg(long, help_heading = "Other")]
+    pub adopt_ledger: bool,
     /// Say more: also the log of orch itself, on stderr.
     #[arg(short, long, help_heading = "Other")]
     pub verbose: bool,

@@ -16,7 +16,7 @@ use crate::driver::{self, Ended, Inputs, Signals, control, stop_files, watch};
 use crate::engine::outcome::Outcome;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::report::Reporter;
-use crate::store::{Holder, Ledger, LockError};
+use crate::store::{Holder, Ledger, LedgerError, LockError};
 
 /// `orch run`.
 pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
@@ -78,7 +78,21 @@ async fn work(asked: Asked, args: &RunArgs, started: Instant, out: &mut Out<'_>)
         }
         LockError::Io { .. } => Error::new(ErrorKind::Environment, e),
     })?;
-    let ledger = Ledger::open(lock).or_environment()?;
+    let ledger = if args.adopt_ledger {
+        Ledger::open_moved(lock)
+    } else {
+        Ledger::open(lock)
+    };
+    let ledger = ledger.map_err(|e| {
+        let is_copy = matches!(e, LedgerError::Copied { .. });
+        let error = Error::new(ErrorKind::Environment, e);
+        match is_copy {
+            true => error.hint(
+                "orch run --adopt-ledger       if no orch works on the repository it came from",
+            ),
+            false => error,
+        }
+    })?;
     let selection = asked.selection.clone();
     let jobs = asked.settings.jobs.value;
     let site = site(repo, asked, &ledger.reader(), args, claude, out)?;

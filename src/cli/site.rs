@@ -102,6 +102,13 @@ pub(super) fn site(
             .context("`commit.gpgSign` is set, but signing does not work")
             .or_environment()?;
     }
+    let hooks = active_hooks(&repo);
+    if !hooks.is_empty() {
+        out.talk(&format!(
+            "note: hooks of this repository are not run for landed commits ({})\n",
+            hooks.join(", ")
+        ));
+    }
     let head = repo.head().map_err(locate::explain)?;
     let target = target(&repo, &asked.plan_id, &head, args)?;
     let publishing = if args.live || args.branch.is_some() {
@@ -159,6 +166,29 @@ pub(super) fn site(
         landed: std::sync::Mutex::default(),
         repo,
     })
+}
+
+/// Hooks that `git commit` or `git merge` would run here.
+fn active_hooks(repo: &Repository) -> Vec<&'static str> {
+    let configured = repo
+        .settings()
+        .last("core.hookspath")
+        .map(|p| PathBuf::from(String::from_utf8_lossy(p).into_owned()));
+    let dir = configured.map_or_else(
+        || repo.common_dir().join("hooks"),
+        |p| repo.worktree().join(p),
+    );
+    [
+        "pre-commit",
+        "prepare-commit-msg",
+        "commit-msg",
+        "post-commit",
+        "pre-merge-commit",
+        "post-merge",
+    ]
+    .into_iter()
+    .filter(|hook| dir.join(hook).is_file())
+    .collect()
 }
 
 /// The plan in the target's tree, if it lies there.

@@ -3,6 +3,7 @@
 //! A run goes on unless it completed: one that stopped, died, waited or failed is continued by the next start, with the
 //! settings and the plan of that start. What was under way when orch died is looked at by `recovery`.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -126,11 +127,23 @@ fn run_start(site: &Site, reader: &Reader, selection: Selection, jobs: u32) -> R
         target: site.target.clone(),
         jobs,
         selection,
-        settings: site.settings.for_record(),
+        settings: settings(site),
         revision: revision(site, &plan, Author::Person(site.identity.name.clone()))
             .or_environment()?,
         landed_before: landed_before(site, reader)?,
     })
+}
+
+/// The settings in force, and the agent program that was found.
+fn settings(site: &Site) -> BTreeMap<String, String> {
+    let mut settings = site.settings.for_record();
+    if let Some(claude) = &site.claude {
+        settings.insert(
+            "claude.program".to_owned(),
+            format!("{} ({})", claude.binary.display(), claude.version),
+        );
+    }
+    settings
 }
 
 /// Tasks that earlier runs landed on the target and whose commits it still holds.

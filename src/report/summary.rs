@@ -16,8 +16,9 @@ pub fn state_in_words(state: &TaskState) -> String {
     match state {
         TaskState::Running(stage) => format!("running ({})", stage_in_words(*stage)),
         TaskState::Waiting { reason, .. } => format!("waiting ({})", wait_in_words(*reason)),
-        TaskState::Completed { how, .. } => match how {
-            Completion::Landed => "completed".to_owned(),
+        TaskState::Completed { how, verified, .. } => match how {
+            Completion::Landed if *verified => "landed".to_owned(),
+            Completion::Landed => "landed, unverified".to_owned(),
             Completion::NoChange => "completed (no change)".to_owned(),
             Completion::Report => "completed (report)".to_owned(),
             Completion::Believed => "completed (says the plan)".to_owned(),
@@ -81,7 +82,15 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
     );
     let rows: Vec<Vec<String>> = engine.tasks().map(|view| row(&view)).collect();
     out.push_str(&table::render(
-        &["task", "state", "attempt", "since", "cost", "name"],
+        &[
+            "task",
+            "state",
+            "attempt",
+            "since",
+            "cost",
+            "tokens in/out",
+            "name",
+        ],
         &rows,
         paint,
     ));
@@ -155,9 +164,19 @@ fn tokens_in(usage: &crate::engine::usage::Usage) -> u64 {
 }
 
 fn row(view: &TaskView<'_>) -> Vec<String> {
-    let attempt = match view.attempt {
+    let attempt = match (view.attempt, view.spent) {
+        (0, _) => String::new(),
+        (n, 0) => n.to_string(),
+        (n, spent) => format!("{n} ({spent}/{} failed)", view.node.max_attempts),
+    };
+    let usage = &view.usage;
+    let tokens = match tokens_in(usage) + usage.output_tokens {
         0 => String::new(),
-        n => format!("{n} ({}/{})", view.spent, view.node.max_attempts),
+        _ => format!(
+            "{}/{}",
+            rounded(tokens_in(usage)),
+            rounded(usage.output_tokens)
+        ),
     };
     let cost = if view.usage.sessions == 0 {
         String::new()
@@ -170,8 +189,18 @@ fn row(view: &TaskView<'_>) -> Vec<String> {
         attempt,
         since(view.since),
         cost,
+        tokens,
         view.node.name.clone(),
     ]
+}
+
+/// `950`, `12.3k`, `4.5M`.
+fn rounded(tokens: u64) -> String {
+    match tokens {
+        0..1_000 => tokens.to_string(),
+        1_000..1_000_000 => format!("{}.{}k", tokens / 1_000, tokens % 1_000 / 100),
+        _ => format!("{}.{}M", tokens / 1_000_000, tokens % 1_000_000 / 100_000),
+    }
 }
 
 fn cost_of(view: &TaskView<'_>) -> String {
