@@ -291,3 +291,69 @@ pub(super) fn wall_now() -> Wall {
         .unwrap_or_default();
     Wall(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TaskId;
+
+    fn report() -> ExitReport {
+        ExitReport {
+            version: FORMAT,
+            started_at: Wall(1_000),
+            ended_at: Wall(3_500),
+            agent: AgentEnd::Ended(AgentRun {
+                cause: Cause::Timeout,
+                exit: Exit::Signal(15),
+                wall_ms: 2_500,
+                usage: TreeUsage::default(),
+                stdout_bytes: 10,
+                stderr_bytes: 0,
+                swept: 2,
+                survivors: 0,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().expect("made");
+        assert_eq!(read_exit(dir.path()).expect("nothing there"), None);
+        write_durably(dir.path(), EXIT_FILE, &report()).expect("written");
+        let read = read_exit(dir.path()).expect("readable");
+        assert_eq!(read, Some(report()));
+    }
+
+    #[test]
+    fn a_report_of_another_version_or_a_torn_one_is_refused_by_name() {
+        let dir = tempfile::tempdir().expect("made");
+        let newer = ExitReport {
+            version: FORMAT + 1,
+            ..report()
+        };
+        write_durably(dir.path(), EXIT_FILE, &newer).expect("written");
+        let refused = read_exit(dir.path()).expect_err("newer").to_string();
+        assert!(refused.contains("exit.json") && refused.contains("version 2"));
+
+        fs::write(dir.path().join(EXIT_FILE), "{\"version\": 1,").expect("written");
+        let refused = read_exit(dir.path()).expect_err("torn").to_string();
+        assert!(refused.contains("exit.json"), "{refused}");
+    }
+
+    #[test]
+    fn the_marks_of_two_orders_differ() {
+        let run = RunId::parse("20260102-030405-abcd").expect("an id");
+        let marker = |attempt, epoch| {
+            let task = TaskId::parse("1.1").expect("an id");
+            let ticket = Ticket {
+                task,
+                attempt,
+                epoch,
+            };
+            Marker::new(run.clone(), ticket).environ_entry()
+        };
+        assert_eq!(marker(2, 3), b"ORCH_MARK=20260102-030405-abcd/1.1/2/3");
+        assert_ne!(marker(2, 3), marker(2, 4));
+        assert_ne!(marker(2, 3), marker(3, 3));
+    }
+}

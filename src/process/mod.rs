@@ -22,5 +22,7 @@ pub use launch::{
     AgentEnd, AgentRun, Cause, Confinement, Exit, ExitReport, Launch, Marker, ReadExitError,
     ShimSpec, TreeUsage, read_exit,
 };
-pub use supervise::{Adoption, RunError, Running, SpawnError, adopt, end, run_to_end, spawn};
+pub use supervise::{
+    Adoption, RunError, Running, SpawnError, adopt, end, run_to_end, shim_log, spawn,
+};
 pub use sweep::{SweepReport, Swept, alive, sweep};

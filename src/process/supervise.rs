@@ -1,7 +1,7 @@
 //! orch's side of the shims: starting one, finding it again after orch died, waiting for its end, ending it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,10 +21,12 @@ use super::launch::{
 };
 use super::shim;
 
-/// How long a shim may take from its start to its `shim.pid`: milliseconds, but minutes on a machine that swaps.
-const IDENTIFY_MAX: Duration = Duration::from_secs(60);
-/// How often is looked for it meanwhile.
+/// How long a shim may take from its start to its `shim.pid`: milliseconds, but more on a machine that swaps.
+const IDENTIFY_MAX: Duration = Duration::from_secs(30);
+/// How often that is looked for meanwhile.
 const IDENTIFY_EVERY: Duration = Duration::from_millis(5);
+/// The longest log of a shim that is read; it is a sentence, or a panic message.
+const LOG_BYTES_MAX: u64 = 16 << 10;
 
 /// A shim that runs.
 #[derive(Debug)]
@@ -87,9 +89,14 @@ pub enum RunError {
     /// The report cannot be read.
     #[error(transparent)]
     Report(#[from] ReadExitError),
-    /// The shim ended without a report: somebody killed it.
-    #[error("the shim of `{0}` was killed")]
-    Gone(PathBuf),
+    /// The shim ended without a report: it was killed, or could not do its work and says why.
+    #[error("the shim of `{attempt_dir}` ended without a report{}", said(log))]
+    Gone {
+        /// The directory.
+        attempt_dir: PathBuf,
+        /// Its last words, usually none.
+        log: String,
+    },
 }
 
 /// Starts a shim in `attempt_dir`, which must exist and be absolute, and which no shim has used before.
@@ -139,7 +146,35 @@ pub async fn run_to_end(
 ) -> Result<ExitReport, RunError> {
     let running = spawn(exe, attempt_dir, spec)?;
     running.wait().await.map_err(RunError::Wait)?;
-    read_exit(attempt_dir)?.ok_or_else(|| RunError::Gone(attempt_dir.to_owned()))
+    match read_exit(attempt_dir)? {
+        Some(report) => Ok(report),
+        None => Err(RunError::Gone {
+            attempt_dir: attempt_dir.to_owned(),
+            log: shim_log(attempt_dir).map_err(RunError::Wait)?,
+        }),
+    }
+}
+
+/// What the shim of `attempt_dir` has to say about itself: nothing, unless it could not do its work. Tells a shim that
+/// failed from one that was killed, when there is no report.
+///
+/// # Errors
+/// If its log is there and cannot be read.
+pub fn shim_log(attempt_dir: &Path) -> io::Result<String> {
+    let mut log = String::new();
+    match File::open(attempt_dir.join(LOG_FILE)) {
+        Ok(file) => file.take(LOG_BYTES_MAX).read_to_string(&mut log)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+        Err(e) => return Err(e),
+    };
+    Ok(log.trim_end().to_owned())
+}
+
+fn said(log: &str) -> String {
+    match log {
+        "" => String::new(),
+        log => format!(": {log}"),
+    }
 }
 
 /// Finds out what became of the shim of `attempt_dir`.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -47,10 +47,10 @@ pub struct Swept {
 /// that works in that directory or holds a file open below it, until two passes in a row find none.
 ///
 /// The calling process and its ancestors are spared. So is, under `tree`, whatever hangs on a terminal: a person
-/// looking around in the slot. Blocks for up to ten seconds.
+/// looking around in the slot. Whatever orch itself runs in `tree` must have ended. Blocks for up to ten seconds.
 ///
 /// # Errors
-/// If the process table cannot be read.
+/// If the process table or `tree` cannot be read.
 pub fn sweep(marker: &Marker, tree: Option<&Path>) -> io::Result<SweepReport> {
     let deadline = Instant::now() + SWEEP_MAX;
     let mut search = Search::new(marker, tree)?;
@@ -102,18 +102,19 @@ impl From<&Process> for Swept {
 }
 
 /// What is looked for, with a buffer for looking.
-struct Search<'a> {
+struct Search {
     entry: Vec<u8>,
-    tree: Option<&'a Path>,
+    tree: Option<PathBuf>,
     spared: Vec<Pid>,
     environ: Vec<u8>,
 }
 
-impl<'a> Search<'a> {
-    fn new(marker: &Marker, tree: Option<&'a Path>) -> io::Result<Self> {
+impl Search {
+    fn new(marker: &Marker, tree: Option<&Path>) -> io::Result<Self> {
         Ok(Self {
             entry: marker.environ_entry(),
-            tree,
+            // As the links in `/proc` show it.
+            tree: tree.map(fs::canonicalize).transpose()?,
             spared: this_process_and_ancestors()?,
             environ: Vec::new(),
         })
@@ -127,7 +128,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             let is_marked = self.is_marked(pid);
-            if !is_marked && !self.tree.is_some_and(|tree| is_inside(pid, tree)) {
+            if !is_marked && !self.tree.as_ref().is_some_and(|tree| is_inside(pid, tree)) {
                 continue;
             }
             found.extend(
@@ -180,4 +181,17 @@ fn wait_until_gone(processes: &[Process], until: Instant) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_spares_the_processes_it_is_called_from() {
+        let line = this_process_and_ancestors().expect("readable");
+        let parent = rustix::process::getppid();
+        let expected: Vec<Pid> = [Some(getpid()), parent].into_iter().flatten().collect();
+        assert_eq!(line[..expected.len()], expected);
+    }
 }

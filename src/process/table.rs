@@ -38,10 +38,12 @@ pub(super) enum Delivery {
 impl Process {
     /// The process that has `pid` now, if any.
     pub(super) fn look(pid: Pid) -> io::Result<Option<Self>> {
-        match fs::read(format!("/proc/{pid}/stat", pid = pid.as_raw_pid())) {
-            Ok(stat) => Self::parse(&stat).map(Some).ok_or_else(|| {
-                io::Error::other(format!("/proc/{pid:?}/stat is not as documented"))
-            }),
+        let path = format!("/proc/{}/stat", pid.as_raw_pid());
+        match fs::read(&path) {
+            Ok(stat) => match Self::parse(&stat) {
+                Some(process) => Ok(Some(process)),
+                None => Err(io::Error::other(format!("`{path}` is not as documented"))),
+            },
             Err(e) if is_gone(&e) => Ok(None),
             Err(e) => Err(e),
         }

@@ -29,15 +29,13 @@ use super::launch::{
     AgentEnd, AgentRun, EXIT_FILE, ExitReport, FORMAT, LOCK_FILE, PID_FILE, SPEC_FILE, ShimSpec,
     TreeUsage, wall_now, write_durably, write_whole,
 };
-use super::sweep::sweep;
+use super::sweep::{SweepReport, alive, sweep};
+use crate::error::ErrorKind;
 
 /// `orch __shim <attempt directory>`: be the shim of that directory.
 pub(super) const SHIM_COMMAND: &str = "__shim";
 /// `orch __agent ...`: become the agent; see [`agent`].
 const AGENT_COMMAND: &str = "__agent";
-
-/// Exit code for what cannot happen, as everywhere in orch.
-const BUG: u8 = 70;
 
 /// Does the work of a hidden subcommand if the arguments name one. To be asked first of all in `main`: a shim needs
 /// neither command line parser nor runtime, and its start is part of every attempt.
@@ -54,7 +52,7 @@ pub fn dispatch() -> Option<ExitCode> {
     // If even the log cannot be written, the missing report says that the shim failed.
     let logged = writeln!(io::stderr(), "orch shim: {error}");
     drop(logged);
-    Some(ExitCode::from(BUG))
+    Some(ExitCode::from(ErrorKind::Bug.exit_code()))
 }
 
 fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
@@ -62,11 +60,10 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
         return Err(io::Error::other("this command is not for people"));
     };
     let dir = Path::new(&dir);
-    confirm_lock(dir)?;
-    rustix::process::setsid()?;
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let mut tree = Tree::new()?;
-    write_whole(dir, PID_FILE, &ProcessIdentity::of_this_process()?)?;
+    confirm_lock(dir).map_err(at("the lock"))?;
+    let mut tree = Tree::new().map_err(at("taking charge of descendants"))?;
+    let identity = ProcessIdentity::of_this_process().map_err(at("identifying itself"))?;
+    write_whole(dir, PID_FILE, &identity).map_err(at(PID_FILE))?;
     let started_at = wall_now();
     let begin = Instant::now();
     let agent = match load_spec(dir) {
@@ -81,7 +78,12 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
         ended_at: tree.agent_ended().map_or_else(wall_now, |ended| ended.at),
         agent,
     };
-    write_durably(dir, EXIT_FILE, &report)
+    write_durably(dir, EXIT_FILE, &report).map_err(at(EXIT_FILE))
+}
+
+/// Names the step that failed.
+fn at(step: &str) -> impl FnOnce(io::Error) -> io::Error {
+    move |e| io::Error::new(e.kind(), format!("{step}: {e}"))
 }
 
 /// Runs the agent from start to end, and ends what it leaves.
@@ -91,9 +93,10 @@ fn supervise(spec: &ShimSpec, tree: &mut Tree, begin: Instant) -> io::Result<Age
         Err(error) => return Ok(AgentEnd::NotStarted { error }),
     };
     tree.plant(agent.pid);
-    let cause = watch::watch(spec, &agent, tree, begin)?;
-    tree.end(Duration::from_millis(spec.grace_ms))?;
-    let swept = sweep(&spec.marker, None)?;
+    let cause = watch::watch(spec, &agent, tree, begin).map_err(at("watching the agent"))?;
+    let grace = Duration::from_millis(spec.grace_ms);
+    tree.end(grace).map_err(at("ending the agent"))?;
+    let swept = sweep_rest(spec, tree).map_err(at("the sweep"))?;
     let survivors = tree.survivors()?.max(swept.alive.len());
     let Some(ended) = tree.agent_ended() else {
         return Err(io::Error::other("the agent survived SIGKILL"));
@@ -111,6 +114,16 @@ fn supervise(spec: &ShimSpec, tree: &mut Tree, begin: Instant) -> io::Result<Age
         swept: count(tree.told() + swept.killed.len()),
         survivors: count(survivors),
     }))
+}
+
+/// Ends what carries the marker and is not below this shim: what a service of the machine started for the agent.
+///
+/// A tree that was empty by itself cannot fork any more, so one look is enough to know that there is no such thing.
+fn sweep_rest(spec: &ShimSpec, tree: &Tree) -> io::Result<SweepReport> {
+    if tree.told() == 0 && alive(&spec.marker)?.is_empty() {
+        return Ok(SweepReport::default());
+    }
+    sweep(&spec.marker, None)
 }
 
 /// The lock must have come from orch: taken here, there would be a time in which this shim lives and looks dead.

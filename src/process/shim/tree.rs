@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal as Caught};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, wait};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, set_child_subreaper, setsid, wait};
 
 use super::super::launch::{Exit, wall_now};
 use super::super::table::{Delivery, Process, descendants};
@@ -48,9 +48,12 @@ pub(super) enum Woken {
 }
 
 impl Tree {
-    /// An empty tree. From here on signals wait to be read instead of acting; the terminal's and the session's have no
-    /// business with a shim and are read and forgotten.
+    /// Makes the calling process the root of a tree that is still empty: a session of its own, out of reach of the
+    /// terminal, and the reaper of all descendants. From here on signals wait to be read instead of acting; those of
+    /// terminals are read and forgotten.
     pub(super) fn new() -> io::Result<Self> {
+        setsid()?;
+        set_child_subreaper(Some(getpid()))?;
         let caught: SigSet = [
             Caught::SIGCHLD,
             Caught::SIGTERM,
@@ -150,7 +153,7 @@ impl Tree {
                 Err(Errno::INTR) => continue,
                 Err(e) => return Err(e.into()),
             };
-            if self.agent == Some(pid) {
+            if self.agent == Some(pid) && self.agent_ended.is_none() {
                 let exit = match (status.exit_status(), status.terminating_signal()) {
                     (Some(code), _) => Exit::Code(code),
                     (None, Some(signal)) => Exit::Signal(signal),

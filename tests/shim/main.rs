@@ -1,177 +1,18 @@
 //! What the shim promises, tried with real processes.
 
+mod attempt;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use orch::ids::{RunId, TaskId, Ticket};
+use attempt::{Attempt, ORCH, gone, is_running, patiently};
 use orch::process::{
-    Adoption, AgentEnd, AgentRun, Cause, Changes, Confinement, Exit, ExitReport, Launch, Line,
-    LineFollower, Marker, ProcessIdentity, RunError, Running, ShimSpec, SpawnError, adopt, alive,
-    end, read_exit, run_to_end, spawn, sweep,
+    Adoption, Cause, Changes, Exit, Line, LineFollower, RunError, ShimSpec, SpawnError, adopt,
+    alive, end, run_to_end, spawn, sweep,
 };
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::net::unix::pipe;
-
-const ORCH: &str = env!("CARGO_BIN_EXE_orch");
-/// Longer than anything here takes on a busy machine; it only turns a hang into a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
-const DISTANT_MS: u64 = 600_000;
-
-/// An attempt directory with everything a shim needs, and a living orch.
-struct Attempt {
-    dir: tempfile::TempDir,
-    spec: ShimSpec,
-    orch_lock: Option<File>,
-}
-
-impl Attempt {
-    /// An attempt whose agent is a shell script.
-    fn with_script(script: &str) -> Self {
-        Self::with_command("/bin/sh", &["-c", script])
-    }
-
-    fn with_command(program: &str, args: &[&str]) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("orch-shim-test-")
-            .tempdir()
-            .expect("made");
-        let path = dir.path();
-        let name = path.file_name().expect("named").to_string_lossy();
-        let slot = path.join("slot");
-        fs::create_dir(&slot).expect("made");
-        fs::write(path.join("prompt"), "do it\n").expect("written");
-        let lock = File::create(path.join("orch.lock")).expect("made");
-        lock.lock().expect("locked");
-        let path_variable = std::env::var("PATH").expect("set");
-        let ticket = Ticket {
-            task: TaskId::parse("1.10").expect("an id"),
-            attempt: 2,
-            epoch: 3,
-        };
-        let spec = ShimSpec {
-            version: ShimSpec::VERSION,
-            launch: Launch {
-                program: PathBuf::from(program),
-                args: args.iter().map(ToString::to_string).collect(),
-                env: BTreeMap::from([("PATH".to_owned(), path_variable)]),
-                cwd: slot,
-            },
-            stdin: path.join("prompt"),
-            stdout: path.join("stdout"),
-            stderr: path.join("stderr"),
-            marker: Marker::new(RunId::parse(&name).expect("an id"), ticket),
-            timeout_ms: DISTANT_MS,
-            output_bytes_max: 1 << 30,
-            unsupervised_ms_max: DISTANT_MS,
-            grace_ms: DISTANT_MS,
-            orch_lock: path.join("orch.lock"),
-            confinement: Confinement::None,
-        };
-        Self {
-            dir,
-            spec,
-            orch_lock: Some(lock),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn spawn(&self) -> Running {
-        spawn(Path::new(ORCH), self.path(), &self.spec).expect("started")
-    }
-
-    async fn report(&self) -> ExitReport {
-        let run = run_to_end(Path::new(ORCH), self.path(), &self.spec);
-        patiently(run).await.expect("ran to its end")
-    }
-
-    async fn run(&self) -> AgentRun {
-        ran(self.report().await)
-    }
-
-    async fn not_started(&self) -> String {
-        match self.report().await.agent {
-            AgentEnd::NotStarted { error } => error,
-            AgentEnd::Ended(run) => panic!("it ran: {run:?}"),
-        }
-    }
-
-    async fn ended(&self, running: Running) -> AgentRun {
-        patiently(running.wait()).await.expect("waited");
-        ran(read_exit(self.path()).expect("readable").expect("reported"))
-    }
-
-    /// Lines that the agent writes to `$MESSAGES`; to be asked for before the start.
-    fn messages(&mut self) -> Messages {
-        let fifo = self.fifo("MESSAGES");
-        let open = pipe::OpenOptions::new()
-            .read_write(true)
-            .open_receiver(fifo);
-        Messages(BufReader::new(open.expect("opened")).lines())
-    }
-
-    /// A named pipe whose path the agent finds in the variable `name`.
-    fn fifo(&mut self, name: &str) -> PathBuf {
-        let path = self.path().join(name);
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("made");
-        let text = path.to_str().expect("UTF-8").to_owned();
-        self.spec.launch.env.insert(name.to_owned(), text);
-        path
-    }
-
-    fn shim(&self) -> ProcessIdentity {
-        let text = fs::read(self.path().join("shim.pid")).expect("written");
-        serde_json::from_slice(&text).expect("an identity")
-    }
-
-    fn stdout(&self) -> String {
-        fs::read_to_string(&self.spec.stdout).expect("readable")
-    }
-}
-
-struct Messages(Lines<BufReader<pipe::Receiver>>);
-
-impl Messages {
-    async fn next(&mut self) -> String {
-        let line = patiently(self.0.next_line()).await.expect("readable");
-        line.expect("never closed")
-    }
-
-    async fn next_pid(&mut self) -> i32 {
-        self.next().await.parse().expect("a pid")
-    }
-}
-
-async fn patiently<T>(future: impl Future<Output = T>) -> T {
-    let result = tokio::time::timeout(PATIENCE, future).await;
-    result.expect("in time")
-}
-
-fn ran(report: ExitReport) -> AgentRun {
-    match report.agent {
-        AgentEnd::Ended(run) => run,
-        AgentEnd::NotStarted { error } => panic!("not started: {error}"),
-    }
-}
-
-fn is_running(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(") ").next().expect("a state").starts_with('Z'))
-}
-
-/// Waits for the end of a process that is nobody's child here.
-async fn gone(pid: i32) {
-    while is_running(pid) {
-        tokio::task::yield_now().await;
-    }
-}
 
 #[tokio::test]
 async fn the_exit_code_is_reported() {
@@ -280,8 +121,7 @@ async fn an_agent_that_cannot_be_started_is_reported_with_the_reason() {
 
 #[tokio::test]
 async fn an_agent_that_is_told_to_end_may_end_in_its_own_way() {
-    let script = "trap 'exit 3' TERM; sleep 600 & echo ready > $MESSAGES
-        while :; do wait; done";
+    let script = "trap 'exit 3' TERM; echo ready > $MESSAGES; while :; do sleep 0.01; done";
     let mut attempt = Attempt::with_script(script);
     let mut messages = attempt.messages();
     let running = attempt.spawn();
@@ -289,7 +129,6 @@ async fn an_agent_that_is_told_to_end_may_end_in_its_own_way() {
     end(attempt.path()).await.expect("told");
     let run = attempt.ended(running).await;
     assert_eq!((run.cause, run.exit), (Cause::Ended, Exit::Code(3)));
-    assert_eq!(run.swept, 1, "the shell's `sleep`");
 }
 
 #[tokio::test]
@@ -308,8 +147,8 @@ async fn an_agent_that_ignores_sigterm_is_killed_after_the_grace_time() {
 
 #[tokio::test]
 async fn being_told_twice_to_end_skips_the_grace_time() {
-    let script = "trap 'echo told > $MESSAGES' TERM; sleep 600 & echo ready > $MESSAGES
-        wait; while :; do sleep 600; done";
+    let script = "trap 'echo told > $MESSAGES' TERM; echo ready > $MESSAGES
+        while :; do sleep 0.01; done";
     let mut attempt = Attempt::with_script(script);
     let mut messages = attempt.messages();
     let running = attempt.spawn();
@@ -559,9 +398,21 @@ async fn a_directory_serves_one_shim_only() {
 }
 
 #[tokio::test]
+async fn a_shim_that_cannot_report_says_why_in_its_log() {
+    let attempt = Attempt::with_script("true");
+    fs::create_dir(attempt.path().join("exit.json.new")).expect("made");
+    let error = run_to_end(Path::new(ORCH), attempt.path(), &attempt.spec)
+        .await
+        .expect_err("no report");
+    assert!(error.to_string().contains("exit.json: "), "{error}");
+    let adoption = adopt(attempt.path()).await.expect("looked");
+    assert!(matches!(adoption, Adoption::Gone), "{adoption:?}");
+}
+
+#[tokio::test]
 async fn long_lines_are_followed_while_they_are_written() {
-    let script = "for n in 1 2 3; do
-            head -c 200000 /dev/zero | tr '\\0' x; echo $n; read word < $GO
+    let script = "exec 3<> $GO; for n in 1 2 3; do
+            head -c 200000 /dev/zero | tr '\\0' x; echo $n; read word <&3
         done";
     let mut attempt = Attempt::with_script(script);
     let go = attempt.fifo("GO");
