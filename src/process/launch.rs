@@ -218,8 +218,8 @@ impl Marker {
     }
 
     /// The entry of a marked process in `/proc/<pid>/environ`.
-    pub(super) fn environ_entry(&self) -> Vec<u8> {
-        format!("{MARK_VARIABLE}={}", self.value()).into_bytes()
+    pub(super) fn environ_entry(&self) -> String {
+        format!("{MARK_VARIABLE}={}", self.value())
     }
 
     fn value(&self) -> String {
@@ -352,7 +352,7 @@ mod tests {
             };
             Marker::new(run.clone(), ticket).environ_entry()
         };
-        assert_eq!(marker(2, 3), b"ORCH_MARK=20260102-030405-abcd/1.1/2/3");
+        assert_eq!(marker(2, 3), "ORCH_MARK=20260102-030405-abcd/1.1/2/3");
         assert_ne!(marker(2, 3), marker(2, 4));
         assert_ne!(marker(2, 3), marker(3, 3));
     }
