@@ -129,7 +129,7 @@ impl Turn<'_> {
                 asks_status: true,
             });
         } else {
-            self.after_end(&ticket.task, &end);
+            self.after_end(&end);
         }
         true
     }
@@ -157,31 +157,14 @@ impl Turn<'_> {
             notes: Vec::new(),
             next,
         });
-        self.after_end(&ticket.task, end);
+        self.after_end(end);
     }
 
-    /// What an end asks for beyond its own task, and what a person wanted for the task when it was under way.
-    pub(super) fn after_end(&mut self, id: &TaskId, end: &AttemptEnd) {
-        if let Some((
-            _,
-            Task {
-                closing: Some(closing),
-                phase: Phase::Open { .. },
-                ..
-            },
-        )) = self.state.get(id)
-        {
-            let as_ = closing.settlement();
-            self.record(Record::Settled {
-                task: id.clone(),
-                as_,
-            });
-        }
+    /// What an end asks for beyond its own task.
+    pub(super) fn after_end(&mut self, end: &AttemptEnd) {
         if policy::after(end.ending) == After::StopRun {
-            self.run_failed(
-                Outcome::Environment,
-                format!("{}: {}", end.ending.in_words(), end.detail),
-            );
+            let detail = format!("{}: {}", end.ending.in_words(), end.detail);
+            self.run_failed(Outcome::Environment, detail);
         }
     }
 

@@ -133,6 +133,5 @@ impl Turn<'_> {
             end: end.clone(),
             next,
         });
-        self.after_end(&ticket.task, end);
     }
 }

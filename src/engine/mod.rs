@@ -36,6 +36,8 @@ mod state;
 mod task;
 mod why;
 
+use std::borrow::Borrow;
+
 use action::Action;
 pub use apply::IllegalRecord;
 use event::{Event, StopLevel};
@@ -105,19 +107,20 @@ impl Engine {
     ///
     /// # Errors
     /// Names the first record that is not possible where it stands.
-    pub fn replay(
+    pub fn replay<S: Borrow<Stamped>>(
         run: RunId,
-        records: impl IntoIterator<Item = Stamped>,
+        records: impl IntoIterator<Item = S>,
     ) -> Result<Self, IllegalRecord> {
         let mut records = records.into_iter();
-        let (first, at) = match records.next() {
+        let first = records.next();
+        let (start, at) = match first.as_ref().map(Borrow::borrow) {
             Some(Stamped {
                 record: Record::RunStarted(start),
                 at,
                 ..
-            }) => (start, at),
+            }) => (start, *at),
             Some(Stamped { record, .. }) => {
-                return Err(IllegalRecord::new(&record, "before the run has started"));
+                return Err(IllegalRecord::new(record, "before the run has started"));
             }
             None => {
                 return Err(IllegalRecord {
@@ -127,11 +130,11 @@ impl Engine {
             }
         };
         let mut engine = Self {
-            state: State::begin(run, &first, at),
+            state: State::begin(run, start, at),
             shell: Shell::detached(),
             dropped: 0,
         };
-        records.try_for_each(|stamped| engine.observe(&stamped))?;
+        records.try_for_each(|stamped| engine.observe(stamped.borrow()))?;
         Ok(engine)
     }
 

@@ -1,6 +1,6 @@
 //! The laws, checked on the records alone, with a book of their own that shares no code with the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orch::engine::event::{Author, PlanRevision, StopLevel, Verb};
 use orch::engine::outcome::Outcome;
@@ -8,6 +8,8 @@ use orch::engine::record::{Charge, Next, Record, RunStart, Settlement, Stamped};
 use orch::ids::{ObjectId, SlotId, TaskId, Ticket};
 use orch::plan::graph::Node;
 use orch::time::Wall;
+
+const REWRITTEN: &str = "a rewritten target";
 
 /// What the records say so far.
 #[derive(Default)]
@@ -19,6 +21,10 @@ pub(crate) struct Laws {
     pub ended: Option<Outcome>,
     /// Whether agents are to be ended.
     pub(crate) ends_agents: bool,
+    /// Tasks of which recovery has not said yet what became of them.
+    unanswered: BTreeSet<TaskId>,
+    /// The task for which a person asked for a retry in the record before.
+    hurried: Option<TaskId>,
     /// Sessions whose usage was recorded.
     pub(crate) sessions: u32,
     /// Which landing commits were announced, for which task and which opening of it.
@@ -69,6 +75,14 @@ fn law(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
 impl Laws {
     pub(crate) fn follow(&mut self, stamped: &Stamped) -> Verdict {
         let at = stamped.at;
+        let hurried = self.hurried.take();
+        if let Record::Superseded { ticket }
+        | Record::AgentEnded { ticket, .. }
+        | Record::Landed { ticket, .. }
+        | Record::LandingMissed { ticket, .. } = &stamped.record
+        {
+            self.unanswered.remove(&ticket.task);
+        }
         match &stamped.record {
             Record::RunStarted(start) => {
                 self.take_over(&start.revision);
@@ -109,6 +123,9 @@ impl Laws {
                 self.ended_as(ticket, *next, at)?;
             }
             Record::Building { ticket } => {
+                law(self.barred != Some(REWRITTEN), || {
+                    format!("{ticket} builds on a rewritten target")
+                })?;
                 law(!self.tasks.values().any(|t| t.on_the_way_in), || {
                     format!("{ticket} builds beside another")
                 })?;
@@ -138,7 +155,10 @@ impl Laws {
             }
             Record::Superseded { .. } => {}
             Record::WaitEnded { task } => {
-                self.tasks.get_mut(task).expect("a known task").pause = None;
+                let entry = self.tasks.get_mut(task).expect("a known task");
+                let (since, until) = entry.pause.take().ok_or("a wait ends that is none")?;
+                let over = at >= until || at < since || hurried.as_ref() == Some(task);
+                law(over, || format!("the wait of {task} ends early"))?;
             }
             Record::Controlled {
                 control,
@@ -153,10 +173,8 @@ impl Laws {
                     let entry = self.tasks.get_mut(task).expect("a known task");
                     entry.closing = entry.slot.is_some() || entry.on_the_way_in;
                 }
-                Verb::Stop { .. }
-                | Verb::Retry { .. }
-                | Verb::RetryFailed
-                | Verb::Priority { .. } => {}
+                Verb::Retry { task, .. } => self.hurried = Some(task.clone()),
+                Verb::Stop { .. } | Verb::RetryFailed | Verb::Priority { .. } => {}
             },
             Record::Controlled {
                 refused: Some(_), ..
@@ -165,11 +183,13 @@ impl Laws {
                 law(*level > StopLevel::Running && *by != Author::Orch, || {
                     "an empty stop".to_owned()
                 })?;
-                self.barred = Some("a stop");
+                self.barred.get_or_insert("a stop");
                 self.ends_agents = *level == StopLevel::EndAgents;
             }
-            Record::TargetRewritten { .. } => self.barred = Some("a rewritten target"),
-            Record::RunFailed { .. } => self.barred = Some("a failure"),
+            Record::TargetRewritten { .. } => self.barred = Some(REWRITTEN),
+            Record::RunFailed { .. } => {
+                self.barred.get_or_insert("a failure");
+            }
             Record::RunEnded { outcome } => self.run_ended(*outcome)?,
         }
         Ok(())
@@ -230,8 +250,11 @@ impl Laws {
         self.ended = None;
         self.ends_agents = false;
         self.jobs = start.jobs;
-        for entry in self.tasks.values_mut() {
+        for (task, entry) in &mut self.tasks {
             entry.left_out = false;
+            if entry.slot.is_some() || entry.on_the_way_in {
+                self.unanswered.insert(task.clone());
+            }
         }
         self.take_over(&start.revision);
     }
@@ -242,6 +265,9 @@ impl Laws {
         }
         law(self.ended.is_none(), || {
             format!("{ticket} starts after the end")
+        })?;
+        law(self.unanswered.is_empty(), || {
+            format!("{ticket} starts before recovery is done")
         })?;
         let leased = self.tasks.values().filter(|t| t.slot.is_some()).count();
         law(leased < self.jobs as usize, || {

@@ -131,7 +131,8 @@ impl State {
     /// Goes by another revision of the plan. Tasks that started keep the spec they started with.
     pub(super) fn take_over(&mut self, revision: &PlanRevision, at: Wall) {
         self.revision.clone_from(&revision.text_sha256);
-        self.order.clear();
+        let order = std::mem::take(&mut self.order);
+        let mut has_new_edges = false;
         for task in &mut self.tasks {
             task.in_plan = false;
         }
@@ -143,6 +144,7 @@ impl State {
             self.order.push(ix);
             let Some(task) = self.tasks.get_mut(ix) else {
                 self.tasks.push(Task::new(node.clone(), at));
+                has_new_edges = true;
                 continue;
             };
             task.in_plan = true;
@@ -151,14 +153,21 @@ impl State {
                 task.fresh = true;
             }
             task.node.declared = node.declared;
-            if task.fresh {
+            if task.node == *node {
+                task.newer = None;
+            } else if task.fresh {
                 task.node = node.clone();
                 task.newer = None;
+                has_new_edges = true;
             } else {
-                task.newer = (task.node != *node).then(|| Box::new(node.clone()));
+                task.newer = Some(Box::new(node.clone()));
             }
         }
-        self.rebuild_topology();
+        if has_new_edges || order != self.order {
+            self.rebuild_topology();
+        } else {
+            self.refresh_reached();
+        }
     }
 
     fn resumed(&mut self, start: &RunStart, at: Wall) -> bool {

@@ -1,0 +1,284 @@
+//! What the shell does with orders, and what agents, git and the disk answer.
+
+use orch::engine::action::{Action, ExecuteMode};
+use orch::engine::ending::{AttemptEnd, Ending};
+use orch::engine::event::{Author, BuildFailure, Collected, Event, LandResult, Landing};
+use orch::engine::usage::{MicroUsd, Usage};
+use orch::engine::view::TaskState;
+use orch::ids::ObjectId;
+use orch::plan::graph::Declared;
+
+use super::{Agent, Order, Work, World};
+
+impl World {
+    pub(super) fn begin(&mut self, action: Action) -> Result<(), String> {
+        self.say(|_| format!("   -> {action:?}"));
+        let soon = 1 + self.rng.ms(2_000);
+        let mut due = self.now.mono.0 + soon;
+        match &action {
+            Action::Prepare { ticket, slot, .. } => {
+                if let Some(agent) = self
+                    .agents
+                    .values()
+                    .find(|a| a.slot == *slot && self.lives(a))
+                {
+                    return Err(format!(
+                        "{ticket} gets slot {slot} while attempt {} lives in it",
+                        agent.attempt
+                    ));
+                }
+                self.slots.insert(*slot, ticket.task.clone());
+            }
+            Action::Execute { ticket, slot, mode } => {
+                if self.slots.get(slot) != Some(&ticket.task) {
+                    return Err(format!(
+                        "{ticket} runs in slot {slot}, which is not prepared for it"
+                    ));
+                }
+                let lives = self.agents.get(&ticket.task).is_some_and(|a| self.lives(a));
+                match mode {
+                    ExecuteMode::Adopt => {
+                        let known = self
+                            .agents
+                            .get(&ticket.task)
+                            .is_some_and(|a| a.attempt == ticket.attempt);
+                        if !known {
+                            return Err(format!("{ticket} is adopted and is not there"));
+                        }
+                    }
+                    ExecuteMode::Fresh | ExecuteMode::AskStatus if lives => {
+                        return Err(format!("{ticket} runs while an agent of the task lives"));
+                    }
+                    ExecuteMode::Fresh | ExecuteMode::AskStatus => {
+                        let hangs = self.rng.percent(10);
+                        let ends = self.now.mono.0
+                            + if hangs {
+                                3_600_000
+                            } else {
+                                self.rng.ms(600_000)
+                            };
+                        let agent = Agent {
+                            attempt: ticket.attempt,
+                            asked: *mode == ExecuteMode::AskStatus,
+                            slot: *slot,
+                            ends,
+                            gone: false,
+                        };
+                        self.agents.insert(ticket.task.clone(), agent);
+                    }
+                }
+                due = self.agents[&ticket.task].ends;
+            }
+            Action::EndAgent { ticket } => {
+                let known = self.orders.iter().any(|order| match &order.work {
+                    Work::Action(Action::Execute {
+                        ticket: running, ..
+                    }) => running == ticket,
+                    Work::Action(_) | Work::Probe(..) => false,
+                });
+                if !known {
+                    return Err(format!("{ticket} is to be ended and does not run"));
+                }
+                let ends = self.now.mono.0 + soon;
+                self.to_end.insert(ticket.clone());
+                let agent = self.agents.get_mut(&ticket.task).expect("it runs");
+                agent.ends = agent.ends.min(ends);
+                return Ok(());
+            }
+            Action::Collect { ticket, slot, .. } => {
+                if self.agents.get(&ticket.task).is_some_and(|a| self.lives(a)) {
+                    return Err(format!("{ticket} is collected while its agent lives"));
+                }
+                if self.slots.get(slot) != Some(&ticket.task) {
+                    return Err(format!(
+                        "{ticket} is collected from slot {slot}, which is another's"
+                    ));
+                }
+            }
+            Action::Build { .. } | Action::Land { .. } | Action::WritePlan | Action::Publish => {}
+            Action::Finish { outcome } => {
+                if !self.orders.is_empty() {
+                    return Err(format!("finished as {outcome:?} with orders under way"));
+                }
+                self.seen.note(outcome.in_words());
+                self.finished = true;
+                return Ok(());
+            }
+        }
+        let work = Work::Action(action);
+        self.orders.push(Order { due, work });
+        Ok(())
+    }
+
+    pub(super) fn carry_out(&mut self, work: Work) -> Result<Event, String> {
+        let action = match work {
+            Work::Probe(task, in_flight) => {
+                let found = self.probe(&task, &in_flight);
+                return Ok(Event::Recovered { task, found });
+            }
+            Work::Action(action) => action,
+        };
+        Ok(match action {
+            Action::Prepare { ticket, .. } => {
+                let result = match self.rng.below(100) {
+                    0..90 => Ok(self.target.last().expect("a tip").clone()),
+                    90..98 => {
+                        Err(self.random_end(&[Ending::Crashed, Ending::Timeout, Ending::Success]))
+                    }
+                    _ => Err(AttemptEnd::new(Ending::Environment, "no space")),
+                };
+                Event::Prepared { ticket, result }
+            }
+            Action::Execute { ticket, .. } => {
+                self.agents.get_mut(&ticket.task).expect("it ran").ends = self.now.mono.0;
+                Event::Executed { ticket }
+            }
+            Action::Collect {
+                ticket,
+                ended_by_orch,
+                ..
+            } => {
+                let result = Box::new(self.what_was_left(ended_by_orch));
+                Event::Collected { ticket, result }
+            }
+            Action::Build { ticket, .. } => {
+                let result = self.build();
+                Event::Built { ticket, result }
+            }
+            Action::Land {
+                ticket,
+                commit,
+                onto,
+            } => {
+                let result = self.land(&commit, &onto)?;
+                Event::Landed { ticket, result }
+            }
+            Action::WritePlan => {
+                self.write_plan();
+                Event::PlanWritten
+            }
+            Action::Publish => Event::Published,
+            Action::EndAgent { .. } | Action::Finish { .. } => unreachable!("not kept as orders"),
+        })
+    }
+
+    pub(super) fn random_end(&mut self, of: &[Ending]) -> AttemptEnd {
+        let ending = *self.rng.pick(of);
+        self.seen.note(ending.in_words());
+        AttemptEnd::new(ending, "as drawn")
+    }
+
+    pub(super) fn what_was_left(&mut self, ended_by_orch: Option<AttemptEnd>) -> Collected {
+        let end = match ended_by_orch {
+            Some(end) if self.rng.percent(80) => end,
+            Some(_) => self.random_end(&[Ending::Success]),
+            None => match self.rng.below(100) {
+                0..60 => self.random_end(&[Ending::Success]),
+                60..65 => self.random_end(&[Ending::NoChange]),
+                65..75 => self.random_end(&[Ending::NoStatus]),
+                75..80 => self.random_end(&[Ending::Crashed]),
+                _ => self.random_end(&Ending::ALL),
+            },
+        };
+        let has_candidate = match end.ending {
+            Ending::Success => self.rng.percent(90),
+            Ending::NoChange => false,
+            _ => self.rng.percent(60),
+        };
+        Collected {
+            end,
+            usage: Usage {
+                sessions: 1,
+                cost: MicroUsd(self.rng.ms(1_000_000)),
+                ..Usage::default()
+            },
+            candidate: has_candidate.then(|| self.new_commit()),
+            message: self.rng.percent(50).then(|| "done".to_owned()),
+            report: self.rng.percent(50).then(|| "sha".to_owned()),
+            can_ask: self.rng.percent(70),
+            notes: Vec::new(),
+        }
+    }
+
+    pub(super) fn new_commit(&mut self) -> ObjectId {
+        self.commits += 1;
+        ObjectId::new(format!("c{}", self.commits))
+    }
+
+    pub(super) fn build(&mut self) -> Result<Landing, BuildFailure> {
+        match self.rng.below(100) {
+            0..80 => Ok(Landing {
+                commit: self.new_commit(),
+                onto: self.target.last().expect("a tip").clone(),
+            }),
+            80..89 => Err(BuildFailure::Conflict(vec!["src/x.rs".to_owned()])),
+            89..92 => Err(BuildFailure::AlreadyThere),
+            92..95 => Err(BuildFailure::PlanEdit("duplicate id".to_owned())),
+            _ => Err(BuildFailure::Trouble("disk full".to_owned())),
+        }
+    }
+
+    pub(super) fn land(
+        &mut self,
+        commit: &ObjectId,
+        onto: &ObjectId,
+    ) -> Result<LandResult, String> {
+        if self.rewritten {
+            return Ok(LandResult::Rewritten(self.target.last().cloned()));
+        }
+        if self.target.last() != Some(onto) {
+            return Ok(LandResult::TipMoved);
+        }
+        if self.rng.percent(4) {
+            return Ok(LandResult::Trouble("ref locked".to_owned()));
+        }
+        self.move_target(commit)?;
+        Ok(LandResult::Landed(self.carried.get(commit).cloned()))
+    }
+
+    /// The compare-and-swap that succeeds.
+    pub(super) fn move_target(&mut self, commit: &ObjectId) -> Result<(), String> {
+        let work = self
+            .laws
+            .intended
+            .get(commit)
+            .ok_or("an unannounced commit lands")?;
+        let twin = self
+            .target
+            .iter()
+            .find(|landed| self.laws.intended.get(*landed) == Some(work));
+        if let Some(twin) = twin {
+            return Err(format!("{work:?} lands twice, as {twin} and {commit}"));
+        }
+        self.target.push(commit.clone());
+        if self.rng.percent(10) {
+            self.plan.extend(&mut self.rng);
+            let revision = self.plan.revision(Author::Agent(work.0.clone()));
+            self.carried.insert(commit.clone(), revision);
+        }
+        Ok(())
+    }
+
+    pub(super) fn someone_moves_the_target(&mut self) {
+        let commit = self.new_commit();
+        self.target.push(commit);
+    }
+
+    pub(super) fn write_plan(&mut self) {
+        let states: Vec<_> = self
+            .engine
+            .tasks()
+            .map(|view| (view.node.id.clone(), view.state))
+            .collect();
+        for (task, state) in states {
+            let declared = match state {
+                TaskState::Completed { .. } => Declared::Completed,
+                TaskState::Failed => Declared::Failed,
+                TaskState::Skipped => Declared::Skipped,
+                TaskState::LeftOut => continue,
+                _ => Declared::Pending,
+            };
+            self.plan.write(&task, declared);
+        }
+    }
+}
