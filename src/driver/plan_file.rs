@@ -270,6 +270,7 @@ impl PlanFile {
         edit: Option<&Permitted>,
         settled: &[TaskChange],
     ) -> anyhow::Result<Option<Plan>> {
+        let _update = self.update();
         for _ in 0..WRITE_TRIES {
             let read = std::fs::read_to_string(&self.path)
                 .with_context(|| format!("cannot read {}", self.shown))?;
