@@ -7,13 +7,14 @@
 //! - 1: [`plan`] (the document), [`config`] (settings that know where they came from)
 //! - 2: [`engine`] (pure policy)
 //! - 3: [`store`] (ledger, run directory), [`git`], [`process`] (shim, sweep)
-//! - 4: [`agent`] (runners, prompt, status), [`verify`] (scope)
+//! - 4: [`audit`] (the independent checker), [`agent`] (runners, prompt, status), [`verify`] (scope)
 //! - 5: [`driver`] (the loop around the engine), [`report`] (readers of the record stream)
 //! - 6: [`cli`]; 7: `main.rs`
 //!
 //! The library exists for the binary and its tests; its interface is not a promise.
 
 pub mod agent;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod diagnostic;

@@ -61,6 +61,8 @@ pub enum Command {
     Why(TaskArgs),
     /// Show everything known about a task
     Show(ShowArgs),
+    /// Prove from ledger and git what orch promises of landed commits
+    Audit(AuditArgs),
     /// Halt the live run: running tasks finish and land, no new one starts
     Stop(StopArgs),
     /// End what runs for a task and settle it as cancelled
@@ -295,6 +297,20 @@ pub struct ShowArgs {
     /// Which run; by default the latest.
     #[command(flatten)]
     pub choice: RunChoice,
+}
+
+/// `orch audit`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch audit                    the latest run\n  orch audit 20261121-063312-k3f9\n  orch audit main~10..main\n\nExit codes: 0 nothing contradicts, 1 something does"
+)]
+pub struct AuditArgs {
+    /// A run, or a range of commits; by default the latest run.
+    #[arg(value_name = "RANGE|RUN")]
+    pub what: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 /// `orch stop`.

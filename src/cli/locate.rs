@@ -15,7 +15,7 @@ use super::args::RunChoice;
 pub(super) const PLANS: &str = ".claude/plans";
 
 /// Runs that are looked through for a named plan: years of them.
-const RUNS_MAX: u32 = 10_000;
+pub(super) const RUNS_MAX: u32 = 10_000;
 
 /// Where the current directory's repository lies, found without starting git: for readers and dry runs.
 pub(super) struct Place {

@@ -3,6 +3,7 @@
 mod agents;
 pub mod args;
 mod asked;
+mod audit;
 pub mod check;
 mod control;
 mod demo;
@@ -146,6 +147,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Events(args) => events::events(&args, out),
         Command::Why(args) => why::why(&args, out),
         Command::Show(args) => show::show(&args, out),
+        Command::Audit(args) => audit::audit(&args, out),
         Command::Stop(args) => control::stop(&args, out),
         Command::Cancel(args) => control::cancel(&args, out),
         Command::Retry(args) => control::retry(&args, out),

@@ -134,6 +134,7 @@ impl Fixture {
 
     /// Asserts that the checkout is clean and nothing of the run is left but its branch, ledger and warm slots.
     pub(crate) fn assert_tidy(&self) {
+        self.orch(["audit"]).exits(0);
         assert_eq!(
             self.git(["status", "--porcelain"]),
             "",
