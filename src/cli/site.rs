@@ -137,6 +137,7 @@ pub(super) fn site(
         asked.strictness,
     )
     .or_usage()?;
+    let taken = begin::taken_slots(reader, &asked.state, &run)?;
     let user_state = user_state_dir()?;
     let included = included_files(&repo).or_environment()?;
     Ok(Site {
@@ -163,6 +164,7 @@ pub(super) fn site(
         identity,
         signing,
         included,
+        taken,
         landed: std::sync::Mutex::default(),
         repo,
     })

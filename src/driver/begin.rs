@@ -3,23 +3,27 @@
 //! A run goes on unless it completed: one that stopped, died, waited or failed is continued by the next start, with the
 //! settings and the plan of that start. What was under way when orch died is looked at by `recovery`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use anyhow::Context;
 
+use super::attempt::Sheet;
 use super::executor::revision;
 use super::site::Site;
 use super::{Executor, Loop, now, recovery};
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{FORMAT, RunStart, Selection};
-use crate::engine::{Effects, Engine};
+use crate::engine::{Effects, Engine, InFlight};
 use crate::error::{OrKind, Result};
 use crate::git::refs;
-use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
+use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId, TaskId};
 use crate::report::Reporter;
-use crate::store::{Ledger, NewRun, Reader, RunSummary};
+use crate::store::{Ledger, NewRun, Reader, RunSummary, StateDir};
+
+/// Runs that are looked through for left-over work.
+const RUNS_MAX: u32 = 1_000;
 
 /// A loop that is ready to run, with what it begins with.
 #[derive(Debug)]
@@ -106,6 +110,35 @@ pub async fn begin(
         first,
         found,
     })
+}
+
+/// Places of slots in which other runs, which ended without a word, left work that nobody has collected. Their agents
+/// may even live; the next start of their plans finds it all there.
+///
+/// # Errors
+/// If the ledger cannot be read.
+pub fn taken_slots(reader: &Reader, state: &StateDir, run: &RunId) -> Result<BTreeSet<SlotId>> {
+    let mut taken = BTreeSet::new();
+    for other in reader.runs(RUNS_MAX).or_environment()? {
+        if other.end.is_some() || other.run == *run {
+            continue;
+        }
+        let records = reader.records(&other.run).or_environment()?;
+        let engine = Engine::replay(other.run.clone(), records).or_bug()?;
+        for (ticket, in_flight) in engine.unsettled() {
+            let dir = state.run(&other.run).attempt(&ticket.task, ticket.attempt);
+            match in_flight {
+                InFlight::Preparing { .. }
+                | InFlight::Executing { .. }
+                | InFlight::Collecting { .. } => {
+                    // Without a sheet no slot was touched.
+                    taken.extend(Sheet::load(&dir).ok().map(|sheet| sheet.slot));
+                }
+                InFlight::Building { .. } | InFlight::Landing { .. } => {}
+            }
+        }
+    }
+    Ok(taken)
 }
 
 fn new_run(site: &Site) -> NewRun {

@@ -1,6 +1,6 @@
 //! Where a run takes place: the repository, the state directory, the settings and roles that are frozen for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use crate::config::Settings;
 use crate::git::Repository;
 use crate::git::commit::Signing;
 use crate::git::repository::Identity;
-use crate::ids::{ObjectId, PlanId, RefName, RunId};
+use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId};
 use crate::plan::{Plan, Runner, Task};
 use crate::store::{AttemptDir, RunDir, StateDir};
 
@@ -56,6 +56,8 @@ pub struct Site {
     pub signing: Signing,
     /// Ignored files that slots need, by `.worktreeinclude`.
     pub included: Vec<PathBuf>,
+    /// Places of slots that hold work of other runs that was never collected: they are left alone.
+    pub taken: BTreeSet<SlotId>,
     /// The last commit that orch landed on the target, in this run or an earlier one.
     pub landed: Mutex<Option<ObjectId>>,
 }
@@ -83,6 +85,15 @@ impl Site {
     /// The directory of an attempt.
     pub fn attempt_dir(&self, ticket: &crate::ids::Ticket) -> AttemptDir {
         self.run_dir().attempt(&ticket.task, ticket.attempt)
+    }
+
+    /// Where the engine's slot lies: the places that are not taken, in order.
+    pub fn place_of(&self, slot: SlotId) -> SlotId {
+        let free = (1..)
+            .map(SlotId)
+            .filter(|place| !self.taken.contains(place));
+        let nth = usize::try_from(slot.0.saturating_sub(1)).unwrap_or(usize::MAX);
+        free.skip(nth).next().unwrap_or(slot)
     }
 
     /// How a task of the plan is done.

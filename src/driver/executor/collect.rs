@@ -23,10 +23,10 @@ use crate::git::left_out::{self, Limits};
 use crate::git::slot::{EXCHANGE_DIR, Slot};
 use crate::git::tree::{file_in, tree_with_file};
 use crate::git::{commit, pins};
-use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
+use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::TaskKind;
 use crate::plan::{self, Runner, Strictness, diff};
-use crate::process::{self, ExitReport, LineFollower, Marker};
+use crate::process::{self, AgentEnd, ExitReport, LineFollower, Marker};
 use crate::store::{AttemptDir, SessionDir, SessionPart, read_limited, sha256_hex, write_atomic};
 use crate::verify::scope::Scope;
 
@@ -41,7 +41,6 @@ const PATHS_SHOWN: usize = 10;
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) ticket: Ticket,
-    slot: SlotId,
     base: ObjectId,
     ended_by_orch: Option<AttemptEnd>,
     kind: TaskKind,
@@ -54,7 +53,6 @@ impl Order {
     pub(super) fn new(
         engine: &Engine,
         ticket: Ticket,
-        slot: SlotId,
         base: ObjectId,
         ended_by_orch: Option<AttemptEnd>,
     ) -> Self {
@@ -69,7 +67,6 @@ impl Order {
                 .map(|v| v.node.id.clone())
                 .collect(),
             ticket,
-            slot,
             base,
             ended_by_orch,
         }
@@ -100,8 +97,9 @@ pub(super) async fn collect(site: Arc<Site>, order: Order) -> Event {
 fn collected(site: &Site, order: &Order) -> anyhow::Result<Collected> {
     let dir = site.attempt_dir(&order.ticket);
     let sheet = Sheet::load(&dir)?;
-    let mut slot = Slot::open(&site.repo, &site.slots, order.slot)?;
-    end_leftovers(site, order, &slot)?;
+    let part = execute::last_part(site, &order.ticket);
+    end_leftovers(site, &sheet, &part)?;
+    let mut slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
     let mut notes = Vec::new();
     let files = collect_files(&mut slot, &order.base, Limits::default())?;
     if !files.left_out.is_empty() {
@@ -139,10 +137,19 @@ fn collected(site: &Site, order: &Order) -> anyhow::Result<Collected> {
     })
 }
 
-/// Ends whatever carries the attempt's mark or works in its slot.
-fn end_leftovers(site: &Site, order: &Order, slot: &Slot) -> anyhow::Result<()> {
-    let marker = Marker::new(site.run.clone(), order.ticket.clone());
-    let swept = process::sweep(&marker, Some(&slot.tree()))?;
+/// Ends what is left of the attempt's processes, unless its shim reported that nothing is.
+fn end_leftovers(site: &Site, sheet: &Sheet, part: &SessionDir) -> anyhow::Result<()> {
+    let ended = process::read_exit(part.path())?.map(|report| report.agent);
+    let is_swept = match &ended {
+        Some(AgentEnd::Ended(run)) => run.survivors == 0,
+        Some(AgentEnd::NotStarted { .. }) => true,
+        None => false,
+    };
+    if is_swept {
+        return Ok(());
+    }
+    let marker = Marker::new(site.run.clone(), sheet.ticket.clone());
+    let swept = process::sweep(&marker, Some(&sheet.tree))?;
     if let Some(process) = swept.alive.first() {
         bail!(
             "process {} ({}) of the attempt cannot be ended",
@@ -370,10 +377,7 @@ impl Left {
         work: &Work,
         notes: &mut Vec<String>,
     ) -> anyhow::Result<Self> {
-        let part = execute::parts(site, &order.ticket)
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| dir.session(SessionPart::Work));
+        let part = execute::last_part(site, &order.ticket);
         if let Ok(reason) = std::fs::read_to_string(execute::start_error(&part)) {
             let end = AttemptEnd::new(
                 Ending::Environment,

@@ -35,6 +35,12 @@ pub(super) fn parts(site: &Site, ticket: &Ticket) -> Vec<SessionDir> {
         .collect()
 }
 
+/// The directory of the last agent process that was started, or is about to be.
+pub(super) fn last_part(site: &Site, ticket: &Ticket) -> SessionDir {
+    let work = site.attempt_dir(ticket).session(SessionPart::Work);
+    parts(site, ticket).into_iter().next().unwrap_or(work)
+}
+
 pub(super) async fn execute(
     site: Arc<Site>,
     ticket: Ticket,
@@ -45,7 +51,7 @@ pub(super) async fn execute(
         ExecuteMode::Fresh => site.attempt_dir(&ticket).session(SessionPart::Work),
         ExecuteMode::AskStatus => site.attempt_dir(&ticket).session(SessionPart::AskStatus),
         // The last one that was started.
-        ExecuteMode::Adopt => parts(&site, &ticket).remove(0),
+        ExecuteMode::Adopt => last_part(&site, &ticket),
     };
     let running = match mode {
         ExecuteMode::Fresh | ExecuteMode::AskStatus => {

@@ -160,11 +160,11 @@ impl Executor {
             } => Box::pin(execute::execute(site, ticket, mode, self.board.clone())),
             Action::Collect {
                 ticket,
-                slot,
+                slot: _,
                 base,
                 ended_by_orch,
             } => {
-                let order = collect::Order::new(engine, ticket, slot, base, ended_by_orch);
+                let order = collect::Order::new(engine, ticket, base, ended_by_orch);
                 let (board, leases) = (self.board.clone(), self.leases.clone());
                 Box::pin(async move {
                     let task = order.ticket.task.clone();

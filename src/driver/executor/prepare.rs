@@ -26,7 +26,7 @@ use crate::git::{commit, pins, refs};
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 use crate::plan::graph::TaskKind;
 use crate::plan::{Plan, Runner, Task};
-use crate::process::{self, AgentEnd, Cause, Exit, Marker};
+use crate::process::{self, AgentEnd, Cause, Exit};
 use crate::store::{SessionDir, SessionPart, write_atomic};
 
 /// What is prepared, with what only the engine knows.
@@ -125,19 +125,8 @@ fn place(site: &Site, order: &Order, port: u16) -> anyhow::Result<(Sheet, Filled
         &format!("base-{}", order.ticket.task),
         &tip,
     )?;
-    let mut slot = Slot::open(&site.repo, &site.slots, order.slot)?;
-    let swept = process::sweep(
-        &Marker::new(site.run.clone(), order.ticket.clone()),
-        Some(&slot.tree()),
-    )?;
-    if let Some(process) = swept.alive.first() {
-        bail!(
-            "process {} ({}) still works in {} and cannot be ended",
-            process.pid,
-            process.comm,
-            slot.tree().display()
-        );
-    }
+    let place = site.place_of(order.slot);
+    let mut slot = Slot::open(&site.repo, &site.slots, place)?;
     let files = match &order.start {
         StartFrom::Tip => None,
         StartFrom::Candidate(candidate) => on_tip(site, &repo, candidate, &tip)?,
@@ -152,7 +141,7 @@ fn place(site: &Site, order: &Order, port: u16) -> anyhow::Result<(Sheet, Filled
     Ok((
         Sheet::new(
             order.ticket.clone(),
-            order.slot,
+            place,
             slot.tree(),
             tip,
             how,
