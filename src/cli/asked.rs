@@ -13,7 +13,8 @@ use crate::driver::how;
 use crate::engine::record::Selection;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::ids::{PlanId, TaskId};
-use crate::plan::{self, Plan, Runner, Strictness};
+use crate::plan::graph::Declared;
+use crate::plan::{self, Plan, Runner, Strictness, Task};
 use crate::store::StateDir;
 
 /// What was typed, made sense of, before anything is touched.
@@ -82,9 +83,14 @@ impl Asked {
         })
     }
 
-    /// Whether a task of the plan is done by this runner.
+    /// Whether a task that may run is done by this runner.
     pub(super) fn needs(&self, runner: Runner) -> bool {
-        self.plan.tasks.iter().any(|t| {
+        let may_run = |t: &&Task| {
+            // A selection may reset completed tasks.
+            self.selection != Selection::All
+                || !matches!(t.declared, Declared::Completed | Declared::Skipped)
+        };
+        self.plan.tasks.iter().filter(may_run).any(|t| {
             how::of(t, &self.plan, &self.settings, &self.roles, self.force).runner == runner
         })
     }

@@ -26,6 +26,7 @@ pub fn state_in_words(state: &TaskState) -> String {
             Completion::MarkedDone => "completed (says a person)".to_owned(),
         },
         TaskState::Blocked { by } => format!("blocked by {by}"),
+        TaskState::LeftOut => "left out".to_owned(),
         other => word(other).to_owned(),
     }
 }
