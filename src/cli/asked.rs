@@ -205,7 +205,7 @@ fn resolve(
     let say = |problems: &[config::Problems]| {
         problems
             .iter()
-            .for_each(|p| out.talk(&p.render(out.talk.is_coloured())))
+            .for_each(|p| out.talk(&p.render(out.talk.is_coloured())));
     };
     match config::resolve(&sources) {
         Ok(resolved) => {

@@ -54,10 +54,10 @@ fn text(asked: &Asked, out: &Out<'_>) -> String {
             "note: starts at {task}; open tasks before it are left out\n"
         )),
         Selection::Single { task: Some(task) } => {
-            text.push_str(&format!("note: only task {task} would run\n"))
+            text.push_str(&format!("note: only task {task} would run\n"));
         }
         Selection::Single { task: None } => {
-            text.push_str("note: only the next ready task would run\n")
+            text.push_str("note: only the next ready task would run\n");
         }
     }
     let mut rows = Vec::new();

@@ -165,7 +165,7 @@ impl PlanFile {
                 state.origin = at_target;
             }
             Err(error) => {
-                tracing::warn!(%error, "the plan's file cannot be read after an update of the checkout")
+                tracing::warn!(%error, "the plan's file cannot be read after an update of the checkout");
             }
         }
     }

@@ -89,11 +89,11 @@ impl Site {
 
     /// Where the engine's slot lies: the places that are not taken, in order.
     pub fn place_of(&self, slot: SlotId) -> SlotId {
-        let free = (1..)
+        let mut free = (1..)
             .map(SlotId)
             .filter(|place| !self.taken.contains(place));
         let nth = usize::try_from(slot.0.saturating_sub(1)).unwrap_or(usize::MAX);
-        free.skip(nth).next().unwrap_or(slot)
+        free.nth(nth).unwrap_or(slot)
     }
 
     /// How a task of the plan is done.
