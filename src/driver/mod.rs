@@ -23,7 +23,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::engine::action::Action;
 use crate::engine::ending::{AttemptEnd, Ending};
-use crate::engine::event::{Author, BuildFailure, Control, Event, LandResult, StopLevel, Verb};
+use crate::engine::event::{Author, BuildFailure, Control, Event, StopLevel, Verb};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::Record;
 use crate::engine::{Effects, Engine};
@@ -318,11 +318,9 @@ fn panicked(action: &Action) -> Event {
             ticket: ticket.clone(),
             result: Err(BuildFailure::Trouble(what.to_owned())),
         },
-        Action::Land { ticket, .. } => Event::Landed {
-            ticket: ticket.clone(),
-            result: LandResult::Trouble(what.to_owned()),
-        },
-        Action::Execute { .. }
+        // Whether the target moved is for recovery to find out.
+        Action::Land { .. }
+        | Action::Execute { .. }
         | Action::EndAgent { .. }
         | Action::Collect { .. }
         | Action::WritePlan

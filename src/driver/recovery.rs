@@ -27,7 +27,7 @@ pub(super) async fn look(site: &Site, engine: &Engine) -> anyhow::Result<Vec<Eve
                 sweep(site, &ticket)?;
                 Found::AgentGone
             }
-            InFlight::Executing { .. } => agent(site, &ticket).await?,
+            InFlight::Executing { asked, .. } => agent(site, &ticket, asked).await?,
             InFlight::Collecting { .. } => Found::AgentEnded,
             InFlight::Building { .. } => Found::NotLanded,
             InFlight::Landing { commit, .. } => landing(site, &ticket, &commit)?,
@@ -55,8 +55,11 @@ fn rewritten(site: &Site, engine: &Engine) -> anyhow::Result<Option<Event>> {
     Ok((!holds).then_some(Event::TargetRewritten { found }))
 }
 
-async fn agent(site: &Site, ticket: &Ticket) -> anyhow::Result<Found> {
+async fn agent(site: &Site, ticket: &Ticket, asked: bool) -> anyhow::Result<Found> {
     let dir = site.attempt_dir(ticket);
+    if asked && !dir.session(SessionPart::AskStatus).path().exists() {
+        return Ok(Found::NeverStarted);
+    }
     let parts = [SessionPart::AskStatus, SessionPart::Work].map(|p| dir.session(p));
     let Some(last) = parts.iter().find(|p| p.path().exists()) else {
         sweep(site, ticket)?;

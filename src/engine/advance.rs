@@ -3,7 +3,6 @@
 
 use super::action::Action;
 use super::orders::Errand;
-use super::outcome::Outcome;
 use super::record::{Record, Settlement};
 use super::state::State;
 use super::task::Phase;
@@ -13,13 +12,6 @@ use crate::ids::Ticket;
 impl Turn<'_> {
     pub(super) fn advance(&mut self) {
         if !self.shell.attached || self.state.ended.is_some() {
-            return;
-        }
-        if matches!(&self.state.failed, Some(failure) if failure.outcome == Outcome::Bug) {
-            // The state is not to be trusted: nothing more is decided on it.
-            self.record(Record::RunEnded {
-                outcome: Outcome::Bug,
-            });
             return;
         }
         self.settle_leftovers();

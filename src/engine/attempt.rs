@@ -168,14 +168,17 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn run_failed(&mut self, outcome: Outcome, detail: String) -> bool {
-        let is_worse = match &self.state.failed {
-            None => true,
-            Some(failure) => failure.outcome != Outcome::Bug && outcome == Outcome::Bug,
-        };
-        if is_worse {
+    /// Nothing new starts any more; what runs may finish.
+    pub(super) fn run_failed(&mut self, outcome: Outcome, detail: String) {
+        if self.state.failed.is_none() {
             self.record(Record::RunFailed { outcome, detail });
         }
+    }
+
+    /// The run ends here and now; what is under way is left to the next orch's recovery.
+    pub(super) fn give_up(&mut self, outcome: Outcome, detail: String) -> bool {
+        self.record(Record::RunFailed { outcome, detail });
+        self.record(Record::RunEnded { outcome });
         true
     }
 

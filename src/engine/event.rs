@@ -66,7 +66,8 @@ pub enum Event {
         /// What was found.
         found: Found,
     },
-    /// The shell cannot go on: ledger, repository or environment.
+    /// The shell cannot go on, or cannot tell what became of an order. The run ends at once; the next orch asks the world
+    /// about what is under way.
     Failed {
         /// The outcome to end with, [`Outcome::Environment`] or [`Outcome::Bug`].
         outcome: Outcome,
@@ -264,6 +265,8 @@ pub enum Found {
     AgentEnded,
     /// No agent of the attempt lives and none recorded its exit; its process tree is swept.
     AgentGone,
+    /// The process that was to ask for the status was never started; the first one of the attempt ended before.
+    NeverStarted,
     /// The commit of the landing intent is in the target's history. The plan as it stands now.
     Landed(Option<PlanRevision>),
     /// The commit of the landing intent is not in the target's history.

@@ -173,7 +173,7 @@ impl Engine {
             Event::PlanRevised(revision) => turn.plan_revised(revision),
             Event::TargetRewritten { found } => turn.target_rewritten(found),
             Event::Recovered { task, found } => turn.recovered(&task, found),
-            Event::Failed { outcome, detail } => turn.run_failed(outcome, detail),
+            Event::Failed { outcome, detail } => turn.give_up(outcome, detail),
             Event::Tick => true,
         };
         turn.advance();

@@ -2,7 +2,7 @@
 
 use super::Turn;
 use super::ending::{AttemptEnd, Ending};
-use super::event::Found;
+use super::event::{Found, StopLevel};
 use super::outcome::Outcome;
 use super::record::{Miss, Record};
 use super::state::State;
@@ -19,7 +19,7 @@ pub enum InFlight {
         slot: SlotId,
     },
     /// The agent ran, or was about to. Answer [`Found::AgentAlive`], [`Found::AgentEnded`], or after a sweep
-    /// [`Found::AgentGone`].
+    /// [`Found::AgentGone`]; [`Found::NeverStarted`] if only the process that asks for the status is missing.
     Executing {
         /// The leased slot.
         slot: SlotId,
@@ -94,6 +94,23 @@ impl Turn<'_> {
                 Phase::Preparing { .. } | Phase::Collecting { .. } | Phase::Building { .. },
                 Found::AgentEnded | Found::AgentGone | Found::NotLanded,
             ) => self.record(Record::Superseded { ticket: again }),
+            (
+                Phase::Executing {
+                    asked: true, base, ..
+                },
+                Found::NeverStarted,
+            ) => {
+                let base = base.clone();
+                if task.closing.is_some() || self.state.stop == StopLevel::EndAgents {
+                    self.agent_ended(id, None);
+                } else {
+                    self.record(Record::AgentStarting {
+                        ticket: again,
+                        base,
+                        asks_status: true,
+                    });
+                }
+            }
             (Phase::Executing { .. }, Found::AgentEnded) => self.agent_ended(id, None),
             (Phase::Executing { .. }, Found::AgentGone) => {
                 let detail = "orch and the agent ended together, as in a restart of the machine";
@@ -106,15 +123,22 @@ impl Turn<'_> {
             (Phase::Landing { .. }, Found::NotLanded) => self.missed(&current, Miss::Lost),
             (
                 Phase::Preparing { .. } | Phase::Collecting { .. } | Phase::Building { .. },
-                Found::AgentAlive | Found::Landed(_),
+                Found::AgentAlive | Found::NeverStarted | Found::Landed(_),
             )
-            | (Phase::Executing { .. }, Found::Landed(_) | Found::NotLanded)
-            | (Phase::Landing { .. }, Found::AgentAlive | Found::AgentEnded | Found::AgentGone)
+            | (
+                Phase::Executing { .. },
+                Found::NeverStarted | Found::Landed(_) | Found::NotLanded,
+            )
+            | (
+                Phase::Landing { .. },
+                Found::AgentAlive | Found::AgentEnded | Found::AgentGone | Found::NeverStarted,
+            )
             | (
                 Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_),
                 Found::AgentAlive
                 | Found::AgentEnded
                 | Found::AgentGone
+                | Found::NeverStarted
                 | Found::Landed(_)
                 | Found::NotLanded,
             ) => {
@@ -122,7 +146,7 @@ impl Turn<'_> {
                     "recovery found what cannot be for {current}, which is {}",
                     task.phase.in_words()
                 );
-                self.run_failed(Outcome::Bug, detail);
+                self.give_up(Outcome::Bug, detail);
             }
         }
         true

@@ -25,6 +25,8 @@ pub(crate) struct Laws {
     unanswered: BTreeSet<TaskId>,
     /// The task for which a person asked for a retry in the record before.
     hurried: Option<TaskId>,
+    /// Whether the record before was a failure: the end may follow at once, with orders under way.
+    just_failed: bool,
     /// Sessions whose usage was recorded.
     pub(crate) sessions: u32,
     /// Which landing commits were announced, for which task and which opening of it.
@@ -76,6 +78,7 @@ impl Laws {
     pub(crate) fn follow(&mut self, stamped: &Stamped) -> Verdict {
         let at = stamped.at;
         let hurried = self.hurried.take();
+        let just_failed = std::mem::take(&mut self.just_failed);
         if let Record::Superseded { ticket }
         | Record::AgentEnded { ticket, .. }
         | Record::Landed { ticket, .. }
@@ -189,8 +192,9 @@ impl Laws {
             Record::TargetRewritten { .. } => self.barred = Some(REWRITTEN),
             Record::RunFailed { .. } => {
                 self.barred.get_or_insert("a failure");
+                self.just_failed = true;
             }
-            Record::RunEnded { outcome } => self.run_ended(*outcome)?,
+            Record::RunEnded { outcome } => self.run_ended(*outcome, just_failed)?,
         }
         Ok(())
     }
@@ -309,11 +313,12 @@ impl Laws {
         if let Some(why) = self.barred.filter(|_| !asks) {
             return Err(format!("the agent of {ticket} starts after {why}"));
         }
+        let again = self.unanswered.remove(&ticket.task);
         let entry = self.entry(ticket);
         law(entry.slot.is_some(), || {
             format!("{ticket} runs without a slot")
         })?;
-        law(!(asks && entry.asked), || {
+        law(!(asks && entry.asked) || again, || {
             format!("{ticket} is asked twice for its status")
         })?;
         entry.asked |= asks;
@@ -412,12 +417,14 @@ impl Laws {
         };
     }
 
-    fn run_ended(&mut self, outcome: Outcome) -> Verdict {
+    fn run_ended(&mut self, outcome: Outcome, gives_up: bool) -> Verdict {
         self.ended = Some(outcome);
         law(
-            self.tasks
-                .values()
-                .all(|t| t.slot.is_none() && !t.on_the_way_in),
+            gives_up
+                || self
+                    .tasks
+                    .values()
+                    .all(|t| t.slot.is_none() && !t.on_the_way_in),
             || "the run ends under way".to_owned(),
         )?;
         let judged = || self.tasks.values().filter(|t| t.in_plan && !t.left_out);

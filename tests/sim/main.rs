@@ -75,6 +75,7 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "an agent alive",
         "an agent ended",
         "an agent gone",
+        "an agent never started",
         "a landing done",
         "a landing not done",
     ];

@@ -206,6 +206,9 @@ impl World {
         if self.trouble.crashes > 0 && self.rng.percent(2) {
             return self.crash("between steps");
         }
+        if self.trouble.crashes > 0 && self.rng.percent(1) {
+            return self.give_up();
+        }
         if self.trouble.decisions > 0 && self.rng.percent(5) {
             self.trouble.decisions -= 1;
             let control = self.random_control();

@@ -9,6 +9,7 @@ use super::blocking;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::Engine;
 use crate::engine::event::{Author, BuildFailure, Event, LandResult, Landing, PlanRevision};
+use crate::engine::outcome::Outcome;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::commit::{self, CommitSpec, make_commit};
 use crate::git::durable::{flush_commit, flush_ref};
@@ -266,11 +267,32 @@ pub(super) async fn land(
     onto: ObjectId,
 ) -> Event {
     let of = ticket.clone();
-    let result = blocking(move || landed(&site, &of, &commit, &onto)).await;
-    Event::Landed {
-        ticket,
-        result: result.unwrap_or_else(|error| LandResult::Trouble(format!("{error:#}"))),
+    let result = blocking(move || {
+        landed(&site, &of, &commit, &onto).map_err(|error| (error, lacks(&site, &commit)))
+    })
+    .await;
+    match result {
+        Ok(result) => Event::Landed { ticket, result },
+        Err((error, true)) => Event::Landed {
+            ticket,
+            result: LandResult::Trouble(format!("{error:#}")),
+        },
+        // To build it again would land it twice or lose its receipt; the next orch asks the target's history.
+        Err((error, false)) => Event::Failed {
+            outcome: Outcome::Environment,
+            detail: format!("{ticket} may have landed, but: {error:#}"),
+        },
     }
+}
+
+/// Whether the target certainly does not have the commit.
+fn lacks(site: &Site, commit: &ObjectId) -> bool {
+    let contains = || -> anyhow::Result<bool> {
+        let repo = site.repo.open()?;
+        let tip = refs::tip(&repo, &site.target)?.context("the target is gone")?;
+        Ok(refs::contains(&repo, &tip, commit)?)
+    };
+    matches!(contains(), Ok(false))
 }
 
 fn landed(

@@ -64,6 +64,13 @@ impl State {
                 },
                 true,
             ) => *slot,
+            // It was about to be asked when an earlier orch died.
+            (
+                Phase::Executing {
+                    slot, asked: true, ..
+                },
+                true,
+            ) if task.lost => *slot,
             _ => return false,
         };
         let phase = Phase::Executing {
@@ -71,7 +78,8 @@ impl State {
             base: base.clone(),
             asked: asks,
         };
-        !task.lost && task.order(ticket, phase, at)
+        let is_known = !task.lost || matches!(task.phase, Phase::Executing { .. });
+        is_known && task.order(ticket, phase, at)
     }
 
     pub(super) fn agent_ended(

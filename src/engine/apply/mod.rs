@@ -244,7 +244,9 @@ impl State {
     }
 
     fn run_ended(&mut self, outcome: Outcome) -> bool {
-        let quiet = outcome == Outcome::Bug || !self.tasks.iter().any(|t| t.phase.is_ordered());
+        // A shell that cannot go on leaves what is under way to the next one.
+        let gave_up = self.failed.is_some();
+        let quiet = gave_up || !self.tasks.iter().any(|t| t.phase.is_ordered());
         let possible = quiet && self.ended.is_none();
         if possible {
             self.ended = Some(outcome);

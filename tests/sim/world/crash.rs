@@ -2,6 +2,7 @@
 
 use orch::engine::action::Action;
 use orch::engine::event::{Event, Found};
+use orch::engine::outcome::Outcome;
 use orch::engine::{Engine, InFlight};
 use orch::ids::TaskId;
 
@@ -104,6 +105,7 @@ impl World {
                 {
                     Some(agent) if self.lives(agent) => Found::AgentAlive,
                     Some(agent) if !agent.gone => Found::AgentEnded,
+                    None if *asked => Found::NeverStarted,
                     Some(_) | None => Found::AgentGone,
                 }
             }
@@ -117,10 +119,25 @@ impl World {
             Found::AgentAlive => "an agent alive",
             Found::AgentEnded => "an agent ended",
             Found::AgentGone => "an agent gone",
+            Found::NeverStarted => "an agent never started",
             Found::Landed(_) => "a landing done",
             Found::NotLanded => "a landing not done",
         });
         found
+    }
+
+    /// The shell cannot go on, says so, and leaves everything as it is.
+    pub(super) fn give_up(&mut self) -> Step {
+        let outcome = Outcome::Environment;
+        let detail = "the disk is gone".to_owned();
+        let effects = self
+            .engine
+            .step(Event::Failed { outcome, detail }, self.now);
+        self.append(&effects)?;
+        if effects.actions != [Action::Finish { outcome }] {
+            return Err("giving up is not the end".to_owned());
+        }
+        self.crash("having given up")
     }
 
     /// The engine that the ledger leads to. If nothing was lost, it is the one that died.
