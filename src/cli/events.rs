@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::args::EventsArgs;
 use super::{Out, locate};
 use crate::driver::watch::Watch;
-use crate::engine::record::{Record, Stamped};
+use crate::engine::record::Record;
 use crate::error::{OrKind, Result};
+use crate::report::ndjson;
 use crate::store::{Reader, StateDir};
 
 /// Records read at once: bounds memory on ledgers of any size.
@@ -55,15 +56,6 @@ fn print_new(state: &StateDir, since: &mut u64, out: &mut Out<'_>) -> Result<boo
         };
         *since = last.seq;
         ended = matches!(last.record, Record::RunEnded { .. });
-        out.print(&ndjson(&page)?)?;
+        out.print(&ndjson::lines(&page).or_bug()?)?;
     }
-}
-
-fn ndjson(records: &[Stamped]) -> Result<String> {
-    let mut text = String::new();
-    for record in records {
-        text.push_str(&serde_json::to_string(record).or_bug()?);
-        text.push('\n');
-    }
-    Ok(text)
 }

@@ -6,6 +6,7 @@
 mod doing;
 mod lines;
 mod live;
+pub mod ndjson;
 pub mod paint;
 pub mod summary;
 pub mod table;
@@ -151,13 +152,11 @@ impl Reporter {
     }
 
     fn json_lines(&mut self, stamped: &[Stamped]) {
-        let mut out = std::io::stdout().lock();
-        let printed = stamped.iter().try_for_each(|record| {
-            serde_json::to_writer(&mut out, record)?;
-            out.write_all(b"\n")
+        let printed = ndjson::lines(stamped).map_err(Into::into).and_then(|text| {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()
         });
-        let printed = printed.and_then(|()| out.flush());
-        drop(out);
         self.told(printed);
     }
 
