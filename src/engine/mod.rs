@@ -34,6 +34,8 @@ mod recover;
 mod schedule;
 mod state;
 mod task;
+#[cfg(test)]
+mod tests;
 mod why;
 
 use std::borrow::Borrow;

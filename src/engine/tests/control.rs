@@ -1,0 +1,214 @@
+//! What people decide, in every state of a task.
+
+use super::*;
+
+/// The states that a decision can meet, and how to get there.
+const STATES: [&str; 11] = [
+    "pending",
+    "waiting",
+    "preparing",
+    "executing",
+    "collecting",
+    "queued",
+    "building",
+    "landing",
+    "completed",
+    "failed",
+    "cancelled",
+];
+
+/// A run whose task `a` is in the given state, beside `z`, which keeps the run alive.
+fn in_state(state: &str) -> Bench {
+    let nodes = vec![
+        with(
+            task("a", if state == "pending" { &["z"] } else { &[] }),
+            |n| n.max_attempts = 1,
+        ),
+        task("z", &[]),
+    ];
+    let mut bench = Bench::of(nodes);
+    if state == "queued" {
+        bench.ends("z", Ending::Success);
+    } else {
+        bench.prepared("z");
+    }
+    match state {
+        "pending" | "preparing" => {}
+        "waiting" => bench.ends("a", Ending::Crashed),
+        "executing" => bench.prepared("a"),
+        "collecting" => {
+            bench.prepared("a");
+            bench.executed("a");
+        }
+        "queued" | "building" => bench.ends("a", Ending::Success),
+        "landing" => {
+            bench.ends("a", Ending::Success);
+            bench.built("a");
+        }
+        "completed" => bench.succeeds("a"),
+        "failed" => bench.ends("a", Ending::AgentFailed),
+        "cancelled" => {
+            let task = id("a");
+            assert_eq!(bench.ask(Verb::Cancel { task }), None);
+            bench.prepared("a");
+        }
+        other => panic!("no state {other}"),
+    }
+    bench
+}
+
+/// In which states a decision is followed.
+fn allowed(verb: impl Fn(TaskId) -> Verb) -> Vec<&'static str> {
+    STATES
+        .into_iter()
+        .filter(|state| in_state(state).ask(verb(id("a"))).is_none())
+        .collect()
+}
+
+#[test]
+fn every_decision_is_followed_or_refused_in_every_state() {
+    let under_way = [
+        "waiting",
+        "preparing",
+        "executing",
+        "collecting",
+        "queued",
+        "building",
+    ];
+    let open: Vec<&str> = ["pending"].into_iter().chain(under_way).collect();
+    let cancel = allowed(|task| Verb::Cancel { task });
+    assert_eq!(cancel, open);
+    let skip = allowed(|task| Verb::Skip { task });
+    assert_eq!(skip, [open.as_slice(), &["failed", "cancelled"]].concat());
+    assert_eq!(allowed(|task| Verb::MarkDone { task }), skip);
+    let hold = allowed(|task| Verb::Hold { task });
+    assert_eq!(hold, [open.as_slice(), &["landing"]].concat());
+    assert_eq!(allowed(|task| Verb::Priority { task, value: 1 }), hold);
+    assert_eq!(allowed(|task| Verb::Release { task }), [""; 0]);
+    let retry = allowed(|task| Verb::Retry { task, from: None });
+    assert_eq!(retry, ["waiting", "completed", "failed", "cancelled"]);
+}
+
+#[test]
+fn a_cancelled_agent_is_ended_and_its_work_kept_but_not_landed() {
+    let mut bench = in_state("executing");
+    bench.ask(Verb::Cancel { task: id("a") });
+    bench.take("a", |a| matches!(a, Action::EndAgent { .. }).then_some(()));
+    assert!(
+        bench.why("a").starts_with("it will be cancelled"),
+        "{}",
+        bench.why("a")
+    );
+    bench.executed("a");
+    bench.collected("a", Ending::Success, |_| {});
+    assert_eq!(bench.state("a"), TaskState::Cancelled);
+    let view = bench.engine.view(&id("a")).expect("a known task");
+    assert_eq!((view.spent, view.candidate), (0, Some(&oid("a-1"))));
+}
+
+#[test]
+fn skipping_a_failed_task_lets_those_go_on_that_need_it() {
+    let nodes = vec![
+        with(task("a", &[]), |n| n.max_attempts = 1),
+        task("b", &["a"]),
+    ];
+    let mut bench = Bench::of(nodes);
+    bench.ends("a", Ending::Refused);
+    bench.ask(Verb::Skip { task: id("a") });
+    assert_eq!(bench.running(), ["b"]);
+}
+
+#[test]
+fn a_held_task_is_what_the_run_waits_for_in_the_end() {
+    let nodes = || vec![task("a", &[]), task("b", &["a"])];
+    let mut bench = Bench::of(nodes());
+    bench.ask(Verb::Hold { task: id("b") });
+    bench.succeeds("a");
+    assert_eq!(bench.finish(), Outcome::WaitingForPerson);
+    assert_eq!(
+        bench.ask(Verb::Release { task: id("b") }),
+        None,
+        "also while no orch runs"
+    );
+    assert!(bench.orders.is_empty());
+    bench.resume(&asks_for(nodes()));
+    assert_eq!(bench.running(), ["b"]);
+}
+
+#[test]
+fn a_failed_run_goes_on_after_a_retry_with_fresh_attempts() {
+    let nodes = || vec![with(task("a", &[]), |n| n.max_attempts = 1)];
+    let mut bench = Bench::of(nodes());
+    bench.ends("a", Ending::AgentFailed);
+    assert_eq!(bench.finish(), Outcome::Failed);
+    bench.resume(&asks_for(nodes()));
+    assert_eq!(bench.finish(), Outcome::Failed, "a settled failure stays");
+    assert_eq!(bench.ask(Verb::RetryFailed), None);
+    bench.resume(&asks_for(nodes()));
+    bench.succeeds("a");
+    assert_eq!(bench.finish(), Outcome::Completed);
+}
+
+#[test]
+fn a_drain_lets_agents_finish_and_starts_none() {
+    let nodes = || vec![task("a", &[]), task("b", &[]), task("c", &["a"])];
+    let mut bench = Bench::of(nodes());
+    bench.prepared("a");
+    bench.stop(StopLevel::Drain);
+    bench.prepared("b");
+    assert_eq!(bench.running(), ["a"], "b's agent had not started");
+    bench.executed("a");
+    bench.collected("a", Ending::Success, |_| {});
+    bench.lands("a");
+    assert_eq!(bench.finish(), Outcome::Stopped);
+    bench.resume(&asks_for(nodes()));
+    assert_eq!(bench.running(), ["b", "c"]);
+    assert_eq!(bench.engine.view(&id("b")).map(|v| v.spent), Some(0));
+}
+
+#[test]
+fn a_firm_stop_ends_agents_keeps_their_work_and_lands_what_is_done() {
+    let mut bench = Bench::of(vec![task("a", &[]), task("b", &[])]);
+    bench.prepared("a");
+    bench.prepared("b");
+    bench.stop(StopLevel::Drain);
+    bench.stop(StopLevel::EndAgents);
+    assert!(
+        bench
+            .ask(Verb::Stop {
+                level: StopLevel::Drain
+            })
+            .is_some(),
+        "less is no more"
+    );
+    for name in ["a", "b"] {
+        bench.take(name, |a| matches!(a, Action::EndAgent { .. }).then_some(()));
+        bench.executed(name);
+    }
+    bench.collected("a", Ending::Interrupted, |_| {});
+    bench.collected("b", Ending::Success, |_| {});
+    bench.lands("b");
+    assert_eq!(bench.finish(), Outcome::Stopped);
+    let a = bench.engine.view(&id("a")).expect("a known task");
+    assert_eq!((a.spent, a.candidate), (0, Some(&oid("a-1"))));
+}
+
+#[test]
+fn a_stop_that_came_after_the_last_start_changes_no_outcome() {
+    let mut bench = Bench::of(vec![task("a", &[])]);
+    bench.prepared("a");
+    bench.stop(StopLevel::Drain);
+    bench.executed("a");
+    bench.collected("a", Ending::Success, |_| {});
+    bench.lands("a");
+    assert_eq!(bench.finish(), Outcome::Completed);
+}
+
+#[test]
+fn fewer_jobs_let_running_ones_finish() {
+    let mut bench = Bench::of(vec![task("a", &[]), task("b", &[]), task("c", &["a"])]);
+    assert!(bench.ask(Verb::Jobs { count: 0 }).is_some());
+    bench.ask(Verb::Jobs { count: 1 });
+    bench.succeeds("a");
+    assert_eq!(bench.running(), ["b"]);
+}

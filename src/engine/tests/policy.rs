@@ -1,0 +1,185 @@
+//! What follows the ends of attempts.
+
+use super::*;
+use crate::engine::action::{ExecuteMode, StartFrom};
+use crate::engine::policy::{After, STREAK_MAX, after, backoff_ms};
+use crate::engine::record::{Charge, Next};
+use crate::plan::graph::RetryFrom;
+
+/// How the first attempt of a lone task is followed, after it ended with a candidate.
+fn followed(ending: Ending, change: impl FnOnce(&mut Node)) -> Next {
+    let mut bench = Bench::of(vec![with(task("a", &[]), change)]);
+    bench.ends("a", ending);
+    let next = bench
+        .records
+        .iter()
+        .find_map(|stamped| match &stamped.record {
+            Record::Collected { next, .. } => Some(*next),
+            _ => None,
+        });
+    next.expect("it was collected")
+}
+
+#[test]
+fn every_ending_has_its_row() {
+    let base = RetryFrom::Base;
+    let candidate = RetryFrom::Candidate;
+    for ending in Ending::ALL {
+        let expected = match ending {
+            Ending::Success | Ending::NoChange => After::Done,
+            Ending::Auth | Ending::Billing | Ending::Environment => After::StopRun,
+            Ending::Conflict => After::Again {
+                charge: Charge::Conflict,
+                from: base,
+            },
+            Ending::Crashed => After::Again {
+                charge: Charge::Streak,
+                from: base,
+            },
+            Ending::Interrupted => After::Again {
+                charge: Charge::Streak,
+                from: candidate,
+            },
+            Ending::PlanEditInvalid | Ending::OutOfScope => After::Again {
+                charge: Charge::Attempt,
+                from: base,
+            },
+            _ => After::Again {
+                charge: Charge::Attempt,
+                from: candidate,
+            },
+        };
+        assert_eq!(after(ending), expected, "{ending:?}");
+    }
+}
+
+#[test]
+fn a_failed_attempt_is_spent_and_its_evidence_goes_to_the_next_one() {
+    let mut bench = Bench::of(vec![task("a", &[])]);
+    bench.ends("a", Ending::NoStatus);
+    let (_, (start, evidence)) = bench.take("a", |order| match order {
+        Action::Prepare {
+            start, evidence, ..
+        } => Some((start.clone(), evidence.clone())),
+        _ => None,
+    });
+    assert_eq!(start, StartFrom::Candidate(oid("a-1")));
+    assert_eq!(
+        evidence,
+        [AttemptEnd::new(Ending::NoStatus, "as the test says")]
+    );
+    assert_eq!(
+        bench.engine.view(&id("a")).map(|v| (v.attempt, v.spent)),
+        Some((2, 1))
+    );
+}
+
+#[test]
+fn the_plan_says_where_a_retry_starts_except_after_a_conflict() {
+    let from_base = |n: &mut Node| n.retry_from = Some(RetryFrom::Base);
+    let from_candidate = |n: &mut Node| n.retry_from = Some(RetryFrom::Candidate);
+    let from = |next| match next {
+        Next::Retry { from, .. } => from,
+        other => panic!("{other:?} is no retry"),
+    };
+    assert_eq!(from(followed(Ending::NoStatus, from_base)), RetryFrom::Base);
+    assert_eq!(
+        from(followed(Ending::Crashed, from_candidate)),
+        RetryFrom::Candidate
+    );
+    assert_eq!(
+        from(followed(Ending::Conflict, from_candidate)),
+        RetryFrom::Base
+    );
+}
+
+#[test]
+fn crashes_wait_longer_and_longer_and_count_from_the_fourth_on() {
+    let mut bench = Bench::of(vec![with(task("a", &[]), |n| n.max_attempts = 1)]);
+    for n in 1..=STREAK_MAX {
+        bench.ends("a", Ending::Crashed);
+        let until = bench.now.wall.plus_ms(backoff_ms(n));
+        assert_eq!(bench.engine.next_wake(), Some(until));
+        assert_eq!(bench.engine.view(&id("a")).map(|v| v.spent), Some(0));
+        bench.pass(backoff_ms(n) - 1);
+        assert!(bench.running().is_empty());
+        bench.pass(1);
+        assert_eq!(bench.running(), ["a"]);
+    }
+    bench.ends("a", Ending::Crashed);
+    assert_eq!(bench.state("a"), TaskState::Failed);
+    assert_eq!(bench.finish(), Outcome::Failed);
+}
+
+#[test]
+fn a_clock_set_back_does_not_make_a_wait_longer() {
+    let mut bench = Bench::of(vec![task("a", &[])]);
+    bench.ends("a", Ending::Crashed);
+    bench.now.wall = Wall(0);
+    bench.hear(Event::Tick);
+    assert_eq!(bench.running(), ["a"]);
+}
+
+#[test]
+fn a_session_without_a_status_is_asked_for_it_once_in_its_slot() {
+    let mut bench = Bench::of(vec![task("a", &[])]);
+    bench.prepared("a");
+    bench.executed("a");
+    bench.collected("a", Ending::NoStatus, |left| left.can_ask = true);
+    let (ticket, mode) = bench.take("a", |order| match order {
+        Action::Execute { mode, .. } => Some(*mode),
+        _ => None,
+    });
+    assert_eq!((ticket.attempt, mode), (1, ExecuteMode::AskStatus));
+    bench.hear(Event::Executed { ticket });
+    bench.collected("a", Ending::NoStatus, |left| left.can_ask = true);
+    let view = bench.engine.view(&id("a")).expect("a known task");
+    assert_eq!((view.attempt, view.spent, view.usage.sessions), (2, 1, 2));
+}
+
+#[test]
+fn a_report_task_without_a_text_has_not_done_its_work() {
+    let report = || vec![with(task("a", &[]), |n| n.kind = TaskKind::Report)];
+    let mut bench = Bench::of(report());
+    bench.prepared("a");
+    bench.executed("a");
+    bench.collected("a", Ending::NoChange, |left| left.candidate = None);
+    let view = bench.engine.view(&id("a")).expect("a known task");
+    assert_eq!(view.last_end.map(|end| end.ending), Some(Ending::BadStatus));
+
+    let mut bench = Bench::of(report());
+    bench.prepared("a");
+    bench.executed("a");
+    bench.collected("a", Ending::Success, |left| {
+        left.candidate = None;
+        left.report = Some("sha".to_owned());
+    });
+    assert_eq!(bench.finish(), Outcome::Completed);
+}
+
+#[test]
+fn what_the_next_attempt_would_meet_again_stops_the_run_and_costs_nothing() {
+    for ending in [Ending::Auth, Ending::Billing, Ending::Environment] {
+        let mut bench = Bench::of(vec![task("a", &[]), task("b", &[])]);
+        bench.ends("a", ending);
+        assert_eq!(bench.engine.view(&id("a")).map(|v| v.spent), Some(0));
+        bench.prepared("b");
+        assert!(
+            bench.running().is_empty(),
+            "an agent that has not started stays unstarted"
+        );
+        assert_eq!(bench.finish(), Outcome::Environment);
+    }
+}
+
+#[test]
+fn running_attempts_finish_and_land_when_the_run_cannot_go_on() {
+    let mut bench = Bench::of(vec![task("a", &[]), task("b", &[])]);
+    bench.prepared("b");
+    bench.ends("a", Ending::Auth);
+    bench.executed("b");
+    bench.collected("b", Ending::Success, |_| {});
+    bench.lands("b");
+    assert_eq!(bench.finish(), Outcome::Environment);
+    assert!(matches!(bench.state("b"), TaskState::Completed { .. }));
+}
