@@ -211,8 +211,9 @@ impl Engine {
 
     /// A task, whether or not the plan still has it.
     pub fn view(&self, id: &TaskId) -> Option<TaskView<'_>> {
-        let (ix, _) = self.state.get(id)?;
-        Some(self.view_of(ix, &Blockage::of(&self.state)))
+        let (ix, task) = self.state.get(id)?;
+        let blocker = || Blockage::of(&self.state).by(ix);
+        Some(self.view_of(ix, task.is_open().then(blocker).flatten()))
     }
 
     /// The tasks of the plan in document order, then those that left it and had started.
@@ -222,14 +223,14 @@ impl Engine {
             .filter(|&ix| !state.tasks[ix].in_plan && state.tasks[ix].attempt > 0);
         let blockage = Blockage::of(state);
         let places = state.order.iter().copied().chain(left);
-        places.map(move |ix| self.view_of(ix, &blockage))
+        places.map(move |ix| self.view_of(ix, blockage.by(ix)))
     }
 
-    fn view_of(&self, ix: Ix, blockage: &Blockage) -> TaskView<'_> {
+    fn view_of(&self, ix: Ix, blocker: Option<Ix>) -> TaskView<'_> {
         let task = &self.state.tasks[ix];
         TaskView {
             node: &task.node,
-            state: self.state_of(ix, blockage.by(ix)),
+            state: self.state_of(ix, blocker),
             since: task.since,
             attempt: task.attempt,
             spent: task.spent,

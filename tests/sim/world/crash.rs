@@ -49,9 +49,11 @@ impl World {
     /// A new orch takes over from the ledger and the world.
     pub(super) fn next_orch(&mut self) -> Step {
         self.finished = false;
-        self.laws = Laws::default();
-        for stamped in self.ledger.iter().flatten() {
-            self.laws.follow(stamped)?;
+        if self.forgets {
+            self.laws = Laws::default();
+            for stamped in self.ledger.iter().flatten() {
+                self.laws.follow(stamped)?;
+            }
         }
         if self.ledger.is_empty() {
             // The power went before anything was safe: there is no run, and the same command starts one.
