@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::args::{Format, RunArgs};
 use super::asked::Asked;
-use super::site::{claude_if_needed, site};
+use super::site::{claude_if_needed, judged, site};
 use super::{Out, dry_run, ending, locate, rehearse};
 use crate::driver::begin::begin;
 use crate::driver::site::Site;
@@ -64,6 +64,7 @@ fn refused_by_stop_file(asked: &Asked, args: &RunArgs, out: &mut Out<'_>) -> Res
 
 async fn work(asked: Asked, args: &RunArgs, started: Instant, out: &mut Out<'_>) -> Result<u8> {
     let repo = locate::repository()?;
+    let identity = judged(&repo, args)?;
     let claude = claude_if_needed(&asked).await?;
     let state = asked.state.clone();
     let holder = Holder {
@@ -95,7 +96,7 @@ async fn work(asked: Asked, args: &RunArgs, started: Instant, out: &mut Out<'_>)
     })?;
     let selection = asked.selection.clone();
     let jobs = asked.settings.jobs.value;
-    let site = site(repo, asked, &ledger.reader(), args, claude, out)?;
+    let site = site(repo, identity, asked, &ledger.reader(), args, claude, out)?;
     log_to(&site, args.verbose)?;
     ledger
         .describe(&Holder {

@@ -18,8 +18,8 @@ use crate::git::Repository;
 use crate::git::commit::{Signing, try_signing};
 use crate::git::include::included_files;
 use crate::git::land::recover_checkouts;
-use crate::git::repository::Head;
-use crate::git::target::{self, Target};
+use crate::git::repository::{Head, Identity};
+use crate::git::target::{self, Target, TargetError};
 use crate::git::tree::file_in;
 use crate::ids::{ObjectId, PlanId};
 use crate::plan::Runner;
@@ -79,16 +79,28 @@ fn environment() -> BTreeMap<String, String> {
     process::scrub_environment(std::env::vars_os())
 }
 
+/// What can be said against a run in this repository before anything is made in it; the identity of its commits.
+pub(super) fn judged(repo: &Repository, args: &RunArgs) -> Result<Identity> {
+    let identity = repo.identity().map_err(locate::explain)?;
+    match (&args.branch, args.live) {
+        (Some(name), _) => target::named_branch(repo, name).map_err(refused)?,
+        (None, true) => target::live_branch(repo).map_err(refused)?,
+        // Where the run branch goes is known only under the lock.
+        (None, false) => return Ok(identity),
+    };
+    Ok(identity)
+}
+
 /// Makes the site of a run: from here on the repository is touched.
 pub(super) fn site(
     repo: Repository,
+    identity: Identity,
     asked: Asked,
     reader: &Reader,
     args: &RunArgs,
     claude: Option<ClaudeSettings>,
     out: &mut Out<'_>,
 ) -> Result<Site> {
-    let identity = repo.identity().map_err(locate::explain)?;
     for recovered in recover_checkouts(&repo).or_environment()? {
         out.talk(&format!(
             "finished what an earlier orch had begun in {}\n",
@@ -231,12 +243,14 @@ fn target(repo: &Repository, plan: &PlanId, head: &Head, args: &RunArgs) -> Resu
         (None, true) => target::live_branch(repo),
         (None, false) => target::prepare_run_branch(repo, &target::run_branch(plan), head.commit()),
     };
-    target.map_err(|error| {
-        let hints = error.hints();
-        hints
-            .into_iter()
-            .fold(Error::new(ErrorKind::Environment, error), Error::hint)
-    })
+    target.map_err(refused)
+}
+
+fn refused(error: TargetError) -> Error {
+    let hints = error.hints();
+    hints
+        .into_iter()
+        .fold(Error::new(ErrorKind::Environment, error), Error::hint)
 }
 
 /// `$XDG_STATE_HOME/orch`, else `~/.local/state/orch`.
