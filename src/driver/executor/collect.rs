@@ -20,7 +20,7 @@ use crate::engine::usage::Usage;
 use crate::git::collect::{Change, Collected as Files, collect as collect_files};
 use crate::git::commit::{CommitSpec, Signing, make_commit};
 use crate::git::left_out::{self, Limits};
-use crate::git::slot::{EXCHANGE_DIR, Slot};
+use crate::git::slot::{EXCHANGE_DIR, Slot, SlotError};
 use crate::git::tree::{file_in, tree_with_file};
 use crate::git::{commit, pins};
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -101,7 +101,10 @@ fn collected(site: &Site, order: &Order) -> anyhow::Result<Collected> {
     end_leftovers(site, &sheet, &part)?;
     let mut slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
     let mut notes = Vec::new();
-    let files = collect_files(&mut slot, &order.base, Limits::default())?;
+    let files = match collect_files(&mut slot, &order.base, Limits::default()) {
+        Err(SlotError::Gone(tree)) => return without_tree(order, &sheet, &dir, &part, &tree),
+        result => result?,
+    };
     if !files.left_out.is_empty() {
         notes.extend(files.left_out.iter().map(|l| {
             format!(
@@ -135,6 +138,44 @@ fn collected(site: &Site, order: &Order) -> anyhow::Result<Collected> {
         can_ask,
         notes,
     })
+}
+
+/// An attempt that removed its working tree: only what it used is known.
+fn without_tree(
+    order: &Order,
+    sheet: &Sheet,
+    dir: &AttemptDir,
+    part: &SessionDir,
+    tree: &Path,
+) -> anyhow::Result<Collected> {
+    let usage = if sheet.speaks_stream_json() {
+        read_stream(part, start_of(part, dir))?.usage
+    } else {
+        Usage::default()
+    };
+    let end = order.ended_by_orch.clone().unwrap_or_else(|| {
+        AttemptEnd::new(
+            Ending::AgentFailed,
+            format!("its working tree {} is gone", tree.display()),
+        )
+    });
+    Ok(Collected {
+        end,
+        usage,
+        candidate: None,
+        message: None,
+        report: None,
+        can_ask: false,
+        notes: Vec::new(),
+    })
+}
+
+fn start_of(part: &SessionDir, dir: &AttemptDir) -> Start {
+    if *part == dir.session(SessionPart::Work) {
+        Start::Fresh
+    } else {
+        Start::Resume
+    }
 }
 
 /// Ends what is left of the attempt's processes, unless its shim reported that nothing is.
@@ -391,13 +432,8 @@ impl Left {
             });
         }
         let exit = process::read_exit(part.path())?;
-        let start = if part == dir.session(SessionPart::Work) {
-            Start::Fresh
-        } else {
-            Start::Resume
-        };
         let session = if sheet.speaks_stream_json() {
-            Some(read_stream(&part, start)?)
+            Some(read_stream(&part, start_of(&part, dir))?)
         } else {
             None
         };
