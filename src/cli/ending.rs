@@ -3,12 +3,14 @@
 use super::Out;
 use crate::engine::Engine;
 use crate::engine::outcome::Outcome;
-use crate::engine::view::TaskState;
+use crate::engine::view::{TaskState, Wait};
 use crate::error::Result;
 use crate::report::summary;
 
 /// Failed tasks that are named with commands of their own.
 const FAILED_SHOWN: usize = 3;
+/// Waiting tasks that are named with what they wait for.
+const WAITING_SHOWN: usize = 10;
 
 /// Prints the table to stdout and the ways on to stderr.
 pub(super) fn print(engine: &Engine, outcome: Outcome, out: &mut Out<'_>) -> Result<()> {
@@ -39,9 +41,7 @@ fn ways_on(engine: &Engine, outcome: Outcome) -> Vec<String> {
         }
         Outcome::Stopped => vec!["orch run                            goes on".to_owned()],
         Outcome::WaitingForPerson if engine.run().target_rewritten => rewritten(engine),
-        Outcome::WaitingForPerson => {
-            vec!["orch status                         shows who waits for what".to_owned()]
-        }
+        Outcome::WaitingForPerson => waiting(engine),
         Outcome::Stuck => engine
             .tasks()
             .filter(|v| matches!(v.state, TaskState::Pending | TaskState::Waiting { .. }))
@@ -56,6 +56,25 @@ fn ways_on(engine: &Engine, outcome: Outcome) -> Vec<String> {
         | Outcome::Bug
         | Outcome::Abandoned => Vec::new(),
     }
+}
+
+/// What each task that waits for a person waits for.
+fn waiting(engine: &Engine) -> Vec<String> {
+    let waiting = engine.tasks().filter(|v| {
+        matches!(
+            v.state,
+            TaskState::Waiting {
+                reason: Wait::Release | Wait::Clearance,
+                ..
+            }
+        )
+    });
+    let mut ways: Vec<String> = waiting
+        .take(WAITING_SHOWN)
+        .map(|v| format!("{}: {}", v.node.id, engine.why(&v.node.id).join("; ")))
+        .collect();
+    ways.push("orch run                            goes on then".to_owned());
+    ways
 }
 
 /// The three ways out of a target that lost what was landed.

@@ -107,7 +107,7 @@ fn is_quiet(state: &State) -> bool {
     state.tasks.iter().all(|task| match &task.phase {
         Phase::Settled(_) | Phase::Open { pause: None } => true,
         Phase::Open { pause: Some(_) } => state.bars_starts(),
-        Phase::Queued { .. } => state.bars_landing_waits(),
+        Phase::Queued { in_the_way, .. } => in_the_way.is_some() || state.bars_landing_waits(),
         Phase::Preparing { .. }
         | Phase::Executing { .. }
         | Phase::Collecting { .. }

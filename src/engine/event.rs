@@ -115,6 +115,8 @@ pub enum BuildFailure {
     AlreadyThere,
     /// The plan edit no longer fits the tip's plan.
     PlanEdit(String),
+    /// The target lacks what was landed before; where it stands now, if it exists.
+    Rewritten(Option<ObjectId>),
     /// git or the disk refused; told in the text.
     Trouble(String),
 }
@@ -128,6 +130,8 @@ pub enum LandResult {
     TipMoved,
     /// The target moved away from what was landed before; where it stands now, if it exists.
     Rewritten(Option<ObjectId>),
+    /// Something of a person's lies in the way of a checkout; what, and what can be done about it.
+    InTheWay(String),
     /// git or the disk refused; told in the text.
     Trouble(String),
 }

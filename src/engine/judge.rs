@@ -18,11 +18,13 @@ pub(super) fn outcome(state: &State) -> Outcome {
         return Outcome::WaitingForPerson;
     }
     // A need that could go on is a task itself, so that looking at the first ones of each chain is enough.
-    let could_go_on = |ix: usize| is_open(ix) && !state.tasks[ix].held && state.needs_are_met(ix);
+    let awaits_person =
+        |ix: usize| state.tasks[ix].held || state.tasks[ix].phase.in_the_way().is_some();
+    let could_go_on = |ix: usize| is_open(ix) && !awaits_person(ix) && state.needs_are_met(ix);
     if state.stop > StopLevel::Running && judged().any(could_go_on) {
         return Outcome::Stopped;
     }
-    if judged().any(|ix| is_open(ix) && state.tasks[ix].held && blockage.by(ix).is_none()) {
+    if judged().any(|ix| is_open(ix) && awaits_person(ix) && blockage.by(ix).is_none()) {
         return Outcome::WaitingForPerson;
     }
     if judged().any(|ix| state.tasks[ix].blocks()) {

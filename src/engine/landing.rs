@@ -43,6 +43,10 @@ impl Turn<'_> {
             Err(BuildFailure::PlanEdit(detail)) => {
                 self.not_landable(ticket, &AttemptEnd::new(Ending::PlanEditInvalid, detail));
             }
+            Err(BuildFailure::Rewritten(found)) => {
+                self.missed(ticket, Miss::TargetRewritten);
+                self.target_rewritten(found);
+            }
             Err(BuildFailure::Trouble(detail)) => self.missed(ticket, Miss::Trouble(detail)),
         }
         true
@@ -65,6 +69,7 @@ impl Turn<'_> {
                 self.missed(ticket, Miss::TargetRewritten);
                 self.target_rewritten(found);
             }
+            LandResult::InTheWay(what) => self.missed(ticket, Miss::InTheWay(what)),
             LandResult::Trouble(detail) => self.missed(ticket, Miss::Trouble(detail)),
         }
         true
@@ -104,6 +109,7 @@ impl Turn<'_> {
                 (task.troubles + 1, Some(detail.clone()))
             }
             Miss::Trouble(_) => (task.troubles + 1, None),
+            Miss::InTheWay(_) => (task.missed + 1, None),
             Miss::TargetRewritten | Miss::Lost => (0, None),
         };
         self.record(Record::LandingMissed {

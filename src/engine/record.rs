@@ -281,6 +281,8 @@ pub enum Miss {
     TipMoved,
     /// The target no longer contains what was landed.
     TargetRewritten,
+    /// Something of a person's lies in the way of a checkout; the text says what, and what can be done about it.
+    InTheWay(String),
     /// git or the disk refused; the text says how.
     Trouble(String),
     /// An earlier orch died before the target moved.

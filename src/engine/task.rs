@@ -103,6 +103,9 @@ pub(super) enum Phase {
         work: Work,
         /// The next try comes only after it.
         pause: Option<Pause>,
+        /// What a person must clear away first. It is tried again as long as the run does other things, and not waited
+        /// for.
+        in_the_way: Option<String>,
     },
     /// The landing commit is being made.
     Building {
@@ -248,6 +251,20 @@ impl Phase {
     /// tasks with a common resource or overlapping files stay out.
     pub(super) fn is_under_way(&self) -> bool {
         self.is_ordered() || matches!(self, Self::Queued { .. })
+    }
+
+    /// What a person must clear away before its commit can land.
+    pub(super) fn in_the_way(&self) -> Option<&str> {
+        match self {
+            Self::Queued { in_the_way, .. } => in_the_way.as_deref(),
+            Self::Open { .. }
+            | Self::Preparing { .. }
+            | Self::Executing { .. }
+            | Self::Collecting { .. }
+            | Self::Building { .. }
+            | Self::Landing { .. }
+            | Self::Settled(_) => None,
+        }
     }
 
     /// In words, for people and for errors.

@@ -164,6 +164,8 @@ pub enum Wait {
     Backoff,
     /// A person to release it.
     Release,
+    /// A person to clear away what keeps its commit from landing.
+    Clearance,
 }
 
 /// How a task was completed.
@@ -256,6 +258,11 @@ impl Engine {
             Phase::Preparing { .. } => TaskState::Running(Stage::Preparing),
             Phase::Executing { .. } => TaskState::Running(Stage::Executing),
             Phase::Collecting { .. } => TaskState::Running(Stage::Collecting),
+            Phase::Queued {
+                in_the_way: Some(_),
+                pause,
+                ..
+            } => waiting(Wait::Clearance, pause.map(|pause| pause.until)),
             Phase::Queued { .. } | Phase::Building { .. } | Phase::Landing { .. } => {
                 TaskState::Landing
             }

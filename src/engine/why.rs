@@ -162,7 +162,9 @@ fn why_not_scheduled(state: &State, ix: Ix) -> String {
 
 fn why_not_landing(state: &State, task: &Task) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Phase::Queued {
+    if let Some(what) = task.phase.in_the_way() {
+        lines.push(format!("its commit is ready, and cannot land: {what}"));
+    } else if let Phase::Queued {
         pause: Some(pause), ..
     } = &task.phase
     {

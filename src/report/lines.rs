@@ -128,6 +128,10 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Tone::Bad,
                 format!("{}  did not land: the target was rewritten", ticket.task),
             ),
+            Miss::InTheWay(what) => line(
+                Tone::Bad,
+                format!("{}  waits for you before it can land: {what}", ticket.task),
+            ),
             Miss::Trouble(detail) => line(
                 Tone::Bad,
                 format!("{}  could not land yet: {detail}", ticket.task),

@@ -63,6 +63,7 @@ fn wait_in_words(wait: Wait) -> &'static str {
     match wait {
         Wait::Backoff => "back-off",
         Wait::Release => "held",
+        Wait::Clearance => "your checkout",
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orch::engine::event::{Author, PlanRevision, StopLevel, Verb};
 use orch::engine::outcome::Outcome;
-use orch::engine::record::{Charge, Next, Record, RunStart, Settlement, Stamped};
+use orch::engine::record::{Charge, Miss, Next, Record, RunStart, Settlement, Stamped};
 use orch::ids::{ObjectId, SlotId, TaskId, Ticket};
 use orch::plan::graph::Node;
 use orch::time::Wall;
@@ -54,6 +54,8 @@ pub(crate) struct Entry {
     left_out: bool,
     pause: Option<(Wall, Wall)>,
     landed_in: Option<u32>,
+    /// Whether its commit waits for a person to clear the way.
+    in_the_way: bool,
     /// Uncounted ends in a row, and uncounted conflicts of this opening.
     streak: u32,
     conflicts: u32,
@@ -132,7 +134,9 @@ impl Laws {
                 law(!self.tasks.values().any(|t| t.on_the_way_in), || {
                     format!("{ticket} builds beside another")
                 })?;
-                self.entry(ticket).on_the_way_in = true;
+                let entry = self.entry(ticket);
+                entry.on_the_way_in = true;
+                entry.in_the_way = false;
             }
             Record::LandingIntended { ticket, commit, .. } => {
                 let entry = self.entry(ticket);
@@ -141,7 +145,11 @@ impl Laws {
                 self.intended
                     .insert(commit.clone(), (ticket.task.clone(), generation));
             }
-            Record::LandingMissed { ticket, .. } => self.entry(ticket).on_the_way_in = false,
+            Record::LandingMissed { ticket, why, .. } => {
+                let entry = self.entry(ticket);
+                entry.on_the_way_in = false;
+                entry.in_the_way = matches!(why, Miss::InTheWay(_));
+            }
             Record::Landed { ticket, commit, .. } => self.landed(ticket, commit)?,
             Record::Settled { task, as_ } => self.settled(task, as_),
             Record::Reopened { task, .. } => {
@@ -237,6 +245,7 @@ impl Laws {
                 left_out: false,
                 pause: None,
                 landed_in: None,
+                in_the_way: false,
                 streak: 0,
                 conflicts: 0,
                 closing: false,
@@ -259,6 +268,7 @@ impl Laws {
             if entry.slot.is_some() || entry.on_the_way_in {
                 self.unanswered.insert(task.clone());
             }
+            entry.in_the_way = false;
         }
         self.take_over(&start.revision);
     }
@@ -432,10 +442,15 @@ impl Laws {
         law(outcome != Outcome::Completed || all_done, || {
             "completed, but not all tasks are".to_owned()
         })?;
+        let waits = judged().any(|t| t.under_way && t.in_the_way);
+        law(
+            !waits || !matches!(outcome, Outcome::Failed | Outcome::Stuck),
+            || format!("ended as {outcome:?} although a commit waits for a person"),
+        )?;
         law(outcome != Outcome::Failed || !all_done, || {
             "failed, but all tasks are done".to_owned()
         })?;
-        let could_start = judged().any(|t| self.is_startable(t));
+        let could_start = judged().any(|t| self.is_startable(t) && !self.clashes(t));
         law(!could_start || self.barred.is_some(), || {
             format!("ended as {outcome:?} although a task could start")
         })

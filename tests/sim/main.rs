@@ -78,6 +78,7 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "an agent never started",
         "a landing done",
         "a landing not done",
+        "in the way",
     ];
     let all = Ending::ALL
         .map(Ending::in_words)

@@ -13,7 +13,7 @@ use crate::engine::outcome::Outcome;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::commit::{self, CommitSpec, make_commit};
 use crate::git::durable::{flush_commit, flush_ref};
-use crate::git::land::{self, Brought, LandOrder, Landed, PlanCopy};
+use crate::git::land::{self, Brought, LandOrder, Landed, PlanCopy, Refusal};
 use crate::git::merge::{Merge, merge};
 use crate::git::message::Message;
 use crate::git::pins;
@@ -156,8 +156,15 @@ pub(super) async fn build(site: Arc<Site>, order: BuildOrder) -> Event {
 
 fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, BuildFailure>> {
     let repo = site.repo.open()?;
-    let tip =
-        refs::tip(&repo, &site.target)?.with_context(|| format!("{} is gone", site.target))?;
+    let Some(tip) = refs::tip(&repo, &site.target)? else {
+        return Ok(Err(BuildFailure::Rewritten(None)));
+    };
+    // Built on a tip that lost what was landed, the commit would land there without a question.
+    if let Some(landed) = site.last_landed()
+        && !refs::contains(&repo, &tip, &landed)?
+    {
+        return Ok(Err(BuildFailure::Rewritten(Some(tip))));
+    }
     let apart = site.plan.tracked().map(Path::new);
     let merged = match merge(
         site.repo.program(),
@@ -329,11 +336,29 @@ fn landed(
         }
         Landed::TipMoved { .. } => return Ok(LandResult::TipMoved),
         Landed::Rewritten { found } => return Ok(LandResult::Rewritten(found)),
-        Landed::NotReady(refusal) => return Ok(LandResult::Trouble(refusal.to_string())),
+        Landed::NotReady(refusal) => return Ok(not_ready(&refusal)),
     }
     drop(update);
     flush_ref(&repo, &site.target)?;
     Ok(LandResult::Landed(plan_after(site, ticket)?))
+}
+
+/// What the state of a checkout means for a landing: some of it passes by itself, for the rest a person must do
+/// something.
+fn not_ready(refusal: &Refusal) -> LandResult {
+    let told: Vec<String> = std::iter::once(refusal.to_string())
+        .chain(refusal.hints())
+        .collect();
+    let told = told.join("; ");
+    match refusal {
+        Refusal::Locked { .. } | Refusal::PlanChanged(_) | Refusal::Unfinished(_) => {
+            LandResult::Trouble(told)
+        }
+        Refusal::Underway { .. }
+        | Refusal::Dirty { .. }
+        | Refusal::Git { .. }
+        | Refusal::Away(_) => LandResult::InTheWay(told),
+    }
 }
 
 /// The plan that holds after a landing, if the landing changed more of it than its status. Also repeats, after a crash,

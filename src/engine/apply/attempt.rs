@@ -170,7 +170,11 @@ impl Task {
                 let Some(work) = work else { return false };
                 self.missed = 0;
                 self.troubles = 0;
-                Phase::Queued { work, pause: None }
+                Phase::Queued {
+                    work,
+                    pause: None,
+                    in_the_way: None,
+                }
             }
             Next::Complete => Phase::Settled(Settled::Unchanged),
             Next::Retry {

@@ -81,13 +81,21 @@ impl State {
         };
         let work = work.clone();
         match why {
-            Miss::TipMoved => task.missed += 1,
+            Miss::TipMoved | Miss::InTheWay(_) => task.missed += 1,
             Miss::Trouble(_) => task.troubles += 1,
             Miss::TargetRewritten | Miss::Lost => {}
         }
         task.lost = false;
-        let pause = until.map(|until| Pause { since: at, until });
-        task.enter(Phase::Queued { work, pause }, at);
+        let in_the_way = match why {
+            Miss::InTheWay(what) => Some(what.clone()),
+            Miss::TipMoved | Miss::Trouble(_) | Miss::TargetRewritten | Miss::Lost => None,
+        };
+        let queued = Phase::Queued {
+            work,
+            pause: until.map(|until| Pause { since: at, until }),
+            in_the_way,
+        };
+        task.enter(queued, at);
         true
     }
 

@@ -187,8 +187,12 @@ impl State {
             task.left_out = false;
             task.missed = 0;
             task.troubles = 0;
-            if let Phase::Queued { pause, .. } = &mut task.phase {
+            if let Phase::Queued {
+                pause, in_the_way, ..
+            } = &mut task.phase
+            {
                 *pause = None;
+                *in_the_way = None;
             }
         }
         self.take_over(&start.revision, at);

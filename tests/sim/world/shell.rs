@@ -206,6 +206,9 @@ impl World {
     }
 
     pub(super) fn build(&mut self) -> Result<Landing, BuildFailure> {
+        if self.rewritten && self.rng.percent(50) {
+            return Err(BuildFailure::Rewritten(self.target.last().cloned()));
+        }
         match self.rng.below(100) {
             0..80 => Ok(Landing {
                 commit: self.new_commit(),
@@ -228,6 +231,10 @@ impl World {
         }
         if self.target.last() != Some(onto) {
             return Ok(LandResult::TipMoved);
+        }
+        if self.rng.percent(3) {
+            self.seen.note("in the way");
+            return Ok(LandResult::InTheWay("a person's file".to_owned()));
         }
         if self.rng.percent(4) {
             return Ok(LandResult::Trouble("ref locked".to_owned()));
