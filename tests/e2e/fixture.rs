@@ -81,11 +81,31 @@ impl Fixture {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// git with arguments that were made up while running.
+    pub(crate) fn git_all(&self, args: &[&str]) {
+        let output = self.clean("git").args(args).output().expect("git");
+        assert!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     /// orch, not yet run.
     pub(crate) fn command<const N: usize>(&self, args: [&str; N]) -> Command {
         let mut command = self.clean(env!("CARGO_BIN_EXE_orch"));
         command.args(args);
         command
+    }
+
+    /// orch with one more variable, run to its end.
+    pub(crate) fn orch_with<const N: usize>(
+        &self,
+        name: &str,
+        value: &Path,
+        args: [&str; N],
+    ) -> Ran {
+        Ran::of(self.command(args).env(name, value).output().expect("orch"))
     }
 
     /// orch, run to its end.
@@ -111,6 +131,11 @@ impl Fixture {
             .collect()
     }
 
+    /// What `orch events` prints now, also while a run begins.
+    pub(crate) fn records_so_far(&self) -> String {
+        self.orch(["events", "--since", "0"]).stdout
+    }
+
     /// The task of `orch status --format json`.
     pub(crate) fn status(&self, task: &str) -> Value {
         let ran = self.orch(["status", "--format", "json"]);
@@ -122,6 +147,15 @@ impl Fixture {
             .find(|t| t["id"] == task)
             .unwrap_or_else(|| panic!("no task {task} in {status}"))
             .clone()
+    }
+
+    /// How many attempts were ever started.
+    pub(crate) fn attempts(&self) -> usize {
+        let starts = self
+            .records()
+            .into_iter()
+            .filter(|r| r["record"]["kind"] == "attempt_started");
+        starts.count()
     }
 
     /// The subjects of a branch's commits, newest first.

@@ -3,3 +3,5 @@
 mod audits;
 mod fixture;
 mod runs;
+mod slots;
+mod surroundings;
