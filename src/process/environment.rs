@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 /// What a session of the agent program sets for the processes it starts, besides `CLAUDE_CODE_*`.
-const SESSION_VARIABLES: [&str; 4] = [
+const SESSION_VARIABLES: [&str; 6] = [
+    "AI_AGENT",
     "CLAUDECODE",
-    "CLAUDE_PROJECT_DIR",
     "CLAUDE_ENV_FILE",
+    "CLAUDE_PID",
     "CLAUDE_PLUGIN_ROOT",
+    "CLAUDE_PROJECT_DIR",
 ];
 
 /// `CLAUDE_CODE_*` variables by which a person says who pays and through which provider; a session passes them on.
@@ -47,8 +49,8 @@ const REPOSITORY_VARIABLES: [&str; 20] = [
 
 /// The environment of the user without what binds it to a surrounding agent session, git command or orch.
 ///
-/// A person's own `CLAUDE_CODE_*` settings stay, unless a session surrounds orch: then only credentials do, because the
-/// others cannot be told from the session's. Variables that are not UTF-8 are left out.
+/// A person's own settings of the agent program stay, unless a session surrounds orch: then only credentials do, because
+/// the others cannot be told from the session's. Variables that are not UTF-8 are left out.
 pub fn scrub_environment(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> BTreeMap<String, String> {
@@ -57,10 +59,10 @@ pub fn scrub_environment(
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let is_in_session = kept.contains_key("CLAUDECODE");
-    kept.retain(|name, _| {
+    kept.retain(|name, value| {
         !(name.starts_with("ORCH_")
             || SESSION_VARIABLES.contains(&name.as_str())
-            || is_of_session(name) && is_in_session
+            || is_in_session && is_of_session(name, value)
             || REPOSITORY_VARIABLES.contains(&name.as_str())
             || name.starts_with("GIT_CONFIG_KEY_")
             || name.starts_with("GIT_CONFIG_VALUE_"))
@@ -68,8 +70,14 @@ pub fn scrub_environment(
     kept
 }
 
-fn is_of_session(name: &str) -> bool {
-    name.starts_with("CLAUDE_CODE_") && !CREDENTIALS.iter().any(|c| name.starts_with(c))
+/// Whether a variable that a person may set too is most likely the surrounding session's.
+fn is_of_session(name: &str, value: &str) -> bool {
+    match name {
+        "CLAUDE_EFFORT" | "COREPACK_ENABLE_AUTO_PIN" => true,
+        // So that its commands do not wait in an editor; a person's own editor stays.
+        "GIT_EDITOR" => value == "true",
+        _ => name.starts_with("CLAUDE_CODE_") && !CREDENTIALS.iter().any(|c| name.starts_with(c)),
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +94,7 @@ mod tests {
     #[test]
     fn a_surrounding_session_leaves_only_the_credentials() {
         let left = names_left(&[
+            "AI_AGENT",
             "ANTHROPIC_API_KEY",
             "CLAUDECODE",
             "CLAUDE_CODE_ENTRYPOINT",
@@ -93,7 +102,10 @@ mod tests {
             "CLAUDE_CODE_SSE_PORT",
             "CLAUDE_CODE_USE_BEDROCK",
             "CLAUDE_CONFIG_DIR",
+            "CLAUDE_EFFORT",
+            "CLAUDE_PID",
             "CLAUDE_PROJECT_DIR",
+            "COREPACK_ENABLE_AUTO_PIN",
             "HOME",
             "PATH",
         ]);
@@ -112,8 +124,19 @@ mod tests {
 
     #[test]
     fn without_a_surrounding_session_a_persons_settings_stay() {
-        let names = ["CLAUDE_CODE_MAX_OUTPUT_TOKENS", "EDITOR"];
+        let names = ["CLAUDE_CODE_MAX_OUTPUT_TOKENS", "CLAUDE_EFFORT", "EDITOR"];
         assert_eq!(names_left(&names), names);
+    }
+
+    #[test]
+    fn of_git_editors_only_that_of_a_session_goes() {
+        let left = |editor: &str| {
+            let inside = [("CLAUDECODE", "1"), ("GIT_EDITOR", editor)];
+            let inside = inside.map(|(name, value)| (name.into(), value.into()));
+            scrub_environment(inside).into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(left("true"), [""; 0]);
+        assert_eq!(left("vi"), ["GIT_EDITOR"]);
     }
 
     #[test]
