@@ -11,20 +11,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Start, status};
+use crate::config::{Mcp, Permission};
 use crate::process::Launch;
 
 pub mod resolve;
 
 /// How to get the program, for whoever has none.
 pub const INSTALL_HINT: &str = "install it with `npm install -g @anthropic-ai/claude-code`, or set `claude.binary` in orch.yaml";
-
-/// The tools a session has unless its role says otherwise: enough to read, change and try code. What is left out lets
-/// an agent leave its worktree (`EnterWorktree`), talk to other sessions (`SendMessage`) or outlive its turn
-/// (`ScheduleWakeup`, `Monitor`).
-pub const DEFAULT_TOOLS: [&str; 6] = ["Bash", "Edit", "Read", "Write", "Grep", "Glob"];
-
-/// Retries inside the program. Its own default of 10 keeps an attempt silent for three minutes; waiting is the engine's.
-pub const DEFAULT_MAX_RETRIES: u32 = 2;
 
 /// Shell commands by which work could leave the slot behind orch's back. A slot has no remotes; this is the second lock.
 const DENIED: [&str; 5] = [
@@ -65,62 +58,12 @@ pub struct ClaudeSettings {
     pub permission: Permission,
     /// Whether a person accepted, in settings, that agents run as root with permissions bypassed.
     pub allow_root: bool,
-    /// Which MCP servers a session has.
+    /// Which MCP servers a session has; a file by its absolute path.
     pub mcp: Mcp,
     /// The tools of sessions whose role names none.
     pub tools: Vec<String>,
     /// Retries inside the program.
     pub max_retries: u32,
-}
-
-/// What an agent may do without being asked; in a session without a person, what is not allowed is denied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Permission {
-    /// Everything; deny rules still bind. The only mode that lets an agent write below `.claude/`.
-    #[default]
-    Bypass,
-    /// The session's own tools, but nothing below `.claude/` and `.git/`.
-    AllowTools,
-    /// Edits of files; commands only where the person's own settings allow them.
-    AcceptEdits,
-}
-
-impl Permission {
-    /// The values of `claude.permission`, by the program's own names.
-    pub const NAMES: [(&'static str, Self); 3] = [
-        ("bypassPermissions", Self::Bypass),
-        ("dontAsk", Self::AllowTools),
-        ("acceptEdits", Self::AcceptEdits),
-    ];
-
-    /// The mode that a setting names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, p)| *p)
-    }
-
-    /// The program's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bypass => "bypassPermissions",
-            Self::AllowTools => "dontAsk",
-            Self::AcceptEdits => "acceptEdits",
-        }
-    }
-}
-
-/// Which MCP servers a session has. The program would start those of a project's `.mcp.json` unasked.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Mcp {
-    /// None.
-    #[default]
-    None,
-    /// Those of the slot's `.mcp.json`, if it has one.
-    Project,
-    /// Those of a file that a person named.
-    File(PathBuf),
 }
 
 /// One session to start.
@@ -225,15 +168,15 @@ impl ClaudeSettings {
             Start::Fresh => option("--session-id", &session.id.to_string()),
             Start::Resume => option("--resume", &session.id.to_string()),
         }
-        option("--permission-mode", self.permission.name());
-        if self.permission == Permission::AllowTools {
+        option("--permission-mode", mode(self.permission));
+        if self.permission == Permission::DontAsk {
             option("--allowedTools", &tools);
         }
         option("--tools", &tools);
         if let Some(model) = &session.model {
             option("--model", model);
         }
-        if let Some(file) = self.mcp.config_file(&session.cwd) {
+        if let Some(file) = mcp_file(&self.mcp, &session.cwd) {
             option("--mcp-config", utf8(&file)?);
         }
         option(
@@ -280,13 +223,21 @@ impl ClaudeSettings {
     }
 }
 
-impl Mcp {
-    fn config_file(&self, cwd: &Path) -> Option<PathBuf> {
-        match self {
-            Self::None => None,
-            Self::Project => Some(cwd.join(".mcp.json")).filter(|file| file.is_file()),
-            Self::File(file) => Some(file.clone()),
-        }
+/// The program's name for a permission.
+fn mode(permission: Permission) -> &'static str {
+    match permission {
+        Permission::Bypass => "bypassPermissions",
+        Permission::DontAsk => "dontAsk",
+        Permission::AcceptEdits => "acceptEdits",
+    }
+}
+
+/// The program would start the servers of a project's `.mcp.json` unasked, so it is told to take them from here alone.
+fn mcp_file(mcp: &Mcp, cwd: &Path) -> Option<PathBuf> {
+    match mcp {
+        Mcp::None => None,
+        Mcp::Project => Some(cwd.join(".mcp.json")).filter(|file| file.is_file()),
+        Mcp::File(file) => Some(file.clone()),
     }
 }
 
@@ -318,11 +269,11 @@ mod tests {
         ClaudeSettings {
             binary: "/opt/claude".into(),
             version: "2.1.329 (Claude Code)".to_owned(),
-            permission: Permission::AllowTools,
+            permission: Permission::DontAsk,
             allow_root: false,
             mcp: Mcp::None,
-            tools: DEFAULT_TOOLS.map(str::to_owned).into(),
-            max_retries: DEFAULT_MAX_RETRIES,
+            tools: vec!["Bash".to_owned(), "Edit".to_owned()],
+            max_retries: 2,
         }
     }
 

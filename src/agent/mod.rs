@@ -13,44 +13,6 @@ pub mod status;
 pub mod stream;
 pub mod transcript;
 
-/// The adapter for an agent program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Runner {
-    /// The `claude` program, one session per attempt.
-    Claude(claude::ClaudeSettings),
-    /// The task's `run:` through a shell; no agent, no prompt, no stream.
-    Command,
-    /// A simulated agent that follows the task's `rehearse:` block; costs nothing.
-    Rehearsal,
-}
-
-impl Runner {
-    /// The name by which plans, settings and records call it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Claude(_) => "claude",
-            Self::Command => "command",
-            Self::Rehearsal => "rehearsal",
-        }
-    }
-
-    /// Whether its standard output is stream-json for [`stream::SessionReader`]; a command's is its result text.
-    pub fn speaks_stream_json(&self) -> bool {
-        match self {
-            Self::Claude(_) | Self::Rehearsal => true,
-            Self::Command => false,
-        }
-    }
-
-    /// Whether an ended session can be resumed to ask for a missing status.
-    pub fn can_resume(&self) -> bool {
-        match self {
-            Self::Claude(_) => true,
-            Self::Command | Self::Rehearsal => false,
-        }
-    }
-}
-
 /// How a session begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {

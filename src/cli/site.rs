@@ -9,7 +9,7 @@ use super::args::RunArgs;
 use super::asked::Asked;
 use super::{Out, locate};
 use crate::agent::claude::{self, ClaudeSettings};
-use crate::config;
+use crate::config::Mcp;
 use crate::driver::begin;
 use crate::driver::plan_file::{PlanFile, Tracked};
 use crate::driver::site::{Publishing, Site};
@@ -46,33 +46,21 @@ pub(super) async fn claude_if_needed(asked: &Asked) -> Result<Option<ClaudeSetti
     )
     .await
     .map_err(explain)?;
+    let mcp = match &settings.claude_mcp.value {
+        Mcp::File(file) => Mcp::File(asked.root.join(file)),
+        other @ (Mcp::None | Mcp::Project) => other.clone(),
+    };
     let claude = ClaudeSettings {
         binary: found.path,
         version: found.version,
-        permission: permission(settings.claude_permission.value),
+        permission: settings.claude_permission.value,
         allow_root: settings.claude_allow_root.value,
-        mcp: mcp(&settings.claude_mcp.value, &asked.root),
+        mcp,
         tools: settings.claude_tools.value.clone(),
         max_retries: settings.claude_max_retries.value,
     };
     claude.check_user(&environment()).map_err(explain)?;
     Ok(Some(claude))
-}
-
-fn permission(setting: config::Permission) -> claude::Permission {
-    match setting {
-        config::Permission::Bypass => claude::Permission::Bypass,
-        config::Permission::DontAsk => claude::Permission::AllowTools,
-        config::Permission::AcceptEdits => claude::Permission::AcceptEdits,
-    }
-}
-
-fn mcp(setting: &config::Mcp, root: &Path) -> claude::Mcp {
-    match setting {
-        config::Mcp::None => claude::Mcp::None,
-        config::Mcp::Project => claude::Mcp::Project,
-        config::Mcp::File(path) => claude::Mcp::File(root.join(path)),
-    }
 }
 
 fn environment() -> BTreeMap<String, String> {

@@ -24,6 +24,14 @@ use show::Show;
 /// How many agents run at once under `--parallel` when nothing else says a number.
 const PARALLEL_JOBS: u32 = 4;
 
+/// Retries inside the `claude` program. Its own default of 10 keeps an attempt silent for three minutes; waiting is the
+/// engine's.
+const CLAUDE_MAX_RETRIES: u32 = 2;
+
+/// Enough to read, change and try code. What is left out lets an agent leave its worktree (`EnterWorktree`), talk to
+/// other sessions (`SendMessage`) or outlive its turn (`ScheduleWakeup`, `Monitor`).
+const CLAUDE_TOOLS: [&str; 6] = ["Bash", "Edit", "Read", "Write", "Grep", "Glob"];
+
 /// A value and who decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting<T> {
@@ -74,7 +82,7 @@ impl fmt::Display for Origin {
 /// in which an unattended session can finish are here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Permission {
-    /// Everything.
+    /// Everything; deny rules still bind. The only mode that lets an agent write below `.claude/`.
     #[default]
     Bypass,
     /// The session's own tools, but no writes below `.claude/` and `.git/`.
@@ -207,10 +215,10 @@ settings! {
     claude_allow_root: bool = false, "claude.allow_root" by read::switch;
     /// Which MCP servers a session has.
     claude_mcp: Mcp = Mcp::None, "claude.mcp" by read::mcp;
-    /// The tools of sessions whose role names none: enough to read, change and try code.
-    claude_tools: Vec<String> = ["Bash", "Edit", "Read", "Write", "Grep", "Glob"].map(str::to_owned).into(), "claude.tools" by read::tools;
+    /// The tools of sessions whose role names none.
+    claude_tools: Vec<String> = CLAUDE_TOOLS.map(str::to_owned).into(), "claude.tools" by read::tools;
     /// Retries of requests inside the program, before an attempt counts as throttled.
-    claude_max_retries: u32 = 2, "claude.max_retries" by read::retries;
+    claude_max_retries: u32 = CLAUDE_MAX_RETRIES, "claude.max_retries" by read::retries;
 }
 
 impl Settings {

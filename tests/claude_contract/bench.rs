@@ -11,12 +11,13 @@ use uuid::Uuid;
 
 use crate::fake_api::{FakeApi, Reply, Script};
 use orch::agent::claude::resolve::resolve;
-use orch::agent::claude::{ClaudeSettings, DEFAULT_TOOLS, Mcp, Permission, Session};
+use orch::agent::claude::{ClaudeSettings, Session};
 use orch::agent::failure::{Evidence, of_session};
 use orch::agent::prompt::{Brief, Shared, shared_part, task_part};
 use orch::agent::status::{self, Expected, Finding};
 use orch::agent::stream::{SessionReader, SessionReport};
 use orch::agent::{Start, role};
+use orch::config::{self, Sources};
 use orch::engine::ending::AttemptEnd;
 use orch::ids::TaskId;
 use orch::process::{AgentEnd, AgentRun, Cause, Exit, TreeUsage};
@@ -54,17 +55,20 @@ impl Bench {
             fs::create_dir(dir.path().join(name)).expect("create");
         }
         let api = FakeApi::start(script);
+        let defaults = config::resolve(&Sources::default())
+            .expect("no source is wrong")
+            .settings;
         Self {
             base_url: api.base_url(),
             api,
             settings: ClaudeSettings {
                 binary: found.path,
                 version: found.version,
-                permission: Permission::Bypass,
+                permission: defaults.claude_permission.value,
                 // Images for tests often run as root.
                 allow_root: true,
-                mcp: Mcp::None,
-                tools: DEFAULT_TOOLS.map(str::to_owned).into(),
+                mcp: defaults.claude_mcp.value,
+                tools: defaults.claude_tools.value,
                 max_retries: 0,
             },
             credential: ("ANTHROPIC_API_KEY", "dummy"),

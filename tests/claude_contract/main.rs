@@ -15,8 +15,9 @@ use uuid::Uuid;
 use bench::{Bench, NONCE, TASK, prompt};
 use fake_api::{FakeApi, Script, Tokens, limited, overloaded, refused, report, say, tool, tools};
 use orch::agent::Start;
-use orch::agent::claude::{Mcp, Permission};
+
 use orch::agent::prompt::ask_status;
+use orch::config::{Mcp, Permission};
 use orch::engine::ending::{AttemptEnd, Ending};
 
 /// Gives the path of the real program to a test, or skips it.
@@ -364,7 +365,7 @@ async fn without_bypassed_permissions_the_tools_of_the_session_are_still_allowed
         report("completed", ""),
     ];
     let mut bench = Bench::new(claude!(), Script::new().session(TASK, replies)).await;
-    bench.settings.permission = Permission::AllowTools;
+    bench.settings.permission = Permission::DontAsk;
     bench.settings.allow_root = false;
     let left = bench.run(Start::Fresh, &prompt("Do it.")).await;
     assert_eq!(bench.end(&left, true).ending, Ending::Success);
