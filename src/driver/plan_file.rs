@@ -177,15 +177,14 @@ impl PlanFile {
 
     /// Reads the person's file again. `tip` gives the target's text of a tracked plan, if it is needed.
     pub fn look(&self, tip: impl FnOnce() -> Option<String>) -> Look {
-        if self.updates.load(Ordering::Acquire) > 0 {
-            return Look::Same;
-        }
+        // Locked before it is read, so that nothing orch writes meanwhile is taken for a person's edit.
+        let mut state = self.state();
         let Ok(bytes) = std::fs::read(&self.path) else {
             // A file that is being replaced, or was removed: the last good plan goes on, and the next look sees it.
             return Look::Same;
         };
-        let mut state = self.state();
-        if bytes == state.seen.as_bytes() {
+        let is_updated = self.updates.load(Ordering::Acquire) > 0;
+        if is_updated || bytes == state.seen.as_bytes() {
             return Look::Same;
         }
         let checked = plan::check(&self.shown, &bytes, self.strictness);
@@ -279,10 +278,10 @@ impl PlanFile {
                 return Ok(None);
             }
             let plan = checked(&self.shown, &text, self.strictness)?;
+            let mut state = self.state();
             let unchanged = std::fs::read_to_string(&self.path).is_ok_and(|now| now == read);
             if unchanged {
                 write_atomic(&self.path, text.as_bytes())?;
-                let mut state = self.state();
                 state.seen.clone_from(&text);
                 state.person = text;
                 state.current = plan.clone();

@@ -290,6 +290,18 @@ fn an_untracked_plan_gets_its_status_in_place() {
 }
 
 #[test]
+fn what_orch_writes_into_an_untracked_plan_is_nobodys_edit() {
+    let f = Fixture::new();
+    f.write("plan.yaml", &two());
+    f.orch(["run", "--plan", "plan.yaml"]).exits(0);
+    let records = f.records();
+    let accepted = records
+        .iter()
+        .filter(|r| r["record"]["kind"] == "plan_accepted");
+    assert_eq!(accepted.count(), 0);
+}
+
+#[test]
 fn an_agent_can_extend_the_plan_and_the_run_goes_on_with_the_new_task() {
     let f = Fixture::with_plan(&plan(&[(
         "1",
