@@ -1,14 +1,15 @@
-//! orch turns a reviewed YAML plan into landed, verified commits.
+//! orch turns a YAML plan into landed commits.
 //!
 //! Each task of a plan is done by a fresh agent session in a worktree of its own and lands on the target branch exactly
-//! once. The modules form floors, lowest first; a module uses only floors below its own (`tests/architecture.rs`):
+//! once. The modules form floors, lowest first; a module uses only floors below its own (`tests/architecture`):
 //!
 //! - 0: [`error`], [`diagnostic`], [`ids`], [`time`]
 //! - 1: [`plan`] (the document), [`config`] (settings that know where they came from)
 //! - 2: [`engine`] (pure policy)
 //! - 3: [`store`] (ledger, run directory), [`git`], [`process`] (shim, sweep)
-//! - 4: [`audit`] (the independent checker), [`agent`] (runners, prompt, status), [`verify`] (scope)
-//! - 5: [`driver`] (the loop around the engine), [`report`] (readers of the record stream)
+//! - 4: [`agent`] (runners, prompt, status), [`verify`] (scope), [`report`] (readers of the record stream), [`audit`]
+//!   (the independent checker)
+//! - 5: [`driver`] (the loop around the engine)
 //! - 6: [`cli`]; 7: `main.rs`
 //!
 //! The library exists for the binary and its tests; its interface is not a promise.

@@ -441,13 +441,11 @@ async fn the_hidden_commands_refuse_to_run_by_hand() {
     let attempt = Attempt::with_script("true");
     File::create(attempt.path().join("shim.lock")).expect("made");
     for args in [vec!["__shim"], vec!["__shim", "."], vec!["__agent", "1"]] {
-        let status = Command::new(ORCH)
+        let ran = Command::new(ORCH)
             .args(&args)
             .current_dir(attempt.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
+            .output()
             .expect("ran");
-        assert!(!status.success(), "{args:?}");
+        assert!(!ran.status.success(), "{args:?}");
     }
 }

@@ -1,0 +1,167 @@
+//! The documents and the code name the same things.
+
+use clap::CommandFactory;
+use orch::cli::args::Cli;
+use orch::config;
+
+use crate::nothing;
+use crate::source::{self, read};
+
+/// Every exit code of `orch`.
+const EXIT_CODES: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 70, 130];
+
+/// Every page for people.
+fn pages() -> Vec<(String, String)> {
+    let docs = std::path::Path::new(source::ROOT).join("docs");
+    let mut names: Vec<String> = std::fs::read_dir(docs)
+        .expect("docs")
+        .map(|e| format!("docs/{}", e.expect("an entry").file_name().display()))
+        .filter(|name| name.ends_with(".md"))
+        .collect();
+    names.push("README.md".to_owned());
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| (read(&name), name))
+        .map(|(text, name)| (name, text))
+        .collect()
+}
+
+/// Long flags by command, the ones of every command included.
+fn flags(command: &clap::Command) -> Vec<String> {
+    let longs = command.get_arguments().filter_map(clap::Arg::get_long);
+    longs.map(|l| format!("--{l}")).collect()
+}
+
+fn cli() -> clap::Command {
+    let mut cli = Cli::command();
+    cli.build();
+    cli
+}
+
+#[test]
+fn the_readme_has_a_line_for_every_command() {
+    let readme = read("README.md");
+    let cli = cli();
+    let missing = cli
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .filter(|name| *name != "help")
+        .filter(|name| {
+            !readme
+                .lines()
+                .any(|l| l.starts_with(&format!("| `orch {name}")))
+        });
+    nothing(missing.map(str::to_owned).collect());
+}
+
+#[test]
+fn the_readme_names_every_flag_of_run() {
+    let readme = read("README.md");
+    let cli = cli();
+    let run = cli.find_subcommand("run").expect("run");
+    let shown = run.get_arguments().filter(|a| !a.is_hide_set());
+    let missing = shown
+        .filter_map(clap::Arg::get_long)
+        .filter(|long| !["help", "version", "directory"].contains(long))
+        .filter(|long| !readme.contains(&format!("--{long}")));
+    nothing(missing.map(str::to_owned).collect());
+}
+
+#[test]
+fn no_page_shows_a_command_or_a_flag_that_does_not_exist() {
+    let cli = cli();
+    let mut wrong = Vec::new();
+    for (page, text) in pages() {
+        for typed in text.split('`').skip(1).step_by(2).flat_map(str::lines) {
+            let mut words = typed.trim_start_matches("$ ").split_whitespace();
+            if words.next() != Some("orch") {
+                continue;
+            }
+            let words: Vec<&str> = words.collect();
+            let name = words
+                .iter()
+                .find(|w| !w.starts_with('-') && w.chars().all(char::is_lowercase));
+            let Some(name) = name else { continue };
+            let Some(command) = cli.find_subcommand(name) else {
+                wrong.push(format!("{page}: {typed}: no command {name}"));
+                continue;
+            };
+            let known = flags(command);
+            let typed_flags = words
+                .iter()
+                .map(|w| w.trim_matches(['[', ']', '|', ',']))
+                .filter(|w| w.starts_with("--"))
+                .map(|w| w.split('=').next().unwrap_or(w));
+            for flag in typed_flags.filter(|f| !known.iter().any(|k| k == f)) {
+                wrong.push(format!("{page}: {typed}: no flag {flag}"));
+            }
+        }
+    }
+    nothing(wrong);
+}
+
+#[test]
+fn every_exit_code_is_told() {
+    let page = read("docs/exit-codes.md");
+    let missing = EXIT_CODES
+        .iter()
+        .filter(|code| !page.contains(&format!("| {code} |")));
+    nothing(missing.map(u8::to_string).collect());
+}
+
+#[test]
+fn every_setting_has_a_line_with_its_default() {
+    let page = read("docs/settings.md");
+    let resolved = config::resolve(&config::Sources::default()).expect("defaults hold");
+    let missing = resolved
+        .settings
+        .rows()
+        .into_iter()
+        .filter(|(key, ..)| !page.lines().any(|l| l.starts_with(&format!("| `{key}`"))));
+    nothing(missing.map(|(key, ..)| key.to_owned()).collect());
+}
+
+#[test]
+fn every_key_of_a_plan_is_told() {
+    let page = read("docs/plan-format.md");
+    let keys = read("src/plan/keys.rs");
+    let known: Vec<&str> = keys
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("(\"")?.split_once("\", "))
+        .filter(|(_, class)| ["Read),", "Kept),", "Unbuilt),"].contains(class))
+        .map(|(key, _)| key)
+        .collect();
+    assert!(known.len() > 40, "the table of keys was read");
+    let missing = known
+        .into_iter()
+        .filter(|key| !page.contains(&format!("`{key}`")));
+    nothing(missing.map(str::to_owned).collect());
+}
+
+#[test]
+fn every_kind_of_record_is_told() {
+    let page = read("docs/ledger.md");
+    let code = read("src/engine/record.rs");
+    let (_, variants) = code.split_once("pub enum Record {").expect("the records");
+    let (variants, _) = variants.split_once("\n}").expect("their end");
+    let kinds = variants.lines().filter_map(|l| {
+        let name = l.strip_prefix("    ")?;
+        let name = &name[..name.find([' ', '(', ',']).unwrap_or(name.len())];
+        name.starts_with(char::is_uppercase)
+            .then(|| snake_case(name))
+    });
+    let missing = kinds.filter(|kind| !page.contains(&format!("| `{kind}` |")));
+    nothing(missing.collect());
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(c.to_lowercase());
+    }
+    snake
+}
