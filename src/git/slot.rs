@@ -13,6 +13,7 @@ mod fill;
 mod private;
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -149,8 +150,13 @@ impl Slot {
     /// # Errors
     /// If its place is taken by something else, or cannot be written.
     pub fn open(repo: &Repository, slots_root: &Path, id: SlotId) -> Result<Self, SlotError> {
+        // For the owner alone: the repository may lie in a private place, and so may the files copied in.
         let create = |dir: &Path| {
-            std::fs::create_dir_all(dir).map_err(|cause| SlotError::io("create", dir, cause))
+            let made = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir);
+            made.map_err(|cause| SlotError::io("create", dir, cause))
         };
         create(slots_root)?;
         let root = std::fs::canonicalize(slots_root)

@@ -38,6 +38,15 @@ fn a_warm_slot_keeps_ignored_files_and_loses_all_others() {
 }
 
 #[test]
+fn a_slot_is_open_to_its_owner_alone() {
+    let scene = Scene::new();
+    let slot = scene.prepared();
+    let dir = slot.tree().parent().expect("a slot").to_owned();
+    let mode = fs::metadata(dir).expect("there").permissions().mode();
+    assert_eq!(mode & 0o077, 0);
+}
+
+#[test]
 fn what_an_agents_own_ignore_rules_hid_does_not_reach_the_next_attempt() {
     let scene = Scene::new();
     let mut slot = scene.prepared();
