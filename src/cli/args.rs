@@ -15,14 +15,22 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     propagate_version = true,
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "Start here:\n  orch demo                        watch a small plan run, without key or cost\n  orch init                        write a first plan for this repository\n  orch run --plan plan.yaml        run it\n\nExit codes: 0 all completed, 1 a task failed, 2 usage or invalid plan, 3 stopped, 4 waiting for a person,\n5 limit reached, 6 stuck, 7 another orch runs here, 8 environment not usable, 70 bug, 130 ended at once"
+    after_help = "Start here:\n  orch demo                        watch a small plan run, without key or cost\n  orch init                        write a first plan for this repository\n  orch run --plan plan.yaml        run it\n\nExit codes of a run:\n  0 all completed, 1 a task failed, 2 usage or invalid plan, 3 stopped,\n  4 waiting for a person, 6 stuck, 7 another orch runs here,\n  8 environment not usable, 70 bug in orch, 130 ended at once"
 )]
 pub struct Cli {
     /// Run as if started in DIR.
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
-    /// When to use colour; NO_COLOR is respected.
-    #[arg(long, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", global = true)]
+    /// Colour: always, never, or auto (on a terminal, unless NO_COLOR is set).
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = ColorChoice::Auto,
+        value_name = "WHEN",
+        global = true,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub color: ColorChoice,
     /// What to do.
     #[command(subcommand)]
@@ -221,7 +229,7 @@ pub struct RunChoice {
     /// The latest run of this plan.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
-    /// This run.
+    /// This run; by default the latest.
     #[arg(long, value_name = "RUN", conflicts_with = "plan")]
     pub run: Option<String>,
 }

@@ -130,15 +130,32 @@ async fn show(scratch: &Scratch, jobs: u32, out: &mut Out<'_>) -> Result<u8> {
             .git(&["log", "--graph", "--oneline", "main"])
             .await?
     ))?;
-    let repository = scratch.repository();
-    let shown = shlex::try_quote(&repository.to_string_lossy())
-        .map_or_else(|_| repository.display().to_string(), |q| q.into_owned());
+    let cd = format!("cd {}", quoted(&scratch.repository()));
+    // A binary that was only built is not in the PATH.
+    let go = match is_in_path(&exe) {
+        true => cd,
+        false => format!("{cd}; alias orch={}", quoted(&exe)),
+    };
     out.print(&format!(
-        "\nLook around:\n  cd {shown}\n  orch status              what became of each task\n  orch show 2.2            the task that failed once\n  orch logs 2.2            what its agent did\n  git show main            the last landed commit\n\nThe ledger is in .git/orch, what the agents left in .git/orch/runs. Nothing else was written; remove {} when done.\n",
+        "\nLook around:\n  {go}\n  orch status              what became of each task\n  orch show 2.2            the task that failed once\n  orch logs 2.2            what its agent did\n  git show main            the last landed commit\n\nThe ledger is in .git/orch, what the agents left in .git/orch/runs. Nothing else was written; remove {} when done.\n",
         scratch.root.display()
     ))?;
     Ok(status
         .code()
         .and_then(|c| u8::try_from(c).ok())
         .unwrap_or(1))
+}
+
+/// Whether `orch` typed into a shell is this program.
+fn is_in_path(exe: &Path) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join("orch"))
+        .find(|p| p.is_file());
+    found.is_some_and(|p| p.canonicalize().is_ok_and(|p| p == exe))
+}
+
+fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    shlex::try_quote(&path).map_or_else(|_| path.clone().into_owned(), |q| q.into_owned())
 }

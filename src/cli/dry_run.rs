@@ -3,6 +3,7 @@
 use super::Out;
 use super::args::{Format, RunArgs};
 use super::asked::Asked;
+use crate::config::Origin;
 use crate::driver::how::{self, How};
 use crate::driver::stop_file;
 use crate::engine::record::Selection;
@@ -58,6 +59,11 @@ fn text(asked: &Asked, out: &Out<'_>) -> String {
         }
         Selection::Single { task: None } => {
             text.push_str("note: only the next ready task would run\n");
+        }
+    }
+    for (key, value, origin) in asked.settings.rows() {
+        if *origin != Origin::Default && key != "jobs" {
+            text.push_str(&format!("setting: {key} = {value} ({origin})\n"));
         }
     }
     let mut rows = Vec::new();

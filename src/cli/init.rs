@@ -81,7 +81,7 @@ fn settings(root: &Path) -> (String, Vec<&'static str>) {
         .filter(|(lock, _)| root.join(lock).is_file())
         .collect();
     let mut text = String::from(
-        "# Settings of orch for this repository; docs/settings.md of orch lists all of them.\n# They are read when a run starts: what an agent changes here counts from the next run on.\n\njobs: 1                # agents at once\n",
+        "# Settings of orch for this repository; docs/settings.md of orch lists all of them.\n# They are read when a run starts: what an agent changes here counts from the next run on.\n\n# jobs: 3              # agents at once; without it 1, or 4 with --parallel\n",
     );
     if found.is_empty() {
         text.push_str("\n# Commands that make a fresh checkout usable, run in each slot:\n# setup:\n#   run: [make deps]\n");

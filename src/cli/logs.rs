@@ -1,4 +1,4 @@
-//! `orch logs`: what an agent did and said, from its stream.
+//! `orch logs`: what an agent did and said, from its stream; of a command, all that it printed.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -45,7 +45,7 @@ pub(super) fn logs(args: &LogsArgs, out: &mut Out<'_>) -> Result<u8> {
     }
     // An attempt without a sheet never started its agent.
     let structured = Sheet::load(&dir).is_ok_and(|s| s.speaks_stream_json());
-    let mut printer = Printer::new(&dir, args.raw || !structured);
+    let mut printer = Printer::new(&dir, structured, args.raw);
     printer.print_new(out)?;
     if args.follow {
         follow(&dir, &mut printer, out)?;
@@ -74,7 +74,7 @@ fn follow(dir: &AttemptDir, printer: &mut Printer, out: &mut Out<'_>) -> Result<
     })
 }
 
-/// Prints the streams of an attempt's sessions as they grow.
+/// Prints what an attempt's sessions write, as it grows.
 struct Printer {
     streams: Vec<(std::path::PathBuf, u64)>,
     raw: bool,
@@ -82,13 +82,17 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(dir: &AttemptDir, raw: bool) -> Self {
-        let streams = [SessionPart::Work, SessionPart::AskStatus]
-            .map(|p| (dir.session(p).stream(), 0))
-            .into();
+    fn new(dir: &AttemptDir, structured: bool, raw: bool) -> Self {
+        let mut streams = Vec::new();
+        for session in [SessionPart::Work, SessionPart::AskStatus].map(|p| dir.session(p)) {
+            streams.push((session.stream(), 0));
+            if !structured && !raw {
+                streams.push((session.stderr(), 0));
+            }
+        }
         Self {
             streams,
-            raw,
+            raw: raw || !structured,
             transcript: Transcript::default(),
         }
     }

@@ -65,8 +65,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let code = if error.use_stderr() { 2 } else { 0 };
             return match error.print() {
-                Ok(()) => ExitCode::from(code),
-                Err(_) => ExitCode::from(8),
+                Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(8),
+                Ok(()) | Err(_) => ExitCode::from(code),
             };
         }
     };

@@ -206,7 +206,7 @@ fn why_settled(task: &Task, settled: &Settled) -> String {
             format!("an earlier run landed it as {}", commit.short())
         }
         (Settled::Failed, Some(end)) => format!(
-            "it failed: {} of {} attempts are spent, the last one by {}: {}; `retry` gives it fresh ones",
+            "it failed: {} of {} attempts are spent, the last one: {}: {}; `retry` gives it fresh ones",
             task.spent,
             task.node.max_attempts,
             end.ending.in_words(),

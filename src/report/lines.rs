@@ -215,7 +215,10 @@ fn collected(
         Next::Land => line(Tone::Dim, format!("{task}  is ready to land{notes}")),
         Next::Complete => line(
             Tone::Good,
-            format!("{task}  completed, no commit: {}{notes}", end.detail),
+            match end.detail.as_str() {
+                "" => format!("{task}  completed, no commit{notes}"),
+                detail => format!("{task}  completed, no commit: {detail}{notes}"),
+            },
         ),
         Next::AskStatus => return None,
         Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => line(

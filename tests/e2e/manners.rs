@@ -1,0 +1,124 @@
+//! How the program behaves in a shell: first files, colour, pipes, directories, completions.
+
+use std::io::{BufRead, BufReader};
+
+use crate::fixture::{Fixture, Ran};
+use crate::runs::plan;
+
+#[test]
+fn init_proposes_a_setup_for_each_lock_file() {
+    for (lock, command) in [
+        ("Cargo.lock", "cargo fetch --locked"),
+        ("package-lock.json", "npm ci"),
+        ("pnpm-lock.yaml", "pnpm install --frozen-lockfile"),
+        ("uv.lock", "uv sync --locked"),
+        ("go.sum", "go mod download"),
+    ] {
+        let f = Fixture::new();
+        f.write(lock, "");
+        f.orch(["init"]).exits(0).says(lock);
+        let settings = f.read("orch.yaml");
+        assert!(settings.contains(&format!("- {command}\n")), "{settings}");
+        assert!(settings.contains(&format!("- {lock}\n")), "{settings}");
+    }
+}
+
+#[test]
+fn what_init_wrote_checks_and_can_be_run() {
+    let f = Fixture::new();
+    f.orch(["init"]).exits(0);
+    f.orch(["check", "--strict", ".claude/plans/plan.yaml"])
+        .exits(0)
+        .says("no problems");
+    let ran = f.orch(["run", "--dry-run", "--parallel"]).exits(0);
+    assert_eq!(ran.stderr, "", "no warning about the settings");
+    assert!(ran.stdout.contains("4 at once"), "{}", ran.stdout);
+}
+
+#[test]
+fn init_leaves_what_is_there() {
+    let f = Fixture::new();
+    f.write("orch.yaml", "jobs: 7\n");
+    f.orch(["init"]).exits(0).says("left orch.yaml as it is");
+    assert_eq!(f.read("orch.yaml"), "jobs: 7\n");
+
+    f.write(".claude/plans/plan.yaml", "mine\n");
+    f.orch(["init"]).exits(2).says("is there already");
+    assert_eq!(f.read(".claude/plans/plan.yaml"), "mine\n");
+}
+
+#[test]
+fn completions_know_the_commands_in_every_shell() {
+    let f = Fixture::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = f.orch(["completions", shell]).exits(0).stdout;
+        for word in ["resume-from", "completions", "dry-run"] {
+            assert!(script.contains(word), "{word} for {shell}");
+        }
+    }
+}
+
+#[test]
+fn colour_only_where_it_is_asked_for() {
+    let f = Fixture::new();
+    f.write("plan.yaml", "sections: 3\n");
+    let is_coloured = |args: &[&str], no_color: &str| {
+        let output = f
+            .command([])
+            .args(args)
+            .args(["check", "plan.yaml"])
+            .env("NO_COLOR", no_color)
+            .output();
+        let ran = Ran::of(output.expect("orch")).exits(2);
+        (ran.stdout + &ran.stderr).contains('\u{1b}')
+    };
+    assert!(!is_coloured(&[], ""), "no terminal, no colour");
+    assert!(is_coloured(&["--color", "always"], ""));
+    assert!(
+        is_coloured(&["--color", "always"], "1"),
+        "what was typed holds"
+    );
+    assert!(!is_coloured(&["--color", "never"], ""));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let tasks: Vec<(String, &str)> = (0..400).map(|n| (n.to_string(), "run: 'true'")).collect();
+    let tasks: Vec<(&str, &str)> = tasks
+        .iter()
+        .map(|(id, keys)| (id.as_str(), *keys))
+        .collect();
+    let f = Fixture::new();
+    // Its graph is longer than a pipe holds, so that writing on is noticed.
+    f.write("plan.yaml", &plan(&tasks));
+    let mut child = f.start(["graph", "--format", "json", "plan.yaml"]);
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line");
+    drop(stdout);
+    let ran = Ran::of(child.wait_with_output().expect("orch")).exits(0);
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn another_directory_can_be_named() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
+    let repo = f.repo();
+    let output = f
+        .command([])
+        .current_dir(f.root())
+        .arg("-C")
+        .arg(&repo)
+        .args(["run", "--plan", ".claude/plans/plan.yaml"])
+        .output();
+    Ran::of(output.expect("orch")).exits(0);
+    assert_eq!(f.subjects("main")[0], "1: Task 1");
+    f.orch(["-C", "nowhere", "status"]).exits(2).says("nowhere");
+}
+
+#[test]
+fn a_misspelt_command_is_answered_with_the_right_one() {
+    let f = Fixture::new();
+    f.orch(["staus"]).exits(2).says("status");
+    f.orch([]).exits(2).says("orch demo");
+}
