@@ -285,7 +285,7 @@ fn the_json_form_has_lines_and_columns() {
 }
 
 #[test]
-fn a_plan_of_the_seed_format_is_read_without_a_word() {
+fn a_plan_of_claude_plan_orchestrator_is_read_without_a_word() {
     let plan = plan(
         r#"meta:
   name: Sample

@@ -1,8 +1,8 @@
 //! Settings: the layers that can give them, and the one place where the layers meet ([`resolve`]).
 //!
-//! Highest first: command line, environment (`ORCH_*`), plan, `orch.yaml`, the seed format's project file, the user's
-//! file, default. Every value knows which of them it came from. Texts are handed in: nothing here reads a file or a
-//! variable. `docs/settings.md` has a line for each key.
+//! Highest first: command line, environment (`ORCH_*`), plan, `orch.yaml`, the project file of claude-plan-orchestrator
+//! (`seed` below), the user's file, default. Every value knows which of them it came from. Texts are handed in: nothing
+//! here reads a file or a variable. `docs/settings.md` has a line for each key.
 
 mod layer;
 mod read;

@@ -31,7 +31,7 @@ pub(super) const RESERVED: [&str; 22] = [
     "secrets",
 ];
 
-/// Keys that later versions of the seed format renamed, with the word that this format has.
+/// Keys that later versions of claude-plan-orchestrator renamed, with the word that this format has.
 const RENAMED: [(&str, &str); 2] = [
     ("dependencies", "depends_on"),
     ("exclusive_resource", "exclusive_resources"),
@@ -42,9 +42,9 @@ const RENAMED: [(&str, &str); 2] = [
 pub(super) enum Class {
     /// It is read.
     Read,
-    /// It is left alone: a note for people, or written by a run of the seed format.
+    /// It is left alone: a note for people, or written by a run of claude-plan-orchestrator.
     Kept,
-    /// The seed format has the feature, this version does not: a warning says so.
+    /// claude-plan-orchestrator has the feature, this version does not: a warning says so.
     Unbuilt,
 }
 

@@ -461,7 +461,7 @@ fn is_null(node: &Node) -> bool {
     }
 }
 
-/// A settings block of the seed format that does nothing because it says so.
+/// A settings block of claude-plan-orchestrator that does nothing because it says so.
 pub(super) fn is_switched_off(value: &Node) -> bool {
     let disabled = value.get("enabled").and_then(Node::as_scalar) == Some("false");
     disabled || is_null(value) || value.as_scalar() == Some("")

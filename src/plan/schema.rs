@@ -64,7 +64,7 @@ pub struct Meta {
     pub schedule: Schedule,
     /// The plan's identity, where a path will not do.
     pub id: Option<PlanId>,
-    /// Kept for the seed format; nothing is sent.
+    /// Kept for claude-plan-orchestrator; nothing is sent.
     pub notification_email: Option<String>,
     /// Known keys whose feature this version does not have, as `meta.budget`; each has had a warning.
     pub unbuilt: Vec<String>,
