@@ -5,6 +5,6 @@ mod examples;
 mod fixture;
 mod manners;
 mod runs;
+mod screens;
 mod slots;
 mod surroundings;
-mod screens;
