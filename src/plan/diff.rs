@@ -209,7 +209,7 @@ impl PlanEdit {
         for section in &edited.located.sections {
             match base.located.section(section.id) {
                 Some(old) => {
-                    self.compare_section(base, &base.located.sections[old], edited, section)
+                    self.compare_section(base, &base.located.sections[old], edited, section);
                 }
                 None => self.add_section(base, edited, section, before),
             }

@@ -3,8 +3,7 @@
 //! Whatever is not a changed value stays as it is, byte for byte. Every edit is proven before it is given out: two
 //! readers that share no code must find that the new text means the old one with exactly the intended changes.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::TaskId;
 use crate::plan::graph::Declared;
@@ -15,14 +14,15 @@ pub(crate) mod fields;
 mod items;
 pub(crate) mod locate;
 pub(crate) mod outline;
+pub(crate) mod proof;
 pub(crate) mod render;
 pub(crate) mod scalar;
-mod splice;
+pub(crate) mod splice;
 
 use anchors::Anchors;
 use fields::{Editor, FieldEdit, NewValue, Own};
 use locate::Located;
-use outline::{Outline, Reader};
+use proof::Digests;
 
 /// Why a text was left as it is.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub struct Written {
 }
 
 /// A section, or with a second position a task of it.
-type Place = (usize, Option<usize>);
+pub(crate) type Place = (usize, Option<usize>);
 
 /// The fields to be written, by the mapping that they belong to.
 type Intended = BTreeMap<Place, Vec<(&'static str, Own)>>;
@@ -129,13 +129,19 @@ fn write<'c>(
                 .collect();
             editor.change(located.mapping(*place), &edits)?;
         }
-        (editor.finish()?, intended)
+        let splices = editor.finish()?;
+        if let Some(edited) = proof::by_items(text, &located, &anchors, &intended, &splices)? {
+            return Ok(edited);
+        }
+        (splice::splice(text, splices)?, intended)
     };
-    if !intended.is_empty() {
-        prove(text, &edited, |reader, outline| {
-            expect_fields(reader, outline, &intended)
-        })?;
-    }
+    proof::whole(text, &edited, |reader, outline| {
+        let mut digests = Digests::of(reader);
+        for (&place, fields) in &intended {
+            digests.set(outline.mapping(place), fields)?;
+        }
+        Ok(())
+    })?;
     Ok(edited)
 }
 
@@ -162,12 +168,14 @@ fn intend<'d>(anchors: &Anchors<'d>, located: &Located<'d>, wanted: &Wanted<'_>)
                 set(place, "attempts", Own::Number(attempts), "0");
             }
         }
-        let statuses = located.sections[section].tasks.iter().enumerate();
-        let statuses = statuses.map(|(i, task)| match tasks.get(&i) {
-            Some(change) => change.status.as_str(),
-            None => status(anchors, task.node),
-        });
-        let derived = Own::Word(derived(statuses));
+        let all = located.sections[section].tasks.iter().enumerate();
+        let statuses: Vec<&str> = all
+            .map(|(i, task)| match tasks.get(&i) {
+                Some(change) => change.status.as_str(),
+                None => status(anchors, task.node),
+            })
+            .collect();
+        let derived = Own::Word(derived(&statuses));
         set((section, None), "status", derived, PENDING);
     }
     intended
@@ -180,11 +188,11 @@ fn status<'d>(anchors: &Anchors<'d>, task: &'d Node) -> &'d str {
 }
 
 /// The status of a section whose tasks have these.
-fn derived<'s>(statuses: impl Iterator<Item = &'s str> + Clone) -> &'static str {
-    let all = |words: &[&str]| statuses.clone().all(|status| words.contains(&status));
+fn derived(statuses: &[&str]) -> &'static str {
+    let all = |words: &[&str]| statuses.iter().all(|status| words.contains(status));
     if all(&["completed", "skipped"]) {
         "completed"
-    } else if statuses.clone().any(|status| status == "failed") {
+    } else if statuses.contains(&"failed") {
         "failed"
     } else if all(&[PENDING]) {
         PENDING
@@ -195,46 +203,3 @@ fn derived<'s>(statuses: impl Iterator<Item = &'s str> + Clone) -> &'static str 
 
 /// What a section or task without a status has.
 const PENDING: &str = "pending";
-
-/// Changes an outline as the text should have been changed.
-fn expect_fields(
-    reader: Reader,
-    outline: &mut Outline,
-    intended: &Intended,
-) -> Result<(), EditError> {
-    let mut digests = HashMap::new();
-    for (&(section, task), fields) in intended {
-        let section = &mut outline.items[section];
-        let mapping = match task {
-            Some(task) => &mut section.items[task],
-            None => section,
-        };
-        for (key, own) in fields {
-            let digest = match digests.entry(own.to_string()) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => {
-                    let digest = reader.digest(new.key())?;
-                    *new.insert(digest)
-                }
-            };
-            mapping.fields.insert(outline::key(key), digest);
-        }
-    }
-    Ok(())
-}
-
-/// Proves that a text has become what was intended: that for both readers it means the old text after `intend`.
-pub(crate) fn prove(
-    text: &str,
-    edited: &str,
-    intend: impl Fn(Reader, &mut Outline) -> Result<(), EditError>,
-) -> Result<(), EditError> {
-    for reader in [Reader::Events, Reader::Serde] {
-        let mut expected = reader.outline(text)?;
-        intend(reader, &mut expected)?;
-        if let Some(place) = expected.first_difference(&reader.outline(edited)?) {
-            return Err(EditError::Unproven(format!("{place} differs")));
-        }
-    }
-    Ok(())
-}

@@ -291,8 +291,14 @@ impl<'t> Builder<'t> {
                 let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                 let (value, at) = if block {
                     let start = self.indicator(&properties, &['|', '>'], at.start);
-                    let end = without_next_indentation(self.text, at.end);
-                    (value.into_owned(), start..end.max(start + 1))
+                    let end = without_next_indentation(self.text, at.end).max(start + 1);
+                    let mut value = value.into_owned();
+                    // The parser adds a line break that the text does not have; other readers, libyaml among them,
+                    // do not.
+                    if end == self.text.len() && !self.text.ends_with(['\n', '\r']) {
+                        value.truncate(value.trim_end_matches('\n').len());
+                    }
+                    (value, start..end)
                 } else if at.is_empty() {
                     let start = self.empty_value(&properties, at.start);
                     (String::new(), start..start)

@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Change, Permitted, Side, fields, same};
 use crate::ids::{SectionId, TaskId};
 use crate::plan::edit::anchors::Anchors;
-use crate::plan::edit::fields::{Editor, FieldEdit, NewValue};
-use crate::plan::edit::outline::{self, Outline, Reader};
+use crate::plan::edit::fields::{Editor, FieldEdit, NewValue, Own};
+use crate::plan::edit::outline::{self, Outline, Part, Reader};
+use crate::plan::edit::proof;
 use crate::plan::edit::render::Renderer;
-use crate::plan::edit::{EditError, derive_sections, prove};
+use crate::plan::edit::splice::splice;
+use crate::plan::edit::{EditError, derive_sections};
+use crate::plan::read::declared;
 use crate::plan::syntax::{self, Document, Node};
 
 /// A text with the changes that could be made.
@@ -39,7 +42,7 @@ pub fn apply(text: &str, edit: &Permitted) -> Result<Applied, EditError> {
         let dropped = intended.dropped;
         return Ok(Applied { text, dropped });
     }
-    prove(text, &edited, |reader, outline| {
+    proof::whole(text, &edited, |reader, outline| {
         intended.expect(reader, outline)
     })?;
     let sections: BTreeSet<&str> = intended.concerned.iter().map(String::as_str).collect();
@@ -49,21 +52,25 @@ pub fn apply(text: &str, edit: &Permitted) -> Result<Applied, EditError> {
     })
 }
 
-/// A list of tasks or of sections.
+/// A list of tasks or of sections, inner ones first: where a section ends its last task does, and what is added to it
+/// comes before what is added behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum List {
-    Sections,
     Tasks(usize),
+    Sections,
 }
 
 /// Where in a list, behind the item with this index or before the first.
 type Gap = (List, Option<usize>);
 
+/// A key and its value; without one the field goes.
+type NewField = (String, Option<Snippet>);
+
 /// What is to be done, by place in the text.
 #[derive(Default)]
 struct Intended {
-    /// New values by section and task; `None` removes the field.
-    fields: BTreeMap<(usize, usize), Vec<(String, Option<Snippet>)>>,
+    /// New values by section and task.
+    fields: BTreeMap<(usize, usize), Vec<NewField>>,
     items: BTreeMap<Gap, Vec<Snippet>>,
     /// The ids of sections whose tasks change.
     concerned: Vec<String>,
@@ -243,21 +250,24 @@ impl Intended {
                 }
             }
         }
-        // From behind, so that the places before stay what they are; sections come first in the order of lists.
-        for (&(list, after), snippets) in self.items.iter().rev() {
+        // From behind, so that the places before stay what they are.
+        let (sections, tasks): (Vec<_>, Vec<_>) = self
+            .items
+            .iter()
+            .rev()
+            .partition(|((list, _), _)| *list == List::Sections);
+        for (&(list, after), snippets) in tasks.into_iter().chain(sections) {
             let at = after.map_or(0, |after| after + 1);
-            let new: Result<Vec<Outline>, EditError> = snippets
-                .iter()
-                .map(|snippet| match list {
-                    List::Sections => reader.section(&snippet.yaml),
-                    List::Tasks(_) => reader.task(&snippet.yaml),
-                })
-                .collect();
+            let new = snippets.iter().map(|snippet| match list {
+                List::Tasks(_) => reader.outline(&snippet.yaml, Part::Task),
+                List::Sections => reader.outline(&snippet.yaml, Part::Section),
+            });
+            let new = new.collect::<Result<Vec<Outline>, EditError>>()?;
             let items = match list {
-                List::Sections => &mut outline.items,
                 List::Tasks(section) => &mut outline.items[section].items,
+                List::Sections => &mut outline.items,
             };
-            items.splice(at..at, new?);
+            items.splice(at..at, new);
         }
         Ok(())
     }
@@ -285,6 +295,19 @@ fn is_now(side: &Side<'_>, key: &str, current: Option<&Node>, value: Option<&Sni
     }
 }
 
+/// The value as orch itself would write it, if this is a field that orch writes.
+fn own(key: &str, value: &Node) -> Option<Own> {
+    let word = value.as_scalar()?;
+    match key {
+        "status" => {
+            let status = declared(word).filter(|status| status.as_str() == word)?;
+            Some(Own::Word(status.as_str()))
+        }
+        "attempts" => word.parse().ok().map(Own::Number),
+        _ => None,
+    }
+}
+
 fn cut(text: &str, side: &Side<'_>, intended: &Intended) -> Result<String, EditError> {
     let none = Anchors::default();
     let renderer = Renderer { anchors: &none };
@@ -292,38 +315,43 @@ fn cut(text: &str, side: &Side<'_>, intended: &Intended) -> Result<String, EditE
     for (&(section, task), fields) in &intended.fields {
         let mut edits = Vec::new();
         for (key, value) in fields {
-            let value = match value {
-                Some(value) => NewValue::Tree(renderer, value.node()?),
+            let value = match value.as_ref().map(Snippet::node).transpose()? {
+                Some(node) => match own(key, node) {
+                    Some(own) => NewValue::Own(own),
+                    None => NewValue::Tree(renderer, node),
+                },
                 None => NewValue::Absent,
             };
             edits.push(FieldEdit { key, value });
         }
         editor.change(side.located.mapping((section, Some(task))), &edits)?;
     }
-    // Lists that have no items yet are written anew.
-    let mut lists = Vec::new();
     for (&(list, after), snippets) in &intended.items {
-        let nodes: Result<Vec<_>, EditError> = snippets.iter().map(Snippet::node).collect();
-        let (owner, key, value) = match list {
-            List::Sections => (side.located.root, "sections", Some(side.located.list)),
+        let nodes: Vec<&Node> = snippets
+            .iter()
+            .map(Snippet::node)
+            .collect::<Result<_, _>>()?;
+        let (owner, key, written) = match list {
             List::Tasks(section) => {
                 let section = &side.located.sections[section];
                 (section.node, "tasks", section.list)
             }
+            List::Sections => (side.located.root, "sections", Some(side.located.list)),
         };
-        match value.filter(|value| !value.items().is_empty()) {
-            Some(value) => {
-                let new: Vec<_> = nodes?.into_iter().map(|node| (renderer, node)).collect();
-                editor.insert_items(value, after, &new)?;
+        match written.filter(|list| !list.items().is_empty()) {
+            Some(list) => {
+                let new: Vec<_> = nodes.into_iter().map(|node| (renderer, node)).collect();
+                editor.insert_items(list, after, &new)?;
             }
-            None => lists.push((owner, key, list_of(&nodes?))),
+            // A list without items is written anew.
+            None => {
+                let list = list_of(&nodes);
+                let value = NewValue::Tree(renderer, &list);
+                editor.change(owner, &[FieldEdit { key, value }])?;
+            }
         }
     }
-    for (owner, key, list) in &lists {
-        let value = NewValue::Tree(renderer, list);
-        editor.change(owner, &[FieldEdit { key, value }])?;
-    }
-    editor.finish()
+    splice(text, editor.finish()?)
 }
 
 /// A list of these items.

@@ -10,7 +10,7 @@ use super::render::Renderer;
 use super::splice::{
     Splice, ends_line, indentation, is_blank, line_break, line_end, line_start, next_line,
 };
-use crate::plan::syntax::{Node, NodeKind, ScalarStyle};
+use crate::plan::syntax::{BYTE_ORDER_MARK, Node, NodeKind, ScalarStyle, skip_trivia};
 
 /// A value that orch itself writes.
 #[derive(Clone, Copy)]
@@ -233,6 +233,12 @@ impl<'a, 'd> Editor<'a, 'd> {
             } else if fields.flow {
                 match next {
                     Some((next, _)) => key.full.start..next.full.start,
+                    // The colon of an absent value would touch what follows: its comma stays.
+                    None if fields.entries[i - 1].1.is_absent() => {
+                        let comma = skip_trivia(self.text, value.full.end);
+                        let trails = self.text[comma..].starts_with(',');
+                        key.full.start..if trails { comma + 1 } else { value.full.end }
+                    }
                     None => fields.entries[i - 1].1.full.end..value.full.end,
                 }
             } else {
@@ -242,7 +248,15 @@ impl<'a, 'd> Editor<'a, 'd> {
                     let what = "an entry that does not begin its line";
                     return Err(EditError::unsupported(key.span.start, what));
                 }
-                line_start(self.text, key.full.start)..next_line(self.text, end)
+                let mut end = next_line(self.text, end);
+                // Blank lines would become part of a text before them that keeps them.
+                while keeps_breaks(self.text, &fields.entries[i - 1].1)
+                    && end < self.text.len()
+                    && is_blank(&self.text[end..line_end(self.text, end)])
+                {
+                    end = next_line(self.text, end);
+                }
+                line_start(self.text, key.full.start)..end
             };
             let text = String::new();
             self.splices.push(Splice { range, text });
@@ -357,6 +371,7 @@ impl<'a, 'd> Editor<'a, 'd> {
         let counted = || {
             let (first, _) = implicit.next()?;
             let before = &self.text[line_start(self.text, first.full.start)..first.full.start];
+            let before = before.trim_start_matches(BYTE_ORDER_MARK);
             Some(" ".repeat(before.chars().count()))
         };
         written.map(str::to_owned).or_else(counted)
@@ -383,8 +398,8 @@ impl<'a, 'd> Editor<'a, 'd> {
         }
     }
 
-    /// Ends the collection.
-    pub(crate) fn finish(mut self) -> Result<String, EditError> {
+    /// The cuts that make the changes.
+    pub(crate) fn finish(mut self) -> Result<Vec<Splice>, EditError> {
         let replaced: HashSet<usize> = self.splices.iter().map(|s| s.range.start).collect();
         for node in std::mem::take(&mut self.moved_anchors) {
             let aliases = self.anchors.aliases_of(node);
@@ -401,7 +416,7 @@ impl<'a, 'd> Editor<'a, 'd> {
                 self.splices.push(Splice { range, text });
             }
         }
-        super::splice::splice(self.text, self.splices)
+        Ok(self.splices)
     }
 }
 
@@ -418,6 +433,12 @@ struct Fields<'d> {
 fn is_block_scalar(node: &Node) -> bool {
     use ScalarStyle::{Folded, Literal};
     matches!(&node.kind, NodeKind::Scalar { style, .. } if matches!(style, Literal | Folded))
+}
+
+/// Whether a node is a block scalar with all line breaks at its end: `|+`.
+fn keeps_breaks(text: &str, node: &Node) -> bool {
+    let header = text[node.span.start..].chars().skip(1).take(2);
+    is_block_scalar(node) && header.take_while(|c| !c.is_whitespace()).any(|c| c == '+')
 }
 
 /// Whether a key has its colon behind it in its line, instead of a `?` before it.

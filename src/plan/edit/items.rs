@@ -3,7 +3,7 @@
 use super::EditError;
 use super::fields::{Editor, ends_with_break};
 use super::render::Renderer;
-use super::splice::{Splice, ends_line, indentation, line_start, next_line};
+use super::splice::{Splice, behind_lines, indentation, line_start};
 use crate::plan::syntax::{Node, NodeKind, ScalarStyle};
 
 impl<'d> Editor<'_, 'd> {
@@ -73,7 +73,10 @@ impl<'d> Editor<'_, 'd> {
             None => " ".repeat(self.text[first_line..list.span.start].chars().count()),
         };
         let at = match after {
-            Some(i) => self.behind_lines(&items[i])?,
+            Some(i) => behind_lines(self.text, items[i].full.end).ok_or_else(|| {
+                let what = "an item that does not end its line";
+                EditError::unsupported(items[i].full.end, what)
+            })?,
             None => first_line,
         };
         let is_last = after.is_some_and(|i| i + 1 == items.len());
@@ -81,7 +84,10 @@ impl<'d> Editor<'_, 'd> {
         let blank_before = self.text[..at].ends_with("\n\n") || self.text[..at].ends_with("\n\r\n");
         let line_break = self.line_break;
         let mut text = String::new();
-        let open = !self.text[..at].ends_with(['\r', '\n']);
+        // Where the last lines of a text go, the line break before them ends it.
+        let gone = |s: &&Splice| s.range.end == at && s.text.is_empty();
+        let end = self.splices.iter().find(gone).map_or(at, |s| s.range.start);
+        let open = !self.text[..end].ends_with(['\r', '\n']);
         if open {
             text.push_str(line_break);
             self.close_block_scalar(&items[items.len() - 1]);
@@ -107,19 +113,6 @@ impl<'d> Editor<'_, 'd> {
             text,
         });
         Ok(())
-    }
-
-    /// Where the line behind an item begins.
-    fn behind_lines(&self, item: &Node) -> Result<usize, EditError> {
-        let end = item.full.end;
-        if self.text[..end].ends_with(['\r', '\n']) {
-            Ok(end)
-        } else if ends_line(self.text, end) {
-            Ok(next_line(self.text, end))
-        } else {
-            let what = "an item that does not end its line";
-            Err(EditError::unsupported(end, what))
-        }
     }
 
     fn has_blank_between(&self, items: &[Node]) -> bool {
@@ -148,7 +141,11 @@ impl<'d> Editor<'_, 'd> {
             NodeKind::Scalar {
                 style: ScalarStyle::Literal | ScalarStyle::Folded,
                 ..
-            } => {
+            } if !self
+                .splices
+                .iter()
+                .any(|s| s.range.contains(&node.span.start)) =>
+            {
                 let start = node.span.start + 1;
                 let header = &self.text[start..];
                 let header = &header[..header
@@ -158,8 +155,14 @@ impl<'d> Editor<'_, 'd> {
                     Some(at) => start + at..start + at + 1,
                     None => start..start,
                 };
-                let text = "-".to_owned();
-                self.splices.push(Splice { range, text });
+                let splice = Splice {
+                    range,
+                    text: "-".to_owned(),
+                };
+                // What ends a section may end the list of sections, too.
+                if !self.splices.contains(&splice) {
+                    self.splices.push(splice);
+                }
             }
             NodeKind::Scalar { .. } | NodeKind::Alias { .. } => {}
         }

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::EditError;
 use super::anchors::Anchors;
+use super::{EditError, Place};
 use crate::plan::syntax::{Document, Node, NodeKind};
 
 /// The places of a plan's parts.
@@ -87,7 +87,7 @@ impl<'d> Located<'d> {
     }
 
     /// The mapping of a section, or with a second position of a task of it.
-    pub(crate) fn mapping(&self, (section, task): (usize, Option<usize>)) -> &'d Node {
+    pub(crate) fn mapping(&self, (section, task): Place) -> &'d Node {
         let section = &self.sections[section];
         task.map_or(section.node, |task| section.tasks[task].node)
     }

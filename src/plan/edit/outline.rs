@@ -10,8 +10,8 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::EditError;
 use super::scalar::{Resolved, resolve, style_by_tag};
+use super::{EditError, Place};
 use crate::plan::syntax::{self, BYTE_ORDER_MARK, Node, NodeKind};
 
 /// The lists that are outlined item by item, outermost first; everything else is digested whole.
@@ -28,6 +28,28 @@ pub(crate) struct Outline {
     pub(crate) items: Vec<Self>,
 }
 
+/// What of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    Plan,
+    /// A section with its tasks.
+    Section,
+    /// A task.
+    Task,
+}
+
+impl Part {
+    /// The lists in it that are outlined item by item.
+    fn levels(self) -> &'static [&'static str] {
+        match self {
+            Self::Plan => LEVELS,
+            Self::Section => &LEVELS[1..],
+            Self::Task => &[],
+        }
+    }
+}
+
 /// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
@@ -38,6 +60,15 @@ pub(crate) enum Reader {
 }
 
 impl Outline {
+    /// The section of a plan, or with a second position a task of it.
+    pub(crate) fn mapping(&mut self, (section, task): Place) -> &mut Self {
+        let section = &mut self.items[section];
+        match task {
+            Some(task) => &mut section.items[task],
+            None => section,
+        }
+    }
+
     /// Where a plan first differs from another, in words.
     pub(crate) fn first_difference(&self, other: &Self) -> Option<String> {
         if self.fields != other.fields {
@@ -55,26 +86,9 @@ impl Outline {
 }
 
 impl Reader {
-    /// The outline of a plan.
-    pub(crate) fn outline(self, text: &str) -> Result<Outline, EditError> {
-        self.outline_below(text, LEVELS)
-    }
-
-    /// The outline of one section.
-    pub(crate) fn section(self, text: &str) -> Result<Outline, EditError> {
-        self.outline_below(text, &LEVELS[1..])
-    }
-
-    /// The outline of one task.
-    pub(crate) fn task(self, text: &str) -> Result<Outline, EditError> {
-        self.outline_below(text, &[])
-    }
-
-    fn outline_below(
-        self,
-        text: &str,
-        levels: &'static [&'static str],
-    ) -> Result<Outline, EditError> {
+    /// The outline of a text that holds this part as its document.
+    pub(crate) fn outline(self, text: &str, part: Part) -> Result<Outline, EditError> {
+        let levels = part.levels();
         match self {
             Self::Events => {
                 let document = syntax::parse(text)?;
@@ -82,12 +96,25 @@ impl Reader {
                 let outline = root.map(|root| Digests::default().outline(root, levels));
                 outline.unwrap_or_else(|| Ok(Outline::default()))
             }
-            Self::Serde => {
-                let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-                Level(levels)
-                    .deserialize(serde_yaml::Deserializer::from_str(text))
-                    .map_err(|e| EditError::Unproven(e.to_string()))
+            Self::Serde => Level(levels)
+                .deserialize(serde_yaml::Deserializer::from_str(without_mark(text)))
+                .map_err(|e| EditError::Unproven(e.to_string())),
+        }
+    }
+
+    /// The outlines of a text that holds a list of such parts.
+    pub(crate) fn outlines(self, text: &str, part: Part) -> Result<Vec<Outline>, EditError> {
+        let levels = part.levels();
+        match self {
+            Self::Events => {
+                let document = syntax::parse(text)?;
+                let mut digests = Digests::default();
+                let items = document.root.iter().flat_map(Node::items);
+                items.map(|item| digests.outline(item, levels)).collect()
             }
+            Self::Serde => Items(levels)
+                .deserialize(serde_yaml::Deserializer::from_str(without_mark(text)))
+                .map_err(|e| EditError::Unproven(e.to_string())),
         }
     }
 
@@ -104,6 +131,10 @@ impl Reader {
             }
         }
     }
+}
+
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
 /// The digest of a key.

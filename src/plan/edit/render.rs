@@ -62,7 +62,7 @@ impl<'d> Renderer<'_, 'd> {
             }
             NodeKind::Alias { name } => format!("*{name}"),
         };
-        match &node.tag {
+        match written_tag(node) {
             Some(tag) => format!("{tag} {content}"),
             None => content,
         }
@@ -103,13 +103,21 @@ impl<'d> Renderer<'_, 'd> {
     fn leaf(&self, node: &'d Node, indent: &str) -> String {
         let resolved = self.anchors.resolve(node);
         let literal = match &resolved.kind {
-            NodeKind::Scalar { value, style } if resolved.tag.is_none() => {
-                scalar::literal(value, *style, indent)
+            NodeKind::Scalar { value, style } if written_tag(resolved).is_none() => {
+                scalar::literal(value, scalar::style_by_tag(resolved, *style), indent)
             }
             _ => None,
         };
         literal.unwrap_or_else(|| self.inline(node, false))
     }
+}
+
+/// The tag that a value needs; what is written as a text needs none to be one.
+fn written_tag(node: &Node) -> Option<&str> {
+    let is_text = matches!(node.kind, NodeKind::Scalar { .. });
+    node.tag
+        .as_deref()
+        .filter(|tag| !(is_text && matches!(*tag, "!!str" | "!")))
 }
 
 #[cfg(test)]

@@ -62,6 +62,15 @@ pub(crate) fn next_line(text: &str, at: usize) -> usize {
     end + width
 }
 
+/// Where the line begins behind a node that ends at `end`, if nothing but a comment follows it in its line.
+pub(crate) fn behind_lines(text: &str, end: usize) -> Option<usize> {
+    if text[..end].ends_with(['\r', '\n']) {
+        Some(end)
+    } else {
+        ends_line(text, end).then(|| next_line(text, end))
+    }
+}
+
 /// What stands before `at` in its line, if these are only blanks.
 pub(crate) fn indentation(text: &str, at: usize) -> Option<&str> {
     let before = &text[line_start(text, at)..at];

@@ -74,6 +74,26 @@ fn a_block_scalar_begins_at_its_indicator_and_ends_with_its_last_line() {
 }
 
 #[test]
+fn a_block_scalar_has_the_line_breaks_that_are_written() {
+    for (text, expected) in [
+        ("a: |\n  x", "x"),
+        ("a: |+\n  x", "x"),
+        ("a: >\n  x\n  y", "x y"),
+        ("a: |\n  x\n", "x\n"),
+        ("a: |\n  x\n  ", "x\n"),
+        ("a: |+\n  x\n\n", "x\n\n"),
+    ] {
+        assert_eq!(
+            root(text).get("a").and_then(Node::as_scalar),
+            Some(expected),
+            "{text:?}"
+        );
+        let other: serde_yaml::Value = serde_yaml::from_str(text).expect("well-formed");
+        assert_eq!(other["a"].as_str(), Some(expected), "{text:?}");
+    }
+}
+
+#[test]
 fn block_collections_reach_from_their_first_indicator_to_their_last_child() {
     for (text, expected) in [
         ("a:\n- - b\n- c\n\n# tail\nz: 1\n", "- - b\n- c"),
