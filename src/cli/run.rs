@@ -110,7 +110,8 @@ async fn work(asked: Asked, args: &RunArgs, started: Instant, out: &mut Out<'_>)
         .into_iter()
         .chain([site.plan.path().to_owned()])
         .collect();
-    let inputs = Inputs {
+    // Outlives the loop and its lock: whoever waits for the end of the run is told by the end of their connection.
+    let mut inputs = Inputs {
         requests,
         watch: watch::Watch::over(&files),
         signals,
@@ -119,7 +120,7 @@ async fn work(asked: Asked, args: &RunArgs, started: Instant, out: &mut Out<'_>)
     let begun = begin(site, ledger, reporter, selection, jobs, started).await?;
     let (ended, mut done) = begun
         .work
-        .run(begun.first, begun.found, inputs)
+        .run(begun.first, begun.found, &mut inputs)
         .await
         .or_environment()?;
     done.reporter.finish();

@@ -57,7 +57,7 @@ pub fn unfinished(reader: &Reader, plan: &PlanId, target: &RefName) -> Result<Op
 /// If the ledger or the repository cannot be used, or the ledger's records are not those of a run.
 pub async fn begin(
     site: Site,
-    mut ledger: Ledger,
+    ledger: Ledger,
     reporter: Reporter,
     selection: Selection,
     jobs: u32,
@@ -67,34 +67,28 @@ pub async fn begin(
     let reader = ledger.reader();
     let known = reader.run(&site.run).or_environment()?.is_some();
     let start = run_start(&site, &reader, selection, jobs)?;
-    let (engine, first) = if known {
-        let records = reader.records(&site.run).or_environment()?;
-        let mut engine = Engine::replay(site.run.clone(), records)
-            .context("the ledger's records of this run contradict each other")
-            .or_bug()?;
-        let first = engine.resume(&start, at);
-        (engine, first)
-    } else {
+    if !known {
         let (engine, mut first) = Engine::start(site.run.clone(), &start, at);
-        // The run and its first records exist together or not at all.
-        let records = std::mem::take(&mut first.records);
-        let stamped = ledger
-            .begin_run(&new_run(&site), at.wall, records)
-            .or_environment()?;
-        let mut reporter = reporter;
-        reporter.records(&engine, &stamped, at);
+        let new = new_run(&site);
+        let mut work = Loop::new(
+            engine,
+            ledger,
+            reporter,
+            Executor::new(site.into()),
+            started,
+        );
+        work.found(&new, &mut first).or_environment()?;
         return Ok(Begun {
-            work: Loop::new(
-                engine,
-                ledger,
-                reporter,
-                Executor::new(site.into()),
-                started,
-            ),
+            work,
             first,
             found: Vec::new(),
         });
-    };
+    }
+    let records = reader.records(&site.run).or_environment()?;
+    let mut engine = Engine::replay(site.run.clone(), records)
+        .context("the ledger's records of this run contradict each other")
+        .or_bug()?;
+    let first = engine.resume(&start, at);
     if let Some(landed) = engine.tip() {
         site.note_landed(landed);
     }

@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod begin;
 pub mod control;
+mod crash;
 mod executor;
 pub mod how;
 pub mod plan_file;
@@ -25,12 +26,13 @@ use crate::engine::action::Action;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Author, BuildFailure, Control, Event, StopLevel, Verb};
 use crate::engine::outcome::Outcome;
-use crate::engine::record::Record;
+use crate::engine::record::{Record, Stamped};
 use crate::engine::{Effects, Engine};
 use crate::report::Reporter;
-use crate::store::{Ledger, LedgerError};
-use crate::time::{Mono, Now, Wall};
+use crate::store::{Ledger, LedgerError, NewRun};
+use crate::time::{Mono, Now, Wall, for_people};
 
+use crash::{CrashPoint, Side};
 pub use executor::{Executor, stop_file, stop_files};
 
 /// The most one event may make the loop wait before it looks at the world again although nothing called it: a bound on
@@ -119,6 +121,7 @@ pub struct Loop {
     /// What to say for an action that panics.
     fallbacks: HashMap<Id, Event>,
     interrupts: u32,
+    crash: CrashPoint,
 }
 
 impl Loop {
@@ -139,6 +142,7 @@ impl Loop {
             running: JoinSet::new(),
             fallbacks: HashMap::new(),
             interrupts: 0,
+            crash: CrashPoint::from_environment(),
         }
     }
 
@@ -150,7 +154,7 @@ impl Loop {
         mut self,
         first: Effects,
         found: Vec<Event>,
-        mut inputs: Inputs,
+        inputs: &mut Inputs,
     ) -> Result<(Ended, Self), LoopError> {
         if let Some(outcome) = self.carry_out(first)? {
             return Ok((Ended::Run(outcome), self));
@@ -166,13 +170,23 @@ impl Loop {
                     return Ok((Ended::Run(outcome), self));
                 }
             }
-            let event = match self.next(&mut inputs).await {
+            for saying in self.executor.sayings() {
+                self.reporter.say(&saying);
+            }
+            let event = match self.next(inputs).await {
                 Heard::Event(event) => event,
                 Heard::Asked(control, answer) => {
                     let outcome = self.hear_control(control, Some(answer))?;
                     if let Some(outcome) = outcome {
                         return Ok((Ended::Run(outcome), self));
                     }
+                    continue;
+                }
+                Heard::Interrupted(level) => {
+                    if let Some(outcome) = self.hear(stop(level))? {
+                        return Ok((Ended::Run(outcome), self));
+                    }
+                    self.tell_what_finishes(level);
                     continue;
                 }
                 Heard::Again => continue,
@@ -213,10 +227,30 @@ impl Loop {
     fn interrupted(&mut self) -> Heard {
         self.interrupts += 1;
         match self.interrupts {
-            1 => Heard::Event(stop(StopLevel::Drain)),
-            2 => Heard::Event(stop(StopLevel::EndAgents)),
+            1 => Heard::Interrupted(StopLevel::Drain),
+            2 => Heard::Interrupted(StopLevel::EndAgents),
             _ => Heard::Leave(Ended::Abandoned),
         }
+    }
+
+    /// Says what a first interrupt waits for, and what a second one would do.
+    fn tell_what_finishes(&mut self, level: StopLevel) {
+        if level != StopLevel::Drain || self.engine.stop_level() != level {
+            return;
+        }
+        let Some(finishing) = self.executor.finishing(&self.engine, now(self.started)) else {
+            return;
+        };
+        let tasks = match finishing.tasks {
+            1 => "1 task".to_owned(),
+            n => format!("{n} tasks"),
+        };
+        let limit = finishing.longest_limit_ms.map_or_else(String::new, |ms| {
+            format!(", longest limit {}", for_people(ms))
+        });
+        self.reporter.say(&format!(
+            "finishing {tasks}{limit}; again to end them and keep their work"
+        ));
     }
 
     fn hear_control(
@@ -248,15 +282,40 @@ impl Loop {
         self.carry_out(effects)
     }
 
+    /// Makes a new run together with its first records: both exist, or neither.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn found(&mut self, new: &NewRun, first: &mut Effects) -> Result<(), LedgerError> {
+        let at = first.at;
+        self.keep(std::mem::take(&mut first.records), |ledger, records| {
+            ledger.begin_run(new, at, records)
+        })
+    }
+
+    /// Keeps records, then tells of them.
+    fn keep(
+        &mut self,
+        records: Vec<Record>,
+        append: impl FnOnce(&mut Ledger, Vec<Record>) -> Result<Vec<Stamped>, LedgerError>,
+    ) -> Result<(), LedgerError> {
+        self.crash.pass(Side::Before, records.iter());
+        let stamped = append(&mut self.ledger, records)?;
+        self.crash
+            .pass(Side::After, stamped.iter().map(|s| &s.record));
+        self.executor.note(&stamped);
+        self.reporter
+            .records(&self.engine, &stamped, now(self.started));
+        Ok(())
+    }
+
     /// Records, then acts.
     fn carry_out(&mut self, effects: Effects) -> Result<Option<Outcome>, LoopError> {
-        let at = now(self.started);
         if !effects.records.is_empty() {
-            let stamped =
-                self.ledger
-                    .append(&self.executor.site().run, effects.at, effects.records)?;
-            self.executor.note(&stamped);
-            self.reporter.records(&self.engine, &stamped, at);
+            let run = self.executor.site().run.clone();
+            self.keep(effects.records, |ledger, records| {
+                ledger.append(&run, effects.at, records)
+            })?;
         }
         for action in effects.actions {
             match action {
@@ -277,6 +336,8 @@ impl Loop {
 enum Heard {
     Event(Event),
     Asked(Control, oneshot::Sender<control::Answer>),
+    /// Ctrl-C, which asks for this.
+    Interrupted(StopLevel),
     Again,
     Leave(Ended),
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::attempt::Sheet;
-use super::executor::plan_after;
+use super::executor::{plan_after, setup_parts};
 use super::site::Site;
 use crate::engine::event::{Event, Found};
 use crate::engine::{Engine, InFlight};
@@ -24,6 +24,7 @@ pub(super) async fn look(site: &Site, engine: &Engine) -> anyhow::Result<Vec<Eve
     for (ticket, in_flight) in engine.unsettled() {
         let found = match in_flight {
             InFlight::Preparing { .. } => {
+                end_setup(site, &ticket).await?;
                 sweep(site, &ticket)?;
                 Found::AgentGone
             }
@@ -73,6 +74,17 @@ async fn agent(site: &Site, ticket: &Ticket, asked: bool) -> anyhow::Result<Foun
             Found::AgentGone
         }
     })
+}
+
+/// Ends a set-up that still runs, and waits until its shim has written its last file.
+async fn end_setup(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
+    for part in setup_parts(site, ticket) {
+        if let Adoption::Alive(shim) = process::adopt(part.path()).await? {
+            process::end(part.path()).await?;
+            shim.wait().await?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends whatever carries the attempt's mark or works in its slot.

@@ -27,7 +27,8 @@ pub enum Action {
         /// Fresh, adopted or asked again.
         mode: ExecuteMode,
     },
-    /// End the agent of a running `Execute`, whose `Executed` then comes. No event of its own.
+    /// End the agent of a running `Execute`, or the set-up of a running `Prepare`, whose event then comes soon. No event
+    /// of its own.
     EndAgent {
         /// The order to end.
         ticket: Ticket,

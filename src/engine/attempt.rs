@@ -42,6 +42,12 @@ impl Turn<'_> {
                 });
                 self.end_unstarted(ticket, &end, true);
             }
+            // A set-up that was ended on demand has not failed.
+            Err(end) if end.ending == Ending::Interrupted => {
+                let demanded = self.demanded_end(ticket);
+                let is_demanded = demanded.is_some();
+                self.end_unstarted(ticket, &demanded.unwrap_or(end), is_demanded);
+            }
             // Whatever the shell says, work that was never begun is not done.
             Err(end) if policy::after(end.ending) == After::Done => {
                 let end = AttemptEnd::new(Ending::Environment, end.detail);

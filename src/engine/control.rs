@@ -128,13 +128,18 @@ impl Turn<'_> {
     }
 
     fn known(&self, id: &TaskId) -> Result<&Task, String> {
-        let (_, task) = self
-            .state
-            .get(id)
-            .ok_or_else(|| format!("there is no task `{id}`"))?;
+        let (_, task) = self.state.get(id).ok_or_else(|| self.no_such_task(id))?;
         match task.closing {
             Some(closing) => Err(format!("it is being {}", closing.in_words())),
             None => Ok(task),
+        }
+    }
+
+    fn no_such_task(&self, id: &TaskId) -> String {
+        let ids = self.state.tasks.iter().map(|task| task.node.id.as_str());
+        match crate::plan::nearest(id.as_str(), ids) {
+            Some(near) => format!("there is no task `{id}`; did you mean `{near}`?"),
+            None => format!("there is no task `{id}`"),
         }
     }
 

@@ -219,9 +219,13 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
     }
 }
 
-/// The order that ends the agent of a task, if this process lets one run.
+/// The order that ends the agent of a task, or the set-up of its slot, if this process lets one run.
 fn end_of(task: &Task) -> Option<Action> {
-    let runs = matches!(task.phase, Phase::Executing { .. }) && !task.lost;
+    let under_shim = matches!(
+        task.phase,
+        Phase::Preparing { .. } | Phase::Executing { .. }
+    );
+    let runs = under_shim && !task.lost;
     runs.then(|| Action::EndAgent {
         ticket: task.ticket(),
     })

@@ -93,11 +93,9 @@ impl Reporter {
         }
     }
 
-    /// Says a sentence that no record holds.
+    /// Says a sentence that no record holds; on stderr whatever the voice, as it is talk.
     pub fn say(&mut self, text: &str) {
-        if !matches!(self.voice, Voice::Json) {
-            self.print(&self.paint.bad(text));
-        }
+        self.print(&self.paint.bad(text));
     }
 
     /// Resolves when the live region should be drawn again; never, where there is none.

@@ -26,10 +26,11 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
     match &stamped.record {
         Record::RunStarted(start) => accept_specs(tx, run, &start.revision),
         Record::RunResumed { start } => {
-            tx.prepare_cached("UPDATE runs SET ended_ms = NULL, outcome = NULL WHERE run_id = ?1")?
-                .execute([run.as_str()])?;
+            reopen(tx, run)?;
             accept_specs(tx, run, &start.revision)
         }
+        // A run with work to do is not over: the next start goes on with it.
+        Record::Reopened { .. } => Ok(reopen(tx, run)?),
         Record::PlanAccepted { revision } => accept_specs(tx, run, revision),
         Record::AttemptStarted { ticket, .. } => begin_attempt(tx, run, ticket),
         Record::AgentStarting {
@@ -60,7 +61,6 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
         | Record::LandingIntended { .. }
         | Record::LandingMissed { .. }
         | Record::Settled { .. }
-        | Record::Reopened { .. }
         | Record::Superseded { .. }
         | Record::WaitEnded { .. }
         | Record::Controlled { .. }
@@ -93,6 +93,12 @@ pub(super) fn contradiction(
         Some(rusqlite::ErrorCode::ConstraintViolation) => Refusal::Contradiction(what()),
         _ => Refusal::Sqlite(error),
     }
+}
+
+fn reopen(tx: &Transaction<'_>, run: &RunId) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE runs SET ended_ms = NULL, outcome = NULL WHERE run_id = ?1")?
+        .execute([run.as_str()])
+        .map(drop)
 }
 
 fn accept_specs(tx: &Transaction<'_>, run: &RunId, revision: &PlanRevision) -> Result<(), Refusal> {

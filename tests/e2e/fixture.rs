@@ -1,10 +1,41 @@
 //! A scratch repository with its own HOME and identity, and the binary run in it with a clean environment.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// How long a test waits for something that should come at once: long on a loaded machine, short for a person.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Waits until `look` finds something.
+#[track_caller]
+pub(crate) fn await_that<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: did not come about");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// The shell's words for waiting at the gate `name`; a gate of a test that failed is gone, and nobody waits there.
+pub(crate) fn waits(name: &str) -> String {
+    format!("while [ ! -e \"$GATE/{name}\" ]; do [ -d \"$GATE\" ] || exit 9; sleep 0.02; done")
+}
+
+/// The shell's words for: say at gate `up`, wait at gate `go`, then do `work`.
+pub(crate) fn gated(up: &str, go: &str, work: &str) -> String {
+    format!("touch \"$GATE/{up}\"; {}; {work}", waits(go))
+}
 
 /// A repository on branch `main` with one commit, and everything a run writes outside of it below one directory.
 pub(crate) struct Fixture {
@@ -16,7 +47,7 @@ impl Fixture {
         let fixture = Self {
             root: tempfile::tempdir().expect("a scratch directory"),
         };
-        for dir in ["home", "repo", "state"] {
+        for dir in ["home", "repo", "state", "gate"] {
             std::fs::create_dir(fixture.root.path().join(dir)).expect("a directory");
         }
         fixture.git(["init", "-q", "-b", "main"]);
@@ -94,7 +125,7 @@ impl Fixture {
     /// orch, not yet run.
     pub(crate) fn command<const N: usize>(&self, args: [&str; N]) -> Command {
         let mut command = self.clean(env!("CARGO_BIN_EXE_orch"));
-        command.args(args);
+        command.args(args).env("GATE", self.gate());
         command
     }
 
@@ -106,6 +137,45 @@ impl Fixture {
         args: [&str; N],
     ) -> Ran {
         Ran::of(self.command(args).env(name, value).output().expect("orch"))
+    }
+
+    /// A directory in which tasks and tests wait for each other: a file is a signal.
+    pub(crate) fn gate(&self) -> PathBuf {
+        self.root.path().join("gate")
+    }
+
+    /// Lets those go on who wait at a gate.
+    pub(crate) fn open(&self, gate: &str) {
+        std::fs::write(self.gate().join(gate), "").expect("a gate");
+    }
+
+    /// Waits until a gate is open.
+    #[track_caller]
+    pub(crate) fn await_gate(&self, gate: &str) {
+        await_that(gate, || self.gate().join(gate).exists().then_some(()));
+    }
+
+    /// orch at work, with its words in files.
+    pub(crate) fn live<const N: usize>(&self, args: [&str; N]) -> Live {
+        Live::of(self.command(args), self.root())
+    }
+
+    /// The attempts that the plan's tasks have cost, as written into it.
+    pub(crate) fn attempts_written(&self) -> Vec<String> {
+        let text = self.read(".claude/plans/plan.yaml");
+        let fields = text
+            .lines()
+            .filter_map(|l| l.trim().strip_prefix("attempts: "));
+        fields.map(str::to_owned).collect()
+    }
+
+    /// How many records of a kind there are about a task.
+    pub(crate) fn count(&self, kind: &str, task: &str) -> usize {
+        let about = |r: &&Value| {
+            let record = &r["record"];
+            record["kind"] == kind && record["ticket"]["task"] == task
+        };
+        self.records().iter().filter(about).count()
     }
 
     /// orch, run to its end.
@@ -168,10 +238,15 @@ impl Fixture {
 
     /// Asserts that the checkout is clean and nothing of the run is left but its branch, ledger and warm slots.
     pub(crate) fn assert_tidy(&self) {
+        self.assert_tidy_but("");
+    }
+
+    /// The same, but for what a person has changed, as `git status` tells it.
+    pub(crate) fn assert_tidy_but(&self, changed: &str) {
         self.orch(["audit"]).exits(0);
         assert_eq!(
             self.git(["status", "--porcelain"]),
-            "",
+            changed,
             "the checkout is clean"
         );
         assert_eq!(
@@ -232,6 +307,92 @@ impl Ran {
         );
         self
     }
+}
+
+/// An orch at work.
+pub(crate) struct Live {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Live {
+    pub(crate) fn of(mut command: Command, place: &Path) -> Self {
+        let number = std::fs::read_dir(place).expect("a directory").count();
+        let [out, err] = ["out", "err"].map(|name| place.join(format!("{number}.{name}")));
+        let child = command
+            .stdout(std::fs::File::create(&out).expect("a file"))
+            .stderr(std::fs::File::create(&err).expect("a file"))
+            .spawn()
+            .expect("orch");
+        Self { child, out, err }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a signal");
+    }
+
+    /// What it has said on stderr so far.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.err).expect("text")
+    }
+
+    #[track_caller]
+    pub(crate) fn await_says(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.said().contains(text) {
+            assert!(
+                Instant::now() < deadline,
+                "no {text:?} in:\n{}",
+                self.said()
+            );
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    pub(crate) fn has_not_ended(&mut self) -> bool {
+        self.child.try_wait().expect("orch").is_none()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> Ran {
+        let child = &mut self.child;
+        let status: ExitStatus = await_that("the end of orch", || child.try_wait().expect("orch"));
+        Ran::of(Output {
+            status,
+            stdout: std::fs::read(&self.out).expect("stdout"),
+            stderr: std::fs::read(&self.err).expect("stderr"),
+        })
+    }
+
+    /// Kills it as a power cut would.
+    #[track_caller]
+    pub(crate) fn killed(self) {
+        self.signal(Signal::KILL);
+        self.ended();
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // A test that failed leaves no orch behind; one that passed has waited for it.
+        self.child.kill().ok();
+    }
+}
+
+/// Whether a process lives.
+pub(crate) fn lives(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim().chars().next());
+    state.is_some_and(|state| state != 'Z')
 }
 
 /// Commands of processes whose working directory lies below `root`.

@@ -1,10 +1,13 @@
 //! The binary from end to end: real git, real shims, a real ledger, scripted agents.
 
 mod audits;
+mod controls;
+mod crashes;
 mod examples;
 mod fixture;
 mod manners;
 mod runs;
 mod screens;
 mod slots;
+mod stops;
 mod surroundings;

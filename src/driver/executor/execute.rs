@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use super::blocking;
+use super::{Recalled, blocking};
 use crate::agent::Start;
 use crate::agent::claude::Session;
 use crate::agent::stream::SessionReader;
@@ -46,6 +46,7 @@ pub(super) async fn execute(
     ticket: Ticket,
     mode: ExecuteMode,
     board: Board,
+    recalled: Recalled,
 ) -> Event {
     let part = match mode {
         ExecuteMode::Fresh => site.attempt_dir(&ticket).session(SessionPart::Work),
@@ -60,7 +61,15 @@ pub(super) async fn execute(
         ExecuteMode::Adopt => adopt(&part).await,
     };
     match running {
-        Ok(Some(running)) => wait(running, &part, &ticket.task, &board).await,
+        Ok(Some(running)) => {
+            // Whoever recalled it before the shim could be reached has left it to this place.
+            if recalled.has(&ticket)
+                && let Err(error) = process::end(part.path()).await
+            {
+                tracing::warn!(%ticket, %error, "cannot reach the shim; its own limits end it");
+            }
+            wait(running, &part, &ticket.task, &board).await;
+        }
         Ok(None) => {}
         // Collect finds neither exit nor stream and says so; the reason is kept for it.
         Err(error) => note_failed_start(&part, &error),

@@ -9,11 +9,12 @@ mod landing;
 mod prepare;
 mod publish;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::attempt::Sheet;
 use super::plan_file::Look;
 use super::ports::Lease;
 use super::site::Site;
@@ -21,11 +22,14 @@ use crate::engine::Engine;
 use crate::engine::action::Action;
 use crate::engine::event::{Author, Control, Event, PlanRevision, StopLevel, Verb};
 use crate::engine::record::{Record, Stamped};
+use crate::engine::view::{Stage, TaskState};
 use crate::ids::{TaskId, Ticket};
 use crate::plan::Plan;
 use crate::process;
 use crate::report::{Board, Doing};
+use crate::time::Now;
 pub(super) use landing::plan_after;
+pub(super) use prepare::setup_parts;
 
 /// Carries out actions.
 #[derive(Debug, Clone)]
@@ -33,8 +37,18 @@ pub struct Executor {
     site: Arc<Site>,
     board: Board,
     leases: Leases,
+    recalled: Recalled,
     /// Diagnostics of plan edits that were rejected, told once.
     rejected: Arc<Mutex<Vec<String>>>,
+}
+
+/// What a stopping run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finishing {
+    /// Tasks that finish.
+    pub tasks: usize,
+    /// The longest time that one of their agents may still take.
+    pub longest_limit_ms: Option<u64>,
 }
 
 /// Port leases of live attempts.
@@ -57,6 +71,27 @@ impl Leases {
     }
 }
 
+/// Orders whose agent is to end. Noted before the shim is told, so that an order which starts its shim at that moment
+/// sees it.
+#[derive(Debug, Clone, Default)]
+struct Recalled(Arc<Mutex<HashSet<Ticket>>>);
+
+impl Recalled {
+    fn add(&self, ticket: &Ticket) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(ticket.clone());
+    }
+
+    fn has(&self, ticket: &Ticket) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(ticket)
+    }
+}
+
 type Work = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 impl Executor {
@@ -66,6 +101,7 @@ impl Executor {
             site,
             board: Board::default(),
             leases: Leases::default(),
+            recalled: Recalled::default(),
             rejected: Arc::default(),
         }
     }
@@ -128,6 +164,29 @@ impl Executor {
         events
     }
 
+    /// What a stopping run still waits for; nothing, if nothing.
+    pub fn finishing(&self, engine: &Engine, now: Now) -> Option<Finishing> {
+        let mut finishing = Finishing {
+            tasks: 0,
+            longest_limit_ms: None,
+        };
+        for view in engine.tasks() {
+            match view.state {
+                TaskState::Running(Stage::Executing) => {
+                    let attempt = self.site.run_dir().attempt(&view.node.id, view.attempt);
+                    let left = Sheet::load(&attempt).ok().map(|sheet| {
+                        execute::ms(sheet.how.timeout).saturating_sub(now.wall.ms_since(view.since))
+                    });
+                    finishing.longest_limit_ms = finishing.longest_limit_ms.max(left);
+                }
+                TaskState::Running(Stage::Collecting) | TaskState::Landing => {}
+                _ => continue,
+            }
+            finishing.tasks += 1;
+        }
+        (finishing.tasks > 0).then_some(finishing)
+    }
+
     fn say(&self, text: String) {
         tracing::warn!("{text}");
         self.rejected
@@ -151,13 +210,24 @@ impl Executor {
                 evidence,
             } => {
                 let order = prepare::Order::new(&site, engine, ticket, slot, start, evidence);
-                Box::pin(prepare::prepare(site, order, self.leases.clone()))
+                Box::pin(prepare::prepare(
+                    site,
+                    order,
+                    self.leases.clone(),
+                    self.recalled.clone(),
+                ))
             }
             Action::Execute {
                 ticket,
                 slot: _,
                 mode,
-            } => Box::pin(execute::execute(site, ticket, mode, self.board.clone())),
+            } => Box::pin(execute::execute(
+                site,
+                ticket,
+                mode,
+                self.board.clone(),
+                self.recalled.clone(),
+            )),
             Action::Collect {
                 ticket,
                 slot: _,
@@ -200,9 +270,11 @@ impl Executor {
         }
     }
 
-    /// Asks the shim of an attempt to end its agent. Its `Executed` tells when that is done.
+    /// Asks the shim of an attempt to end its agent or set-up. The event of the order tells when that is done.
     pub fn end_agent(&self, ticket: &Ticket) {
-        let (parts, ticket) = (execute::parts(&self.site, ticket), ticket.clone());
+        self.recalled.add(ticket);
+        let (mut parts, ticket) = (execute::parts(&self.site, ticket), ticket.clone());
+        parts.extend(setup_parts(&self.site, &ticket));
         tokio::spawn(async move {
             for part in parts {
                 if let Err(error) = process::end(part.path()).await {

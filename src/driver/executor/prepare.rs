@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::{Leases, blocking, execute};
+use super::{Leases, Recalled, blocking, execute};
 use crate::agent::prompt::{
     Brief, PlanSummary, SectionSummary, Shared, Wants, shared_part, task_part,
 };
@@ -85,16 +85,37 @@ impl Order {
     }
 }
 
-pub(super) async fn prepare(site: Arc<Site>, order: Order, leases: Leases) -> Event {
+/// The set-up of a slot was ended on demand.
+#[derive(Debug, thiserror::Error)]
+#[error("the set-up of its slot was ended")]
+struct SetupEnded;
+
+pub(super) async fn prepare(
+    site: Arc<Site>,
+    order: Order,
+    leases: Leases,
+    recalled: Recalled,
+) -> Event {
     let ticket = order.ticket.clone();
-    let result = prepared(site, order, leases).await;
+    let result = prepared(site, order, leases, recalled).await;
     Event::Prepared {
         ticket,
-        result: result.map_err(|error| AttemptEnd::new(Ending::Environment, format!("{error:#}"))),
+        result: result.map_err(|error| {
+            let ending = match error.is::<SetupEnded>() {
+                true => Ending::Interrupted,
+                false => Ending::Environment,
+            };
+            AttemptEnd::new(ending, format!("{error:#}"))
+        }),
     }
 }
 
-async fn prepared(site: Arc<Site>, order: Order, leases: Leases) -> anyhow::Result<ObjectId> {
+async fn prepared(
+    site: Arc<Site>,
+    order: Order,
+    leases: Leases,
+    recalled: Recalled,
+) -> anyhow::Result<ObjectId> {
     let lease = Lease::take(&site.ports)?;
     let port = lease.first();
     leases.put(&order.ticket.task, lease);
@@ -109,7 +130,7 @@ async fn prepared(site: Arc<Site>, order: Order, leases: Leases) -> anyhow::Resu
     })
     .await?;
     if needs_setup {
-        run_setup(&site, &sheet).await?;
+        run_setup(&site, &sheet, &recalled).await?;
     }
     blocking(move || write(&site, &order, &sheet).map(|()| sheet.base)).await
 }
@@ -176,10 +197,13 @@ fn on_tip(
     }
 }
 
-async fn run_setup(site: &Arc<Site>, sheet: &Sheet) -> anyhow::Result<()> {
+async fn run_setup(site: &Arc<Site>, sheet: &Sheet, recalled: &Recalled) -> anyhow::Result<()> {
     let attempt = site.attempt_dir(&sheet.ticket);
     remove_if_there(&attempt.setup(0))?;
     for (number, text) in site.settings.setup_run.value.iter().enumerate() {
+        if recalled.has(&sheet.ticket) {
+            bail!(SetupEnded);
+        }
         let part = attempt.setup(number);
         part.create()?;
         write_atomic(&part.prompt(), b"")?;
@@ -193,6 +217,7 @@ async fn run_setup(site: &Arc<Site>, sheet: &Sheet) -> anyhow::Result<()> {
             AgentEnd::Ended(run) if run.cause == Cause::Exited => {
                 format!("it ended with {:?}", run.exit)
             }
+            AgentEnd::Ended(run) if run.cause == Cause::Ended => bail!(SetupEnded),
             AgentEnd::Ended(run) => format!("it was ended: {:?}", run.cause),
             AgentEnd::NotStarted { error } => error.clone(),
         };
@@ -202,6 +227,15 @@ async fn run_setup(site: &Arc<Site>, sheet: &Sheet) -> anyhow::Result<()> {
         );
     }
     setup::note_done(site, sheet)
+}
+
+/// The directories of the set-up commands that an attempt has started.
+pub(in crate::driver) fn setup_parts(site: &Site, ticket: &Ticket) -> Vec<SessionDir> {
+    let attempt = site.attempt_dir(ticket);
+    (0..site.settings.setup_run.value.len())
+        .map(|number| attempt.setup(number))
+        .filter(|part| part.path().exists())
+        .collect()
 }
 
 /// A set-up that was cut off leaves a directory that no second shim may use.
