@@ -1,0 +1,369 @@
+//! What orch costs beside what people do by hand, in one run on one machine: `cargo bench --bench overhead`.
+//!
+//! The agent does nothing but write one file, so that all that is measured is orch. Beside it a shell loop does with
+//! plain git what a person would per task. Both are run in turns, so that whatever else the machine does hits both.
+//! `docs/performance.md` says how to read the table. Names of parts as arguments run only those.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use tempfile::TempDir;
+
+/// Files in the repository: ten directories of thirty.
+const FILES: usize = 300;
+/// As first argument: run the rest as a command, and say what it used.
+const MEASURE: &str = "__measure";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((MEASURE, command)) = args.split_first().map(|(a, rest)| (a.as_str(), rest)) {
+        return measure_child(command);
+    }
+    let wanted: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
+    let parts: [(&str, fn()); 5] = [
+        ("start", start),
+        ("check", check),
+        ("memory", memory),
+        ("hundred", hundred),
+        ("thousand", thousand),
+    ];
+    row("what", "orch", "bar or beside it", "ratio");
+    for (_, part) in parts
+        .iter()
+        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+    {
+        part();
+    }
+    ExitCode::SUCCESS
+}
+
+/// How long it takes to say a version, and to show the schedule of 1,000 tasks.
+fn start() {
+    let scene = Scene::new(&plan(1_000, |_| "pending"));
+    let version = scene.median(21, &["--version"]);
+    let git = median((0..21).map(|_| scene.used("git", ["--version"]).wall));
+    against_bar("--version", version.wall, Duration::from_millis(5));
+    row(
+        "",
+        "",
+        &format!("git --version {}", ms(git)),
+        &ratio(version.wall, git),
+    );
+    let dry = scene.median(11, &["run", "--dry-run"]);
+    against_bar(
+        "dry run of 1,000 tasks",
+        dry.wall,
+        Duration::from_millis(60),
+    );
+}
+
+/// How long it takes to check 100,000 tasks.
+fn check() {
+    let scene = Scene::new(&plan(100_000, |_| "pending"));
+    let used = scene.median(3, &["check", ".claude/plans/plan.yaml"]);
+    against_bar("check of 100,000 tasks", used.wall, Duration::from_secs(1));
+    row("", &mib(used.rss_kib), "", "");
+}
+
+/// How much memory 10,000 tasks take.
+fn memory() {
+    const BAR_KIB: u64 = 40 << 10;
+    let scene = Scene::new(&plan(
+        10_000,
+        |n| if n > 10 { "completed" } else { "pending" },
+    ));
+    for (what, args) in [
+        ("memory, dry run of 10,000 tasks", &["run", "--dry-run"][..]),
+        (
+            "memory, run with 10,000 tasks, 10 of them open",
+            &["run"][..],
+        ),
+        ("memory, status of it", &["status"][..]),
+    ] {
+        let used = scene.orch(args);
+        let part = used.rss_kib as f64 / BAR_KIB as f64;
+        row(
+            what,
+            &mib(used.rss_kib),
+            &mib(BAR_KIB),
+            &format!("{part:.2}"),
+        );
+    }
+}
+
+/// 100 tasks, in three turns.
+fn hundred() {
+    for jobs in ["1", "8"] {
+        let (mut orch, mut by_hand) = (Used::default(), Used::default());
+        for _ in 0..3 {
+            by_hand += Scene::new(&plan(100, |_| "pending")).loop_of(1, 100);
+            orch += Scene::new(&plan(100, |_| "pending")).orch(&["run", "-j", jobs]);
+        }
+        per_task(&format!("100 tasks, -j {jobs}"), orch, by_hand, 300);
+    }
+}
+
+/// 1,000 tasks, half of the loop before and half of it behind them; then what a finished run of that size costs.
+fn thousand() {
+    for jobs in ["1", "8"] {
+        let beside = Scene::new(&plan(1_000, |_| "pending"));
+        let scene = Scene::new(&(plan(1_000, |_| "pending") + LAST));
+        let mut by_hand = beside.loop_of(1, 500);
+        let orch = scene.orch(&["run", "-j", jobs]);
+        by_hand += beside.loop_of(501, 1_000);
+        per_task(&format!("1,000 tasks, -j {jobs}"), orch, by_hand, 1_000);
+        if jobs == "8" {
+            let status = scene.median(5, &["status"]);
+            row(
+                "status of a finished run of 1,000",
+                &ms(status.wall),
+                "",
+                "",
+            );
+            row("", &mib(status.rss_kib), "", "");
+            against_bar(
+                "restart to first action, 1,000 finished",
+                scene.restart(),
+                Duration::from_millis(300),
+            );
+        }
+    }
+}
+
+/// A task that fails, so that a later start goes on with the run.
+const LAST: &str = "      - id: last
+        name: fails
+        runner: command
+        max_attempts: 1
+        run: 'false'
+";
+
+/// A plan of `count` tasks in sequence, each of which writes one file.
+fn plan(count: usize, status: impl Fn(usize) -> &'static str) -> String {
+    let mut text =
+        "meta:\n  name: Bench\nsections:\n  - id: s\n    name: All\n    tasks:\n".to_owned();
+    for n in 1..=count {
+        // A need of its own for each: in a sequence, `-j 8` would have nothing to do beside it.
+        write!(
+            text,
+            "      - id: t{n}\n        name: Task {n}\n        status: {}\n        runner: command\n        \
+             run: 'echo x > f{n}.txt'\n        depends_on: []\n",
+            status(n)
+        )
+        .expect("a string takes all");
+    }
+    text
+}
+
+/// A repository with a committed plan, and a HOME and a state directory of its own.
+struct Scene(TempDir);
+
+impl Scene {
+    fn new(plan: &str) -> Self {
+        let scene = Self(tempfile::tempdir().expect("a scratch directory"));
+        for dir in ["home", "state", "trees"] {
+            std::fs::create_dir(scene.0.path().join(dir)).expect("a directory");
+        }
+        let repo = scene.repo();
+        for n in 0..FILES {
+            let file = repo.join(format!("d{}/f{n}.txt", n % 10));
+            std::fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+            std::fs::write(file, format!("{n}\n").repeat(50)).expect("a file");
+        }
+        std::fs::create_dir_all(repo.join(".claude/plans")).expect("a directory");
+        std::fs::write(repo.join(".claude/plans/plan.yaml"), plan).expect("a plan");
+        scene.sh(
+            "git init -q -b main && git config user.name Ada && git config user.email ada@example.invalid \
+             && git add -A && git commit -qm Begin",
+        );
+        scene
+    }
+
+    fn repo(&self) -> PathBuf {
+        self.0.path().join("repo")
+    }
+
+    fn clean(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.repo())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").expect("a PATH"))
+            .env("HOME", self.0.path().join("home"))
+            .env("XDG_STATE_HOME", self.0.path().join("state"))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn sh(&self, script: &str) {
+        let status = self.clean("sh").args(["-ec", script]).status();
+        assert!(status.expect("sh").success(), "{script}");
+    }
+
+    /// What a program used, from its start to its end.
+    fn used<const N: usize>(&self, program: impl AsRef<OsStr>, args: [&str; N]) -> Used {
+        self.used_by(program.as_ref(), &args)
+    }
+
+    fn used_by(&self, program: &OsStr, args: &[&str]) -> Used {
+        let this = std::env::current_exe().expect("this program");
+        let mut command = self.clean(this);
+        let output = command
+            .arg(MEASURE)
+            .arg(program)
+            .args(args)
+            .output()
+            .expect("started");
+        Used::parse(&String::from_utf8_lossy(&output.stdout))
+    }
+
+    fn orch(&self, args: &[&str]) -> Used {
+        self.used_by(orch().as_os_str(), args)
+    }
+
+    /// The run of `times` that was neither fast nor slow.
+    fn median(&self, times: usize, args: &[&str]) -> Used {
+        let mut all: Vec<Used> = (0..times).map(|_| self.orch(args)).collect();
+        all.sort_by_key(|used| used.wall);
+        all[times / 2]
+    }
+
+    /// What a person does for the tasks `from` to `to`.
+    fn loop_of(&self, from: usize, to: usize) -> Used {
+        let script = format!(
+            "for i in $(seq {from} {to}); do
+                git worktree add -q -b task-$i ../trees/$i
+                (cd ../trees/$i && sh -c \"echo x > f$i.txt\" && git add -A && git commit -qm \"Task $i\")
+                git merge -q --ff-only task-$i
+                git worktree remove ../trees/$i
+            done"
+        );
+        self.used("sh", ["-ec", &script])
+    }
+
+    /// The time from a start that goes on with a run to the first thing it begins.
+    fn restart(&self) -> Duration {
+        self.orch(&["retry", "--failed"]);
+        let started = Instant::now();
+        let mut child = self
+            .clean(orch())
+            .args(["run", "--format", "json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("orch");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let begun = lines.find(|line| line.as_ref().expect("text").contains("attempt_started"));
+        let elapsed = started.elapsed();
+        assert!(begun.is_some(), "something begins");
+        lines.for_each(drop);
+        child.wait().expect("it ends");
+        elapsed
+    }
+}
+
+fn orch() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_orch"))
+}
+
+/// What a command and all that it started used.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    wall: Duration,
+    cpu: Duration,
+    /// Of the largest of its processes.
+    rss_kib: u64,
+}
+
+impl std::ops::AddAssign for Used {
+    fn add_assign(&mut self, other: Self) {
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+        self.rss_kib = self.rss_kib.max(other.rss_kib);
+    }
+}
+
+impl Used {
+    fn parse(text: &str) -> Self {
+        let line = text.lines().last().expect("a line of figures");
+        let figures: Vec<u64> = line
+            .split(' ')
+            .map(|f| f.parse().expect("a number"))
+            .collect();
+        Self {
+            wall: Duration::from_micros(figures[0]),
+            cpu: Duration::from_micros(figures[1]),
+            rss_kib: figures[2],
+        }
+    }
+}
+
+/// In a process of its own, so that its children are this command alone.
+fn measure_child(command: &[String]) -> ExitCode {
+    let started = Instant::now();
+    let status = Command::new(&command[0])
+        .args(&command[1..])
+        .stdout(Stdio::null())
+        .status();
+    let wall = started.elapsed().as_micros();
+    status.expect("the command starts");
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the system counts");
+    let micros = |t: TimeVal| t.tv_sec() * 1_000_000 + t.tv_usec();
+    let cpu = micros(usage.user_time()) + micros(usage.system_time());
+    say(&format!("{wall} {cpu} {}", usage.max_rss()));
+    ExitCode::SUCCESS
+}
+
+fn median(figures: impl Iterator<Item = Duration>) -> Duration {
+    let mut all: Vec<Duration> = figures.collect();
+    all.sort();
+    all[all.len() / 2]
+}
+
+fn per_task(what: &str, orch: Used, by_hand: Used, tasks: u32) {
+    for (how, orch, by_hand) in [
+        ("wall", orch.wall, by_hand.wall),
+        ("cpu", orch.cpu, by_hand.cpu),
+    ] {
+        row(
+            &format!("{what}: {how} per task"),
+            &ms(orch / tasks),
+            &format!("loop {}", ms(by_hand / tasks)),
+            &ratio(orch, by_hand),
+        );
+    }
+    row("", &mib(orch.rss_kib), "", "");
+}
+
+fn against_bar(what: &str, found: Duration, bar: Duration) {
+    row(what, &ms(found), &ms(bar), &ratio(found, bar));
+}
+
+fn ratio(a: Duration, b: Duration) -> String {
+    format!("{:.2}", a.as_secs_f64() / b.as_secs_f64())
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1_000.0)
+}
+
+fn mib(kib: u64) -> String {
+    format!("{:.1} MiB", kib as f64 / 1_024.0)
+}
+
+fn row(what: &str, orch: &str, beside: &str, ratio: &str) {
+    say(&format!("{what:<50} {orch:>12} {beside:>24} {ratio:>7}"));
+}
+
+#[expect(clippy::print_stdout, reason = "the table is the result")]
+fn say(line: &str) {
+    println!("{line}");
+}
