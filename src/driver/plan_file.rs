@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
 
@@ -51,7 +51,7 @@ struct State {
     /// The person's file as last read and good.
     person: String,
     /// The plan that holds.
-    current: Plan,
+    current: Arc<Plan>,
 }
 
 /// A plan that lies in the target's tree.
@@ -86,7 +86,7 @@ pub enum Look {
     /// Nothing new.
     Same,
     /// A new revision holds.
-    Revised(Box<Plan>),
+    Revised(Arc<Plan>),
     /// The edit does not check; the last good plan goes on.
     Rejected(Unusable),
 }
@@ -171,8 +171,8 @@ impl PlanFile {
     }
 
     /// The plan that holds.
-    pub fn current(&self) -> Plan {
-        self.state().current.clone()
+    pub fn current(&self) -> Arc<Plan> {
+        Arc::clone(&self.state().current)
     }
 
     /// Reads the person's file again. `tip` gives the target's text of a tracked plan, if it is needed.
@@ -198,8 +198,8 @@ impl PlanFile {
         let before = std::mem::replace(&mut state.person, person.text);
         match self.effective(&state, tip().as_deref()) {
             Ok(plan) => {
-                state.current = plan.clone();
-                Look::Revised(Box::new(plan))
+                state.current = Arc::clone(&plan);
+                Look::Revised(plan)
             }
             Err(unusable) => {
                 state.person = before;
@@ -212,14 +212,14 @@ impl PlanFile {
     ///
     /// # Errors
     /// If it does not check; the last good plan goes on then.
-    pub fn after_landing(&self, tip: &str) -> Result<Plan, Unusable> {
+    pub fn after_landing(&self, tip: &str) -> Result<Arc<Plan>, Unusable> {
         let mut state = self.state();
         let plan = self.effective(&state, Some(tip))?;
-        state.current = plan.clone();
+        state.current = Arc::clone(&plan);
         Ok(plan)
     }
 
-    fn effective(&self, state: &State, tip: Option<&str>) -> Result<Plan, Unusable> {
+    fn effective(&self, state: &State, tip: Option<&str>) -> Result<Arc<Plan>, Unusable> {
         let text = match tip {
             Some(tip) if self.tracked.is_some() => with_edit(&state.person, &state.origin, tip),
             _ => Ok(state.person.clone()),
@@ -244,16 +244,19 @@ impl PlanFile {
         edit: Option<&Permitted>,
         settled: &[TaskChange],
     ) -> anyhow::Result<String> {
-        let edited = match edit {
-            Some(edit) if !edit.is_empty() => {
-                diff::apply(tip, edit)
-                    .context("the plan edit no longer fits the target's plan")?
-                    .text
-            }
-            _ => tip.to_owned(),
+        let write = |text: &str| {
+            write_statuses(text, settled)
+                .with_context(|| format!("cannot write the status into {}", self.shown))
         };
-        let written = write_statuses(&edited, settled)
-            .with_context(|| format!("cannot write the status into {}", self.shown))?;
+        let Some(edit) = edit.filter(|edit| !edit.is_empty()) else {
+            // Proven to change only the fields that are written, so that it checks as the tip's text did. To check the
+            // whole plan again at every landing would cost as much as the landing.
+            return Ok(write(tip)?.text);
+        };
+        let edited = diff::apply(tip, edit)
+            .context("the plan edit no longer fits the target's plan")?
+            .text;
+        let written = write(&edited)?;
         if let Err(unusable) = checked(&self.shown, &written.text, self.strictness) {
             bail!(unusable);
         }
@@ -268,7 +271,7 @@ impl PlanFile {
         &self,
         edit: Option<&Permitted>,
         settled: &[TaskChange],
-    ) -> anyhow::Result<Option<Plan>> {
+    ) -> anyhow::Result<Option<Arc<Plan>>> {
         let _update = self.update();
         for _ in 0..WRITE_TRIES {
             let read = std::fs::read_to_string(&self.path)
@@ -284,7 +287,7 @@ impl PlanFile {
                 write_atomic(&self.path, text.as_bytes())?;
                 state.seen.clone_from(&text);
                 state.person = text;
-                state.current = plan.clone();
+                state.current = Arc::clone(&plan);
                 return Ok(Some(plan));
             }
         }
@@ -323,9 +326,9 @@ fn with_edit(text: &str, from: &str, to: &str) -> anyhow::Result<String> {
     Ok(diff::apply(text, &diff::landed(edit))?.text)
 }
 
-fn checked(shown: &str, text: &str, strictness: Strictness) -> Result<Plan, Unusable> {
+fn checked(shown: &str, text: &str, strictness: Strictness) -> Result<Arc<Plan>, Unusable> {
     let checked = plan::check(shown, text.as_bytes(), strictness);
-    checked.plan.ok_or_else(|| Unusable {
+    checked.plan.map(Arc::new).ok_or_else(|| Unusable {
         shown: shown.to_owned(),
         diagnostics: checked.diagnostics,
     })

@@ -106,12 +106,35 @@ impl FileError {
 /// # Errors
 /// If any step fails; the file at `path` is then as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    put(path, bytes, Outlives::PowerFailure)
+}
+
+/// As [`write_atomic`], without waiting for the disk: for what is of use only to processes that live now. After a loss
+/// of power the file may be empty or gone.
+///
+/// # Errors
+/// If any step fails; the file at `path` is then as it was.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    put(path, bytes, Outlives::Processes)
+}
+
+/// What a written file must outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outlives {
+    Processes,
+    PowerFailure,
+}
+
+fn put(path: &Path, bytes: &[u8], outlives: Outlives) -> Result<(), FileError> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
     let temp = temp_beside(dir, path);
-    let written = write_then_rename(&temp, path, bytes).and_then(|()| File::open(dir)?.sync_all());
+    let written = write_then_rename(&temp, path, bytes, outlives).and_then(|()| match outlives {
+        Outlives::PowerFailure => File::open(dir)?.sync_all(),
+        Outlives::Processes => Ok(()),
+    });
     written.map_err(|source| {
         // Best effort: the temporary file may never have been made, and its name says what it is.
         drop(std::fs::remove_file(&temp));
@@ -129,7 +152,7 @@ fn temp_beside(dir: &Path, path: &Path) -> PathBuf {
     dir.join(name)
 }
 
-fn write_then_rename(temp: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_then_rename(temp: &Path, path: &Path, bytes: &[u8], outlives: Outlives) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(temp)?;
     match std::fs::symlink_metadata(path) {
         Ok(old) if old.is_file() => file.set_permissions(old.permissions())?,
@@ -138,7 +161,9 @@ fn write_then_rename(temp: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     file.write_all(bytes)?;
-    file.sync_all()?;
+    if outlives == Outlives::PowerFailure {
+        file.sync_all()?;
+    }
     std::fs::rename(temp, path)
 }
 
@@ -193,9 +218,11 @@ mod tests {
     fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plan.yaml");
-        write_atomic(&path, b"old and longer").unwrap();
-        write_atomic(&path, b"new").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        for write in [write_atomic, write_whole] {
+            write(&path, b"old and longer").unwrap();
+            write(&path, b"new").unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        }
         assert_eq!(names(dir.path()), ["plan.yaml"]);
     }
 

@@ -8,7 +8,7 @@ pub mod lock;
 mod project;
 pub mod reader;
 
-pub use files::{FileError, read_limited, write_atomic};
+pub use files::{FileError, read_limited, write_atomic, write_whole};
 pub use layout::{AttemptDir, RunDir, SessionDir, SessionPart, StateDir, sha256_hex};
 pub use ledger::{Durability, Ledger, LedgerError, NewRun};
 pub use lock::{HeldBy, Holder, LockError, OrchLock};

@@ -245,6 +245,9 @@ impl Work {
         let plan = match left {
             None => Ok(None),
             Some(bytes) => {
+                // From here on both are needed until the edit has landed, also after a loss of power.
+                let given = read_limited(&dir.plan_given(), PLAN_BYTES_MAX)?;
+                write_atomic(&dir.plan_given(), &given)?;
                 write_atomic(&dir.plan_left(), &bytes)?;
                 Self::plan_edit(site, order)
             }

@@ -27,7 +27,7 @@ use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 use crate::plan::graph::TaskKind;
 use crate::plan::{Plan, Runner, Task};
 use crate::process::{self, AgentEnd, Cause, Exit};
-use crate::store::{SessionDir, SessionPart, write_atomic};
+use crate::store::{SessionDir, SessionPart, write_whole};
 
 /// What is prepared, with what only the engine knows.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Order {
     slot: SlotId,
     start: StartFrom,
     evidence: Vec<AttemptEnd>,
-    plan: Plan,
+    plan: Arc<Plan>,
     /// Ids and messages of the tasks it needs.
     dependencies: Vec<(TaskId, String)>,
     /// Ids and names of tasks under way.
@@ -206,7 +206,7 @@ async fn run_setup(site: &Arc<Site>, sheet: &Sheet, recalled: &Recalled) -> anyh
         }
         let part = attempt.setup(number);
         part.create()?;
-        write_atomic(&part.prompt(), b"")?;
+        write_whole(&part.prompt(), b"")?;
         let launch = command::launch(text, &sheet.tree, execute::environment(site, sheet));
         let spec = execute::spec_for(site, sheet, launch, &part);
         let report = process::run_to_end(&site.exe, part.path(), &spec).await?;
@@ -251,7 +251,8 @@ fn remove_if_there(first: &SessionDir) -> anyhow::Result<()> {
     }
 }
 
-/// Writes what the agent is given.
+/// Writes what the agent is given. A loss of power ends the agent, and the next attempt is given its own: only the sheet
+/// waits for the disk.
 fn write(site: &Site, order: &Order, sheet: &Sheet) -> anyhow::Result<()> {
     let attempt = site.attempt_dir(&order.ticket);
     let part = attempt.session(SessionPart::Work);
@@ -262,14 +263,14 @@ fn write(site: &Site, order: &Order, sheet: &Sheet) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make {}", exchange.display()))?;
     std::fs::write(exchange.join("plan.yaml"), &order.plan.text)
         .context("cannot write the plan copy")?;
-    write_atomic(&attempt.plan_given(), order.plan.text.as_bytes())?;
+    write_whole(&attempt.plan_given(), order.plan.text.as_bytes())?;
     let task = order.task()?;
     let prompt = task_part(&brief(order, task, sheet))?;
-    write_atomic(&part.prompt(), prompt.as_bytes())?;
+    write_whole(&part.prompt(), prompt.as_bytes())?;
     match sheet.how.runner {
         Runner::Claude => {
             let shared = shared(site, &sheet.how)?;
-            write_atomic(&part.system_prompt(), shared.as_bytes())?;
+            write_whole(&part.system_prompt(), shared.as_bytes())?;
         }
         Runner::Rehearsal => {
             let played = rehearsal::Order {
@@ -279,7 +280,7 @@ fn write(site: &Site, order: &Order, sheet: &Sheet) -> anyhow::Result<()> {
                 nonce: sheet.nonce.clone(),
                 rehearse: task.rehearse.clone(),
             };
-            write_atomic(
+            write_whole(
                 &attempt.rehearsal(),
                 &serde_json::to_vec_pretty(&played).context("a rehearsal is plain data")?,
             )?;
