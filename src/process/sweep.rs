@@ -115,8 +115,11 @@ impl Search {
     fn new(marker: &Marker, tree: Option<&Path>) -> io::Result<Self> {
         Ok(Self {
             entry: marker.environ_entry(),
-            // As the links in `/proc` show it.
-            tree: tree.map(fs::canonicalize).transpose()?,
+            // As the links in `/proc` show it. By a directory that is gone nobody can be found.
+            tree: match tree.map(fs::canonicalize).transpose() {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                tree => tree?,
+            },
             spared: this_process_and_ancestors()?,
             environ: Vec::new(),
         })
