@@ -11,7 +11,7 @@ use orch::plan::edit::{TaskChange, write_statuses};
 use orch::plan::graph::Declared;
 use serde_yaml::Value;
 
-/// Documents of the ordinary test run; `ORCH_PLAN_EDIT_DOCUMENTS` sets another number.
+/// Documents of the ordinary test run. For all: `ORCH_PLAN_EDIT_DOCUMENTS=100000 cargo test --release --test plan_edit`.
 const DOCUMENTS: u64 = 2_500;
 
 /// A small generator (SplitMix64), so that a seed names a document for ever.

@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::random::{Random, documents, lost_lines, random_plan, value};
 
-/// Documents of the ordinary test run; `ORCH_PLAN_EDIT_DOCUMENTS` sets another number.
+/// Documents of the ordinary test run; `ORCH_PLAN_EDIT_DOCUMENTS` sets another number, as for `random`.
 const DOCUMENTS: u64 = 400;
 
 const TEXTS: [&str; 14] = [

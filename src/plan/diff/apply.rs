@@ -100,8 +100,8 @@ impl Intended {
     fn of(side: &Side<'_>, changes: &[Change]) -> Result<Self, EditError> {
         let mut intended = Self::default();
         // Where added items went, for those that follow them.
-        let mut sections: HashMap<&SectionId, Gap> = HashMap::new();
-        let mut tasks: HashMap<&TaskId, Gap> = HashMap::new();
+        let mut sections = HashMap::new();
+        let mut tasks = HashMap::new();
         for change in changes {
             match change {
                 Change::AddSection {
@@ -109,26 +109,13 @@ impl Intended {
                     after,
                     yaml,
                 } => {
-                    if side.located.section(section.as_str()).is_some() {
-                        intended.drop(format!("section `{section}` is there already"));
-                        continue;
+                    let after = after.as_ref();
+                    let known = after.and_then(|after| sections.get(after));
+                    if let Some(gap) = intended.gap_for_section(side, section, after, known) {
+                        sections.insert(section, gap);
+                        let items = intended.items.entry(gap).or_default();
+                        items.push(Snippet::of(yaml)?);
                     }
-                    let known = after
-                        .as_ref()
-                        .and_then(|after| sections.get(after).copied());
-                    let gap = known.unwrap_or_else(|| {
-                        let at = |after: &SectionId| side.located.section(after.as_str());
-                        (
-                            List::Sections,
-                            behind(after.as_ref(), at, side.located.sections.len()),
-                        )
-                    });
-                    sections.insert(section, gap);
-                    intended
-                        .items
-                        .entry(gap)
-                        .or_default()
-                        .push(Snippet::of(yaml)?);
                 }
                 Change::AddTask {
                     section,
@@ -136,29 +123,14 @@ impl Intended {
                     task,
                     yaml,
                 } => {
-                    let place = side.located.section(section.as_str());
-                    let Some(place) = intended.room(side, section, task, place) else {
-                        continue;
-                    };
-                    let known = after.as_ref().and_then(|after| tasks.get(after).copied());
-                    let gap = known.unwrap_or_else(|| {
-                        let in_section = |after: &TaskId| {
-                            let found = side.located.place(after.as_str());
-                            found.filter(|(s, _)| *s == place).map(|(_, task)| task)
-                        };
-                        let count = side.located.sections[place].tasks.len();
-                        (
-                            List::Tasks(place),
-                            behind(after.as_ref(), in_section, count),
-                        )
-                    });
-                    tasks.insert(task, gap);
-                    intended
-                        .items
-                        .entry(gap)
-                        .or_default()
-                        .push(Snippet::of(yaml)?);
-                    intended.concerned.push(section.as_str().to_owned());
+                    let after = after.as_ref();
+                    let known = after.and_then(|after| tasks.get(after));
+                    if let Some(gap) = intended.gap_for_task(side, (section, task), after, known) {
+                        tasks.insert(task, gap);
+                        let items = intended.items.entry(gap).or_default();
+                        items.push(Snippet::of(yaml)?);
+                        intended.concerned.push(section.as_str().to_owned());
+                    }
                 }
                 Change::SetField {
                     task,
@@ -173,29 +145,55 @@ impl Intended {
         Ok(intended)
     }
 
-    fn drop(&mut self, why: String) {
-        self.dropped.push(why);
-    }
-
-    /// The section for an added task, unless the task is there or the section is not.
-    fn room(
+    /// Where an added section goes, unless it is there; `known` is where the one before it went.
+    fn gap_for_section(
         &mut self,
         side: &Side<'_>,
         section: &SectionId,
-        task: &TaskId,
-        place: Option<usize>,
-    ) -> Option<usize> {
+        after: Option<&SectionId>,
+        known: Option<&Gap>,
+    ) -> Option<Gap> {
+        if side.located.section(section.as_str()).is_some() {
+            self.drop(format!("section `{section}` is there already"));
+            return None;
+        }
+        Some(known.copied().unwrap_or_else(|| {
+            let place = |after: &SectionId| side.located.section(after.as_str());
+            let count = side.located.sections.len();
+            (List::Sections, behind(after, place, count))
+        }))
+    }
+
+    /// Where an added task goes, unless it is there or its section is not; `known` is where the one before it went.
+    fn gap_for_task(
+        &mut self,
+        side: &Side<'_>,
+        (section, task): (&SectionId, &TaskId),
+        after: Option<&TaskId>,
+        known: Option<&Gap>,
+    ) -> Option<Gap> {
         if side.task(task.as_str()).is_some() {
             self.drop(format!("task `{task}` is there already"));
-            None
-        } else {
-            if place.is_none() {
-                self.drop(format!(
-                    "task `{task}` has no place: section `{section}` is gone"
-                ));
-            }
-            place
+            return None;
         }
+        let Some(section) = side.located.section(section.as_str()) else {
+            self.drop(format!(
+                "task `{task}` has no place: section `{section}` is gone"
+            ));
+            return None;
+        };
+        Some(known.copied().unwrap_or_else(|| {
+            let place = |after: &TaskId| {
+                let found = side.located.place(after.as_str());
+                found.filter(|(s, _)| *s == section).map(|(_, task)| task)
+            };
+            let count = side.located.sections[section].tasks.len();
+            (List::Tasks(section), behind(after, place, count))
+        }))
+    }
+
+    fn drop(&mut self, why: String) {
+        self.dropped.push(why);
     }
 
     fn set(

@@ -226,42 +226,53 @@ impl<'a, 'd> Editor<'a, 'd> {
             }
             self.refuse_aliased(key)?;
             self.refuse_aliased(value)?;
-            let next = fields.entries.get(i + 1);
             let range = if i < first_kept {
                 let (kept, _) = &fields.entries[first_kept];
                 key.full.start..kept.full.start
             } else if fields.flow {
-                match next {
-                    Some((next, _)) => key.full.start..next.full.start,
-                    // The colon of an absent value would touch what follows: its comma stays.
-                    None if fields.entries[i - 1].1.is_absent() => {
-                        let comma = skip_trivia(self.text, value.full.end);
-                        let trails = self.text[comma..].starts_with(',');
-                        key.full.start..if trails { comma + 1 } else { value.full.end }
-                    }
-                    None => fields.entries[i - 1].1.full.end..value.full.end,
-                }
+                self.entry_with_comma(fields, i)
             } else {
-                let end = self.without_last_break(&value.full).end;
-                let first = &self.text[line_start(self.text, key.full.start)..key.full.start];
-                if !is_blank(first) {
-                    let what = "an entry that does not begin its line";
-                    return Err(EditError::unsupported(key.span.start, what));
-                }
-                let mut end = next_line(self.text, end);
-                // Blank lines would become part of a text before them that keeps them.
-                while keeps_breaks(self.text, &fields.entries[i - 1].1)
-                    && end < self.text.len()
-                    && is_blank(&self.text[end..line_end(self.text, end)])
-                {
-                    end = next_line(self.text, end);
-                }
-                line_start(self.text, key.full.start)..end
+                self.entry_lines(fields, i)?
             };
             let text = String::new();
             self.splices.push(Splice { range, text });
         }
         Ok(())
+    }
+
+    /// An entry between braces, not the first, with one of the commas around it.
+    fn entry_with_comma(&self, fields: &Fields<'d>, i: usize) -> Range<usize> {
+        let (key, value) = &fields.entries[i];
+        let (_, before) = &fields.entries[i - 1];
+        match fields.entries.get(i + 1) {
+            Some((next, _)) => key.full.start..next.full.start,
+            // The colon of an absent value would touch what follows: its comma stays.
+            None if before.is_absent() => {
+                let comma = skip_trivia(self.text, value.full.end);
+                let trails = self.text[comma..].starts_with(',');
+                key.full.start..if trails { comma + 1 } else { value.full.end }
+            }
+            None => before.full.end..value.full.end,
+        }
+    }
+
+    /// The lines of an entry that is not the first.
+    fn entry_lines(&self, fields: &Fields<'d>, i: usize) -> Result<Range<usize>, EditError> {
+        let (key, value) = &fields.entries[i];
+        let start = line_start(self.text, key.full.start);
+        if !is_blank(&self.text[start..key.full.start]) {
+            let what = "an entry that does not begin its line";
+            return Err(EditError::unsupported(key.span.start, what));
+        }
+        let mut end = next_line(self.text, self.without_last_break(&value.full).end);
+        // Blank lines would become part of a text before them that keeps them.
+        while keeps_breaks(self.text, &fields.entries[i - 1].1)
+            && end < self.text.len()
+            && is_blank(&self.text[end..line_end(self.text, end)])
+        {
+            end = next_line(self.text, end);
+        }
+        Ok(start..end)
     }
 
     fn insert(
@@ -293,34 +304,33 @@ impl<'a, 'd> Editor<'a, 'd> {
                 format!("{key}: {}", renderer.inline(node, fields.flow))
             }
         };
-        if fields.flow {
-            if !self.text[mapping.span.clone()].starts_with('{') {
-                return unsupported("a mapping without braces");
-            }
-            // Behind an absent value its colon would touch the comma.
-            let mut kept = fields.entries.iter().zip(&fields.kept);
-            let Some(((_, neighbour), _)) = kept.find(|((_, v), kept)| **kept && !v.is_absent())
-            else {
-                return unsupported("a mapping without values");
+        let splice = if fields.flow {
+            self.behind_comma(mapping, fields, &new)
+        } else {
+            let needs_break = match edit.value {
+                NewValue::Tree(renderer, node) => ends_with_break(renderer, node),
+                NewValue::Own(_) | NewValue::Absent => false,
             };
-            let at = neighbour.full.end;
-            let text = format!(", {new}");
-            self.splices.push(Splice {
-                range: at..at,
-                text,
-            });
-            return Ok(());
-        }
-        let needs_break = match edit.value {
-            NewValue::Tree(renderer, node) => ends_with_break(renderer, node),
-            _ => false,
+            indent.and_then(|indent| self.new_line(fields, indent, &new, needs_break))
         };
-        let splice = indent.and_then(|indent| self.new_line(fields, indent, &new, needs_break));
         let Some(splice) = splice else {
-            return unsupported("a mapping whose keys are marked by `?`");
+            return unsupported("a mapping without braces, or whose keys are marked by `?`");
         };
         self.splices.push(splice);
         Ok(())
+    }
+
+    /// Adds an entry between braces.
+    fn behind_comma(&self, mapping: &Node, fields: &Fields<'d>, new: &str) -> Option<Splice> {
+        // Behind an absent value its colon would touch the comma.
+        let mut kept = fields.entries.iter().zip(&fields.kept);
+        let ((_, neighbour), _) = kept.find(|((_, v), kept)| **kept && !v.is_absent())?;
+        let at = neighbour.full.end;
+        let has_braces = self.text[mapping.span.clone()].starts_with('{');
+        has_braces.then(|| Splice {
+            range: at..at,
+            text: format!(", {new}"),
+        })
     }
 
     /// Adds a line behind the first entry that ends its line, else before the first entry.

@@ -179,3 +179,64 @@ impl Digests {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::syntax::parse;
+
+    const PLAN: &str = "\
+sections:
+  - id: s
+    tasks:
+      - id: a
+        status: pending
+      - id: b
+        status: pending
+      - {id: c, status: pending}
+      - id: d
+        status: &d pending
+x-d: *d
+";
+
+    /// The status of this task of the plan, completed by a cut at the first `at` behind the task's id.
+    fn completed(task: usize, id: &str, at: &str) -> Result<Option<String>, EditError> {
+        let document = parse(PLAN).expect("well-formed");
+        let anchors = Anchors::of(&document);
+        let located = Located::of(&document, &anchors).expect("a plan");
+        let intended =
+            Intended::from([((0, Some(task)), vec![("status", Own::Word("completed"))])]);
+        let behind = PLAN.find(id).expect("the id");
+        let start = behind + PLAN[behind..].find(at).expect("the place");
+        let splice = Splice {
+            range: start..start + at.len(),
+            text: "completed".to_owned(),
+        };
+        by_items(PLAN, &located, &anchors, &intended, &[splice])
+    }
+
+    #[test]
+    fn a_task_on_lines_of_its_own_is_proven_by_these() {
+        for (task, id) in [(0, "id: a"), (2, "{id: c")] {
+            let edited = completed(task, id, "pending").expect("proven");
+            let (before, behind) = PLAN.split_at(PLAN.find(id).expect("the id"));
+            let expected = before.to_owned() + &behind.replacen("pending", "completed", 1);
+            assert_eq!(edited, Some(expected), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_cut_that_means_something_else_is_not_proven() {
+        for (id, at) in [("id: a", "status"), ("id: b", "pending"), ("id: a", "- ")] {
+            let refused = completed(0, id, at);
+            assert!(matches!(refused, Err(EditError::Unproven(_))), "{id}");
+        }
+        let refused = whole(PLAN, &PLAN.replacen("pending", "failed", 1), |_, _| Ok(()));
+        assert!(matches!(refused, Err(EditError::Unproven(_))));
+    }
+
+    #[test]
+    fn what_others_refer_to_is_left_to_the_proof_of_the_whole() {
+        assert_eq!(completed(3, "id: d", "pending").expect("no claim"), None);
+    }
+}
