@@ -25,7 +25,7 @@ fn a_session_extends_the_plan_and_the_run_goes_on_with_the_new_task() {
     let script = Script::new()
         .session("1", first)
         .session("2", writes("two.txt", "two\n"));
-    let site = Site::new(claude!(), &plan(&[("1", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
     site.run(["run"]).exits(0);
     site.assert_played();
     let f = &site.f;
@@ -53,7 +53,7 @@ fn a_task_with_a_key_of_power_is_refused_and_the_reason_told_to_the_next_attempt
     let script = Script::new()
         .session("1", first)
         .session("1", writes("other.txt", "other\n"));
-    let site = Site::new(claude!(), &plan(&[("1", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
     site.run(["run"]).exits(0);
     site.assert_played();
     let again = site.openings("1")[1].messages();

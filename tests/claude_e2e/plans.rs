@@ -93,7 +93,7 @@ fn a_plan_for_claude_plan_orchestrator_runs_unchanged() {
         )
         .session("3.1", [report("completed", "A bow is missing.")])
         .session("3.2", writes("bow.txt", "bow\n"));
-    let site = Site::new(claude!(), SEED_PLAN, script);
+    let site = Site::new(&claude!(), SEED_PLAN, script);
     let ran = site.run(["run", "--parallel"]).exits(0).says("validation");
     site.assert_played();
 
@@ -158,7 +158,7 @@ fn the_ledger_charges_what_the_service_reported_and_a_resumed_session_once() {
                 report("completed", "nothing to do").using(each),
             ],
         );
-    let site = Site::new(claude!(), &plan(&[("1", ""), ("2", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", ""), ("2", "")]), script);
     site.run(["run"]).exits(0);
     site.assert_played();
 

@@ -17,7 +17,7 @@ fn sessions_of_one_role_share_their_request_up_to_the_task() {
         ("2", "depends_on: ['1']"),
         ("3", "depends_on: ['1']"),
     ];
-    let site = Site::new(claude!(), &plan(&tasks), script);
+    let site = Site::new(&claude!(), &plan(&tasks), script);
     site.run(["run", "--parallel"]).exits(0);
     site.assert_played();
     let [first, second, third] = ["1", "2", "3"].map(|id| site.openings(id)[0].in_cache_order());
@@ -39,7 +39,7 @@ fn results_of_dependencies_and_words_of_failed_attempts_stand_in_later_prompts()
         .session("1", [report("completed", "The base is called Otto.")])
         .session("2", [report("failed", "Otto does not answer.")])
         .session("2", writes("b.txt", "b\n"));
-    let site = Site::new(claude!(), &plan(&[("1", ""), ("2", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", ""), ("2", "")]), script);
     site.run(["run"]).exits(0);
     site.assert_played();
     let openings = site
@@ -67,7 +67,7 @@ fn a_reading_role_reports_and_has_no_tools_to_write() {
         .session("1", [report("completed", "Two doubts: none, none.")])
         .session("2", writes("b.txt", "b\n"));
     let site = Site::new(
-        claude!(),
+        &claude!(),
         &plan(&[("1", "agent: code-reviewer"), ("2", "")]),
         script,
     );

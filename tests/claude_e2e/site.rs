@@ -1,7 +1,7 @@
 //! A scratch repository whose agents are sessions of the real program, answered by a script.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 use serde_json::Value;
@@ -17,9 +17,15 @@ pub(crate) fn program() -> Option<OsString> {
             std::env::var_os("ORCH_TEST_REQUIRE_CLAUDE").is_none_or(|v| v != "1"),
             "ORCH_TEST_CLAUDE does not name the claude program; see tests/claude/install"
         );
-        eprintln!("skipped: ORCH_TEST_CLAUDE does not name the claude program");
+        skipped("ORCH_TEST_CLAUDE does not name the claude program");
     }
     found
+}
+
+/// Says that a test is not run.
+#[expect(clippy::print_stderr, reason = "a test has no other way to say it")]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 /// Gives the path of the real program to a test, or skips it.
@@ -40,7 +46,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(program: OsString, plan: &str, script: Script) -> Self {
+    pub(crate) fn new(program: &OsStr, plan: &str, script: Script) -> Self {
         let site = Self {
             f: Fixture::with_plan(plan),
             api: FakeApi::start(script),

@@ -24,7 +24,7 @@ fn exactly_the_files_that_tool_calls_leave_land() {
         serde_json::json!({ "file_path": "{cwd}/README.md", "old_string": "scratch", "new_string": "edited" }),
     )]);
     let script = Script::new().session("1", [calls, edit, report("completed", "all done")]);
-    let site = Site::new(claude!(), &plan(&[("1", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
     site.f.write("old.txt", "old\n");
     site.f.git(["add", "-A"]);
     site.f.git(["commit", "-qm", "Add a file"]);
@@ -79,7 +79,7 @@ fn git_commands_of_an_agent_reach_nothing_outside_its_slot() {
             report("completed", "all done"),
         ],
     );
-    let site = Site::new(claude!(), &plan(&[("1", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
     site.run(["run"]).exits(0);
     site.assert_played();
     let f = &site.f;

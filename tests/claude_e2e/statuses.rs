@@ -52,7 +52,7 @@ fn a_status_file_is_as_good_as_structured_output_and_does_not_land() {
             .chain(silent()),
         );
     let plan = plan(&[("1", ""), ("2", ""), ("3", "max_attempts: 1")]);
-    let site = Site::new(claude!(), &plan, script);
+    let site = Site::new(&claude!(), &plan, script);
     site.run(["run"]).exits(1);
     site.assert_played();
     assert_eq!(site.f.status("1")["message"], "in a file");
@@ -76,7 +76,7 @@ fn a_session_without_a_status_is_asked_for_it_once() {
         .chain(silent())
         .chain([report("completed", "it is done")]);
     let script = Script::new().session("1", replies);
-    let site = Site::new(claude!(), &plan(&[("1", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
     site.run(["run"]).exits(0);
     site.assert_played();
     assert_eq!(site.f.read("a.txt"), "a\n");
@@ -105,7 +105,7 @@ fn a_task_without_a_status_is_tried_again_with_its_files_and_the_reason() {
     let script = Script::new()
         .session("1", first)
         .session("1", writes("rest.txt", "rest\n"));
-    let site = Site::new(claude!(), &plan(&[("1", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
     site.run(["run"]).exits(0);
     site.assert_played();
     let openings = site.openings("1");
@@ -153,7 +153,7 @@ fn a_wrong_status_fails_the_attempt_with_the_reason() {
         .session("no-such-word", std::iter::repeat_with(perhaps).take(5));
     let ids = ["other-task", "other-nonce", "malformed", "no-such-word"];
     let tasks = ids.map(|id| (id, "depends_on: []\nmax_attempts: 1"));
-    let site = Site::new(claude!(), &plan(&tasks), script);
+    let site = Site::new(&claude!(), &plan(&tasks), script);
     site.run(["run", "--parallel"]).exits(1);
     site.assert_played();
     let ends = ids.map(|id| site.end(id));

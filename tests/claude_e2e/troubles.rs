@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use crate::fake_api::{Script, limited, overloaded, refused, report};
 use crate::fixture::Ran;
-use crate::site::{Site, claude, plan};
+use crate::site::{Site, claude, plan, skipped};
 
 #[test]
 fn a_key_that_is_refused_stops_the_run() {
@@ -15,7 +15,7 @@ fn a_key_that_is_refused_stops_the_run() {
         )
         .session("2", [report("completed", "never")]);
     let site = Site::new(
-        claude!(),
+        &claude!(),
         &plan(&[("1", ""), ("2", "depends_on: []")]),
         script,
     );
@@ -42,7 +42,7 @@ fn a_key_that_is_refused_stops_the_run() {
 fn an_account_that_cannot_pay_stops_the_run() {
     let broke = "Your credit balance is too low to access the Anthropic API.";
     let script = Script::new().session("1", [refused(400, "invalid_request_error", broke)]);
-    let site = Site::new(claude!(), &plan(&[("1", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
     site.run(["run"]).exits(8).says("billing");
     assert!(site.end("1").starts_with("billing: "), "{}", site.end("1"));
 }
@@ -83,7 +83,7 @@ fn errors_of_the_service_are_told_apart_and_shown() {
     let tasks = kinds
         .each_ref()
         .map(|(id, ..)| (*id, "depends_on: []\nmax_attempts: 1"));
-    let site = Site::new(claude!(), &plan(&tasks), script);
+    let site = Site::new(&claude!(), &plan(&tasks), script);
     site.run(["run", "--parallel"]).exits(1);
     let shown = site.f.orch(["status"]).exits(0).stdout;
     for (id, _, wanted) in &kinds {
@@ -100,7 +100,7 @@ fn a_request_that_the_service_cannot_read_is_shown_and_tried_again() {
     let script = Script::new()
         .session("1", std::iter::repeat_n(odd, 6))
         .session("1", [report("completed", "nothing to do")]);
-    let site = Site::new(claude!(), &plan(&[("1", "")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
     site.run(["run"]).exits(0);
     assert_eq!(site.openings("1").len(), 2);
     site.f
@@ -112,7 +112,7 @@ fn a_request_that_the_service_cannot_read_is_shown_and_tried_again() {
 #[test]
 fn the_usage_limit_of_a_subscription_is_shown_with_its_end() {
     let script = Script::new().session("1", [limited(4_102_444_800)]);
-    let site = Site::new(claude!(), &plan(&[("1", "max_attempts: 1")]), script);
+    let site = Site::new(&claude!(), &plan(&[("1", "max_attempts: 1")]), script);
     let mut command = site.command(["run"]);
     command
         .env_remove("ANTHROPIC_API_KEY")
@@ -129,7 +129,7 @@ fn the_usage_limit_of_a_subscription_is_shown_with_its_end() {
 
 #[test]
 fn without_the_program_nothing_begins() {
-    let site = Site::new("claude".into(), &plan(&[("1", "")]), Script::new());
+    let site = Site::new("claude".as_ref(), &plan(&[("1", "")]), Script::new());
     let bin = site.f.root().join("bin");
     std::fs::create_dir(&bin).expect("a directory");
     let path = std::env::var_os("PATH").expect("a PATH");
@@ -152,9 +152,9 @@ fn without_the_program_nothing_begins() {
 #[test]
 fn root_is_told_the_ways_out_before_anything_begins() {
     let program = claude!();
-    let site = Site::new(program.clone(), &plan(&[("1", "")]), Script::new());
+    let site = Site::new(&program, &plan(&[("1", "")]), Script::new());
     if std::fs::metadata(site.f.root()).expect("the root").uid() != 0 {
-        eprintln!("skipped: the tests do not run as root");
+        skipped("the tests do not run as root");
         return;
     }
     site.settings(&format!("claude: {{binary: '{}'}}\n", program.display()));
