@@ -143,11 +143,20 @@ impl State {
     /// Sees anew what is satisfied, after a task settled or was reopened.
     pub(super) fn refresh_reached(&mut self) {
         let mut reached = vec![false; self.tasks.len()];
-        for &ix in self.topology.sorted() {
+        let is_reached = |ix: Ix, reached: &[bool]| {
             let task = &self.tasks[ix];
             let mut needs = self.topology.needs(ix).iter();
-            reached[ix] =
-                task.satisfies() && (task.is_removed() || needs.all(|need| reached[need.on]));
+            task.satisfies() && (task.is_removed() || needs.all(|need| reached[need.on]))
+        };
+        for &ix in self.topology.sorted() {
+            reached[ix] = is_reached(ix, &reached);
+        }
+        // On a circle of old and new edges, a task that left the plan lets the others go on.
+        while self.topology.sorted().len() < self.tasks.len()
+            && let Some(ix) =
+                (0..reached.len()).find(|&ix| !reached[ix] && is_reached(ix, &reached))
+        {
+            reached[ix] = true;
         }
         self.reached = reached;
     }
