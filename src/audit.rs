@@ -417,10 +417,16 @@ impl History {
             let bases = receipts.values().filter_map(|r| r.onto.as_ref());
             let landed: BTreeSet<&ObjectId> = receipts.keys().collect();
             for base in bases.filter(|base| !landed.contains(base)) {
+                let Ok(oid) = Oid::from_str(base.as_str()) else {
+                    continue;
+                };
+                // Somebody's commit between two landings is a base as well, and not older than the run.
+                let is_later = landed.iter().any(|commit| {
+                    Oid::from_str(commit.as_str())
+                        .is_ok_and(|commit| repo.graph_descendant_of(oid, commit).unwrap_or(false))
+                });
                 // What lies below the first tip is older than the run.
-                if let Ok(oid) = Oid::from_str(base.as_str())
-                    && repo.graph_descendant_of(tip, oid).unwrap_or(false)
-                {
+                if !is_later && repo.graph_descendant_of(tip, oid).unwrap_or(false) {
                     walk.hide(oid)?;
                 }
             }
