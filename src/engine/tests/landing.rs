@@ -201,3 +201,32 @@ fn a_landing_that_was_undone_no_longer_satisfies() {
     assert_eq!(bench.state("a"), TaskState::Reverted);
     assert!(bench.engine.observe(&stamped).is_err(), "only once");
 }
+
+#[test]
+fn what_a_person_has_in_the_way_is_waited_for_by_nobody_and_tried_again_meanwhile() {
+    let nodes = || vec![task("a", &[]), task("b", &[])];
+    let in_the_way = || LandResult::InTheWay("README.md is dirty".to_owned());
+    let mut bench = Bench::of(nodes());
+    bench.ends("a", Ending::Success);
+    bench.built("a");
+    bench.landed("a", in_the_way());
+    assert!(bench.why("a").contains("README.md"), "{}", bench.why("a"));
+    let wake = bench.engine.next_wake().expect("it is tried again");
+    bench.pass(wake.ms_since(bench.now.wall));
+    bench.built("a");
+    bench.landed("a", in_the_way());
+    bench.ends("b", Ending::Success);
+    bench.lands("b");
+    assert_eq!(bench.finish(), Outcome::WaitingForPerson);
+    bench.resume(&asks_for(nodes()));
+    bench.lands("a");
+    assert_eq!(bench.finish(), Outcome::Completed);
+}
+
+#[test]
+fn nothing_is_built_on_a_target_that_lost_what_was_landed() {
+    let mut bench = Bench::of(vec![task("a", &[])]);
+    bench.ends("a", Ending::Success);
+    build_fails(&mut bench, "a", BuildFailure::Rewritten(None));
+    assert_eq!(bench.finish(), Outcome::WaitingForPerson);
+}
