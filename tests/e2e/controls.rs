@@ -212,7 +212,8 @@ fn an_invalid_plan_is_2() {
 fn a_repository_that_cannot_be_used_is_8_with_the_way_out() {
     let f = Fixture::with_plan(&plan(&[("1", "run: 'true'")]));
     let run_in = |place: &str| {
-        let mut command = f.command(["run"]);
+        let plan = f.repo().join(".claude/plans/plan.yaml");
+        let mut command = f.command(["run", "--plan", plan.to_str().expect("text")]);
         command.current_dir(f.root().join(place));
         crate::fixture::Ran::of(command.output().expect("orch"))
     };

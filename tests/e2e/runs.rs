@@ -325,7 +325,6 @@ fn conflicting_changes_are_retried_on_the_new_tip_without_spending_an_attempt() 
         ),
     ]));
     let gate = f.root().join("gate");
-    std::fs::create_dir(&gate).expect("a directory");
     let output = f
         .command(["run", "-j", "2"])
         .env("GATE", &gate)
@@ -347,7 +346,6 @@ fn a_second_orch_on_the_same_repository_is_told_who_runs() {
         "run: touch \"$GATE/up\"; while [ ! -e \"$GATE/go\" ]; do sleep 0.05; done; echo a > a.txt",
     )]));
     let gate = f.root().join("gate");
-    std::fs::create_dir(&gate).expect("a directory");
     let first = f
         .command(["run"])
         .env("GATE", &gate)

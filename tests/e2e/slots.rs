@@ -111,7 +111,7 @@ fn parallel_tasks_get_ten_free_ports_each() {
     };
     let f = Fixture::with_plan(&plan(&[("1", &task(1, 2)), ("2", &task(2, 1))]));
     let gate = f.root().join("gate");
-    std::fs::create_dir(&gate).expect("a directory");
+    std::fs::create_dir_all(&gate).expect("a directory");
     f.orch_with("GATE", &gate, ["run", "-j", "2"]).exits(0);
     let text = f.read("ports1.txt") + &f.read("ports2.txt");
     let ports: BTreeSet<u16> = text.lines().map(|l| l.parse().expect("a port")).collect();

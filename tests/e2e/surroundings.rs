@@ -156,7 +156,7 @@ fn a_linked_worktree_gets_the_commits_of_a_run_that_was_started_there() {
     let linked = f.root().join("linked");
     f.git(["worktree", "add", "-q", "-b", "feature", "../linked"]);
     let gate = f.root().join("gate");
-    std::fs::create_dir(&gate).expect("a directory");
+    std::fs::create_dir_all(&gate).expect("a directory");
     let mut first = f.command(["run"]);
     first.current_dir(&linked).env("GATE", &gate);
     let first = first
@@ -352,7 +352,7 @@ fn a_live_landing_goes_on_by_itself_when_the_file_is_out_of_the_way() {
         ),
     ]));
     let gate = f.root().join("gate");
-    std::fs::create_dir(&gate).expect("a directory");
+    std::fs::create_dir_all(&gate).expect("a directory");
     f.write("README.md", "mine, not committed\n");
     let mut command = f.command(["run", "--live", "-j", "2"]);
     let running = command

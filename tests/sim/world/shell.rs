@@ -70,17 +70,22 @@ impl World {
                 due = self.agents[&ticket.task].ends;
             }
             Action::EndAgent { ticket } => {
-                let known = self.orders.iter().any(|order| match &order.work {
-                    Work::Action(Action::Execute {
-                        ticket: running, ..
-                    }) => running == ticket,
+                let ends = self.now.mono.0 + soon;
+                let running = self.orders.iter_mut().find(|order| match &order.work {
+                    Work::Action(
+                        Action::Prepare { ticket: given, .. }
+                        | Action::Execute { ticket: given, .. },
+                    ) => given == ticket,
                     Work::Action(_) | Work::Probe(..) => false,
                 });
-                if !known {
+                let Some(order) = running else {
                     return Err(format!("{ticket} is to be ended and does not run"));
-                }
-                let ends = self.now.mono.0 + soon;
+                };
                 self.to_end.insert(ticket.clone());
+                if let Work::Action(Action::Prepare { .. }) = order.work {
+                    order.due = order.due.min(ends);
+                    return Ok(());
+                }
                 let agent = self.agents.get_mut(&ticket.task).expect("it runs");
                 agent.ends = agent.ends.min(ends);
                 return Ok(());
@@ -121,6 +126,9 @@ impl World {
         Ok(match action {
             Action::Prepare { ticket, .. } => {
                 let result = match self.rng.below(100) {
+                    0..50 if self.to_end.contains(&ticket) => {
+                        Err(AttemptEnd::new(Ending::Interrupted, "its set-up was ended"))
+                    }
                     0..90 => Ok(self.target.last().expect("a tip").clone()),
                     90..98 => {
                         Err(self.random_end(&[Ending::Crashed, Ending::Timeout, Ending::Success]))
