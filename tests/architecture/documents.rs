@@ -52,7 +52,7 @@ fn the_readme_has_a_line_for_every_command() {
                 .lines()
                 .any(|l| l.starts_with(&format!("| `orch {name}")))
         });
-    nothing(missing.map(str::to_owned).collect());
+    nothing(missing.map(str::to_owned));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn the_readme_names_every_flag_of_run() {
         .filter_map(clap::Arg::get_long)
         .filter(|long| !["help", "version", "directory"].contains(long))
         .filter(|long| !readme.contains(&format!("--{long}")));
-    nothing(missing.map(str::to_owned).collect());
+    nothing(missing.map(str::to_owned));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn every_exit_code_is_told() {
     let missing = EXIT_CODES
         .iter()
         .filter(|code| !page.contains(&format!("| {code} |")));
-    nothing(missing.map(u8::to_string).collect());
+    nothing(missing.map(u8::to_string));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn every_setting_has_a_line_with_its_default() {
         .rows()
         .into_iter()
         .filter(|(key, ..)| !page.lines().any(|l| l.starts_with(&format!("| `{key}`"))));
-    nothing(missing.map(|(key, ..)| key.to_owned()).collect());
+    nothing(missing.map(|(key, ..)| key.to_owned()));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn every_key_of_a_plan_is_told() {
     let missing = known
         .into_iter()
         .filter(|key| !page.contains(&format!("`{key}`")));
-    nothing(missing.map(str::to_owned).collect());
+    nothing(missing.map(str::to_owned));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn every_kind_of_record_is_told() {
             .then(|| snake_case(name))
     });
     let missing = kinds.filter(|kind| !page.contains(&format!("| `{kind}` |")));
-    nothing(missing.collect());
+    nothing(missing);
 }
 
 fn snake_case(name: &str) -> String {
