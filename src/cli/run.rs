@@ -33,6 +33,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .max_blocking_threads(blocking_threads(asked.settings.jobs.value))
         .enable_all()
         .build()
         .or_environment()?;
@@ -40,6 +41,12 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     // Blocking threads may hold a slot's git; nothing that they do counts any more.
     runtime.shutdown_background();
     code
+}
+
+/// One for each attempt, one for the landing, one for what is neither. Each thread keeps what reading a large plan took,
+/// so that there are not more.
+fn blocking_threads(jobs: u32) -> usize {
+    jobs as usize + 2
 }
 
 fn refused_by_stop_file(asked: &Asked, args: &RunArgs, out: &mut Out<'_>) -> Result<Option<u8>> {

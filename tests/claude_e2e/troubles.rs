@@ -150,7 +150,6 @@ fn without_the_program_nothing_begins() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn root_is_told_the_ways_out_before_anything_begins() {
     let program = claude!();
     let site = Site::new(&program, &plan(&[("1", "")]), Script::new());
