@@ -15,6 +15,7 @@ use crate::driver::site::Site;
 use crate::driver::{self, Ended, Inputs, Signals, control, stop_files, watch};
 use crate::engine::outcome::Outcome;
 use crate::error::{Error, ErrorKind, OrKind, Result};
+use crate::git::Repository;
 use crate::report::Reporter;
 use crate::store::{Holder, Ledger, LedgerError, LockError};
 
@@ -24,10 +25,12 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     if args.rehearse {
         return rehearse::rehearse(args, out);
     }
-    let asked = Asked::read(args, out)?;
+    // A dry run starts no program, git included.
     if args.dry_run {
-        return dry_run::print(&asked, args, out);
+        return dry_run::print(&Asked::read(args, out)?, args, out);
     }
+    let repo = locate::repository()?;
+    let asked = Asked::read(args, out)?;
     if let Some(code) = refused_by_stop_file(&asked, args, out)? {
         return Ok(code);
     }
@@ -37,7 +40,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
         .enable_all()
         .build()
         .or_environment()?;
-    let code = runtime.block_on(work(asked, args, started, out));
+    let code = runtime.block_on(work(repo, asked, args, started, out));
     // Blocking threads may hold a slot's git; nothing that they do counts any more.
     runtime.shutdown_background();
     code
@@ -69,8 +72,13 @@ fn refused_by_stop_file(asked: &Asked, args: &RunArgs, out: &mut Out<'_>) -> Res
     Ok(None)
 }
 
-async fn work(asked: Asked, args: &RunArgs, started: Instant, out: &mut Out<'_>) -> Result<u8> {
-    let repo = locate::repository()?;
+async fn work(
+    repo: Repository,
+    asked: Asked,
+    args: &RunArgs,
+    started: Instant,
+    out: &mut Out<'_>,
+) -> Result<u8> {
     let identity = judged(&repo, args)?;
     let claude = claude_if_needed(&asked).await?;
     let state = asked.state.clone();

@@ -15,6 +15,7 @@ use super::{Executor, Loop, now, recovery};
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{FORMAT, RunStart, Selection};
+use crate::engine::view::{Completion, TaskState};
 use crate::engine::{Effects, Engine, InFlight};
 use crate::error::{OrKind, Result};
 use crate::git::refs;
@@ -190,7 +191,46 @@ fn landed_before(site: &Site, reader: &Reader) -> Result<Vec<(TaskId, ObjectId)>
             found.push((landing.task, landing.commit));
         }
     }
+    let landed: BTreeSet<TaskId> = found.iter().map(|(task, _)| task.clone()).collect();
+    for (task, commit) in settled_before(site, reader, &tip)? {
+        if !landed.contains(&task) && refs::contains(&repo, &tip, &commit).or_environment()? {
+            found.push((task, commit));
+        }
+    }
     Ok(found)
+}
+
+/// Tasks that the last run of the plan completed without a commit: reports, and tasks that had nothing to change. The
+/// plan's text may not say so, because statuses land with the next commit and there was none. A task whose text has
+/// changed since is another task. They come with the commit they hold for: `tip`, unless they were carried over before.
+fn settled_before(site: &Site, reader: &Reader, tip: &ObjectId) -> Result<Vec<(TaskId, ObjectId)>> {
+    let Some(last) = reader.latest_run(Some(&site.plan_id)).or_environment()? else {
+        return Ok(Vec::new());
+    };
+    if last.run == site.run || last.target != site.target {
+        return Ok(Vec::new());
+    }
+    let records = reader.records(&last.run).or_environment()?;
+    let engine = Engine::replay(last.run, records).or_bug()?;
+    let plan = site.plan.current();
+    let settled = engine.tasks().filter_map(|view| {
+        let spec = &plan.graph.node(&view.node.id)?.spec_hash;
+        match view.state {
+            TaskState::Completed {
+                how:
+                    Completion::NoChange
+                    | Completion::Report
+                    | Completion::MarkedDone
+                    | Completion::LandedBefore,
+                commit,
+                ..
+            } if *spec == view.node.spec_hash => {
+                Some((view.node.id.clone(), commit.unwrap_or_else(|| tip.clone())))
+            }
+            _ => None,
+        }
+    });
+    Ok(settled.collect())
 }
 
 /// A fresh id for a run that starts now.

@@ -157,6 +157,25 @@ fn a_report_task_stores_its_text_and_lands_nothing() {
 }
 
 #[test]
+fn a_report_at_the_end_of_a_plan_is_not_made_again_by_the_next_run() {
+    let f = Fixture::with_plan(&plan(&[
+        ("1", "run: echo a > a.txt"),
+        (
+            "2",
+            "kind: report\nrun: mkdir -p .orch && echo 'all is well' > .orch/report.md",
+        ),
+    ]));
+    f.orch(["run"]).exits(0);
+    f.orch(["run"]).exits(0);
+    let started = f
+        .records()
+        .iter()
+        .filter(|r| r["record"]["kind"] == "attempt_started")
+        .count();
+    assert_eq!(started, 2, "one attempt a task, in both runs together");
+}
+
+#[test]
 fn a_write_outside_the_declared_files_is_out_of_scope() {
     let f = Fixture::with_plan(&plan(&[(
         "1",
