@@ -398,7 +398,9 @@ fn same(key: &str, a: (&Anchors<'_>, &Node), b: (&Anchors<'_>, &Node)) -> bool {
         ) => {
             let value_a = resolve(text_a, style_by_tag(a, *style_a));
             let value_b = resolve(text_b, style_by_tag(b, *style_b));
-            text_a == text_b || (!TEXTS.contains(&key) && value_a == value_b)
+            // Of texts, only nothing can be written in several ways.
+            let by_value = !TEXTS.contains(&key) || value_a == Resolved::Null;
+            text_a == text_b || (by_value && value_a == value_b)
         }
         (NodeKind::Sequence { items: a, .. }, NodeKind::Sequence { items: b, .. }) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
