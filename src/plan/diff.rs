@@ -10,7 +10,7 @@ use super::edit::EditError;
 use super::edit::anchors::Anchors;
 use super::edit::locate::{Located, SectionAt, TaskAt, is_null};
 use super::edit::render::Renderer;
-use super::edit::scalar::{resolve, style_by_tag};
+use super::edit::scalar::{Resolved, resolve, style_by_tag};
 use super::syntax::{self, Document, Node, NodeKind};
 use crate::ids::{SectionId, TaskId};
 
@@ -379,6 +379,15 @@ const TEXTS: [&str; 6] = [
     "files",
 ];
 
+/// The text of a key, with nothing spelt in one way.
+fn key_text(key: &Node) -> Option<&str> {
+    if is_null(key) {
+        Some("null")
+    } else {
+        key.as_scalar()
+    }
+}
+
 /// Whether two values of a field mean the same. Quotes make no difference: an agent that writes `"3"` for `3` is not
 /// taken to have meant another value.
 fn same(key: &str, a: (&Anchors<'_>, &Node), b: (&Anchors<'_>, &Node)) -> bool {
@@ -408,11 +417,11 @@ fn same(key: &str, a: (&Anchors<'_>, &Node), b: (&Anchors<'_>, &Node)) -> bool {
         (NodeKind::Mapping { entries: a, .. }, NodeKind::Mapping { entries: b, .. }) => {
             let of_b: HashMap<Option<&str>, &Node> = b
                 .iter()
-                .map(|(key, value)| (key.as_scalar(), value))
+                .map(|(key, value)| (key_text(key), value))
                 .collect();
             a.len() == b.len()
                 && a.iter().all(|(key, a)| {
-                    let b = key.as_scalar().and_then(|key| of_b.get(&Some(key)));
+                    let b = key_text(key).and_then(|key| of_b.get(&Some(key)));
                     b.is_some_and(|b| is_same(a, b))
                 })
         }
