@@ -84,6 +84,17 @@ impl Sheet {
         Ok(write_atomic(&dir.sheet(), &text)?)
     }
 
+    /// Reads it back, if there is one: an attempt without a sheet has started nothing.
+    ///
+    /// # Errors
+    /// If it is damaged or of a newer orch.
+    pub fn find(dir: &AttemptDir) -> anyhow::Result<Option<Self>> {
+        if !dir.sheet().exists() {
+            return Ok(None);
+        }
+        Self::load(dir).map(Some)
+    }
+
     /// Reads it back.
     ///
     /// # Errors

@@ -126,8 +126,7 @@ pub fn taken_slots(reader: &Reader, state: &StateDir, run: &RunId) -> Result<BTr
                 InFlight::Preparing { .. }
                 | InFlight::Executing { .. }
                 | InFlight::Collecting { .. } => {
-                    // Without a sheet no slot was touched.
-                    taken.extend(Sheet::load(&dir).ok().map(|sheet| sheet.slot));
+                    taken.extend(Sheet::find(&dir).or_environment()?.map(|sheet| sheet.slot));
                 }
                 InFlight::Building { .. } | InFlight::Landing { .. } => {}
             }

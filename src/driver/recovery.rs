@@ -89,8 +89,7 @@ async fn end_setup(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
 
 /// Ends whatever carries the attempt's mark or works in its slot.
 fn sweep(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
-    // Without a sheet the slot was not chosen yet, and nothing was started.
-    let Ok(sheet) = Sheet::load(&site.attempt_dir(ticket)) else {
+    let Some(sheet) = Sheet::find(&site.attempt_dir(ticket))? else {
         return Ok(());
     };
     let tree: PathBuf = sheet.tree;

@@ -370,12 +370,15 @@ pub(in crate::driver) fn plan_after(
     let Some(edit) = plan_edit(site, ticket)? else {
         return Ok(None);
     };
-    let plan = match plan_at_target(site) {
-        Some(tip) => site.plan.after_landing(&tip)?,
-        None => match site.plan.write_in_place(Some(&edit), &[])? {
+    let plan = if site.plan.tracked().is_some() {
+        // A person's copy of a tracked plan is never written here, whatever keeps the target's from being read.
+        let tip = plan_at_target(site).context("the plan cannot be read at the target")?;
+        site.plan.after_landing(&tip)?
+    } else {
+        match site.plan.write_in_place(Some(&edit), &[])? {
             Some(plan) => plan,
             None => site.plan.current(),
-        },
+        }
     };
     super::revision(site, &plan, Author::Agent(ticket.task.clone())).map(Some)
 }
