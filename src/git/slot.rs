@@ -226,6 +226,23 @@ impl Slot {
         Ok(filled)
     }
 
+    /// Takes the whole slot out of use and keeps it, for people: by a rename within the directory of slots, which needs
+    /// no room on the disk. Gives where it is kept; a new slot is made in its place.
+    ///
+    /// # Errors
+    /// If the directory cannot be renamed.
+    pub fn set_aside(self, name: &str) -> Result<PathBuf, SlotError> {
+        let mut place = self.dir.with_file_name(format!("aside-{name}"));
+        let mut n = 1;
+        while place.symlink_metadata().is_ok() {
+            n += 1;
+            place.set_file_name(format!("aside-{name}-{n}"));
+        }
+        std::fs::rename(&self.dir, &place)
+            .map_err(|cause| SlotError::io("set aside", &self.dir, cause))?;
+        Ok(place)
+    }
+
     /// orch's own index of the working tree.
     pub(super) fn index(&self) -> PathBuf {
         self.dir.join("orch/index")

@@ -335,3 +335,60 @@ fn slots_lie_where_the_settings_say_or_the_run_ends_by_name() {
     assert!(!f.root().join("state/orch/slots").exists());
     drop(Ran::of(f.command(["status"]).output().expect("orch")).exits(0));
 }
+
+#[test]
+fn a_slot_that_cannot_be_read_is_kept_whole_and_stops_the_run() {
+    let f = Fixture::with_plan(&script(
+        "echo \"*.x filter=must\" > .gitattributes\necho work > a.x",
+    ));
+    f.git(["config", "filter.must.clean", "false"]);
+    f.git(["config", "filter.must.required", "true"]);
+    let ran = f.orch(["run"]).exits(8).says("its slot is kept whole in ");
+    let (_, rest) = ran
+        .stderr
+        .split_once("its slot is kept whole in ")
+        .expect("a place");
+    let kept = rest
+        .split_whitespace()
+        .next()
+        .expect("a path")
+        .trim_end_matches([';', ',', '.']);
+    assert_eq!(
+        std::fs::read_to_string(std::path::Path::new(kept).join("tree/a.x")).expect("the work"),
+        "work\n"
+    );
+    f.git(["config", "filter.must.clean", "cat"]);
+    f.git(["config", "filter.must.smudge", "cat"]);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.git(["show", "main:a.x"]), "work\n");
+    f.assert_tidy();
+}
+
+#[test]
+fn something_else_in_place_of_the_plan_copy_fails_the_attempt_by_name() {
+    let f = Fixture::with_plan(&script(
+        "rm .orch/plan.yaml\nmkdir .orch/plan.yaml\necho a > a.txt",
+    ));
+    f.orch(["run"])
+        .exits(1)
+        .says("plan edit invalid")
+        .says("not a regular file");
+    f.assert_tidy();
+}
+
+#[test]
+fn a_checkout_that_git_cannot_fill_stays_locked_is_told_and_the_next_run_finishes_it() {
+    let f = Fixture::with_plan(&script(
+        "echo \"*.x filter=must\" > .gitattributes\necho work > a.x",
+    ));
+    f.git(["config", "filter.must.clean", "cat"]);
+    f.git(["config", "filter.must.required", "true"]);
+    f.orch(["run"])
+        .exits(0)
+        .says("is not up to date yet")
+        .says("`orch run` finishes it");
+    f.git(["config", "filter.must.smudge", "cat"]);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.read("a.x"), "work\n");
+    f.assert_tidy();
+}

@@ -1,6 +1,7 @@
 //! `Collect`: nothing of the attempt's process tree lives any more, what it left is read and told apart, and its files
 //! are a candidate commit.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Collected, Event};
+use crate::engine::outcome::Outcome;
 use crate::engine::usage::Usage;
 use crate::git::collect::{Change, Collected as Files, collect as collect_files};
 use crate::git::commit::{CommitSpec, Signing, make_commit};
@@ -34,6 +36,8 @@ use crate::verify::scope::Scope;
 const TAIL_BYTES: u64 = 16 << 10;
 /// Longest plan copy that is read back.
 const PLAN_BYTES_MAX: u64 = plan::syntax::SOURCE_BYTES_MAX as u64;
+/// Less room than this on a disk, and whatever git says may be because of it.
+const ROOM_BYTES_MIN: u64 = 1 << 20;
 /// Paths named in one sentence.
 const PATHS_SHOWN: usize = 10;
 
@@ -75,34 +79,119 @@ impl Order {
 
 pub(super) async fn collect(site: Arc<Site>, order: Order) -> Event {
     let ticket = order.ticket.clone();
-    let result = blocking(move || collected(&site, &order)).await;
-    let result = result.unwrap_or_else(|error| Collected {
-        end: AttemptEnd::new(
-            Ending::Environment,
-            format!("what the attempt left cannot be read: {error:#}"),
-        ),
-        usage: Usage::default(),
+    let result = blocking(move || match collected(&site, &order) {
+        Ok(collected) => Ok(collected),
+        Err(trouble) => set_aside(&site, &order, trouble),
+    });
+    match result.await {
+        Ok(result) => Event::Collected {
+            ticket,
+            result: Box::new(result),
+        },
+        // The task stays where it is, and its slot with it: the next start reads it again.
+        Err(error) => Event::Failed {
+            outcome: Outcome::Environment,
+            detail: format!(
+                "what attempt {} of {} left cannot be read yet: {error:#}; it stays where it is, and the next \
+                 `orch run` reads it again",
+                ticket.attempt, ticket.task
+            ),
+        },
+    }
+}
+
+/// Why nothing could be collected.
+enum Trouble {
+    /// The machine refused; on another day the same files can be read.
+    Machine(anyhow::Error),
+    /// The files themselves, as far as can be told: the same would be met again.
+    Files(anyhow::Error),
+}
+
+impl Trouble {
+    /// The trouble behind an error that came while the files of a slot were read.
+    fn of(site: &Site, error: anyhow::Error) -> Self {
+        let kind = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .map(std::io::Error::kind);
+        let refused = matches!(
+            kind,
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
+        );
+        let places = [site.repo.common_dir(), &site.slots];
+        if refused || places.into_iter().any(is_nearly_full) {
+            Self::Machine(error)
+        } else {
+            Self::Files(error)
+        }
+    }
+}
+
+/// Whether so little room is left that git may have failed for it, which its exit code does not tell.
+fn is_nearly_full(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir)
+        .is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM_BYTES_MIN)
+}
+
+/// Keeps a slot whose files cannot be read whole, out of the way of the next attempt. The run stops over it, since what
+/// could not be read here may not be readable in the next slot either.
+fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Collected> {
+    let error = match trouble {
+        Trouble::Machine(error) => return Err(error),
+        Trouble::Files(error) => error,
+    };
+    let dir = site.attempt_dir(&order.ticket);
+    let sheet = Sheet::load(&dir)?;
+    let part = execute::last_part(site, &order.ticket);
+    let usage = if sheet.speaks_stream_json() {
+        read_stream(&part, start_of(&part, &dir))?.usage
+    } else {
+        Usage::default()
+    };
+    let slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
+    let name = format!(
+        "{}-{}-{}",
+        site.run, order.ticket.task, order.ticket.attempt
+    );
+    let kept = slot.set_aside(&name)?;
+    let detail = format!(
+        "what the attempt left cannot be read: {error:#}; its slot is kept whole in {}",
+        kept.display()
+    );
+    Ok(Collected {
+        end: AttemptEnd::new(Ending::Environment, detail),
+        usage,
         candidate: None,
         message: None,
         report: None,
         can_ask: false,
-        notes: Vec::new(),
-    });
-    Event::Collected {
-        ticket,
-        result: Box::new(result),
-    }
+        notes: vec![format!("its slot is kept in {}", kept.display())],
+    })
 }
 
-fn collected(site: &Site, order: &Order) -> anyhow::Result<Collected> {
+fn collected(site: &Site, order: &Order) -> Result<Collected, Trouble> {
+    let opened = || -> anyhow::Result<_> {
+        let sheet = Sheet::load(&site.attempt_dir(&order.ticket))?;
+        end_leftovers(site, &sheet, &execute::last_part(site, &order.ticket))?;
+        let slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
+        Ok((sheet, slot))
+    };
+    let (sheet, slot) = opened().map_err(Trouble::Machine)?;
+    read_slot(site, order, &sheet, slot).map_err(|error| Trouble::of(site, error))
+}
+
+fn read_slot(
+    site: &Site,
+    order: &Order,
+    sheet: &Sheet,
+    mut slot: Slot,
+) -> anyhow::Result<Collected> {
     let dir = site.attempt_dir(&order.ticket);
-    let sheet = Sheet::load(&dir)?;
     let part = execute::last_part(site, &order.ticket);
-    end_leftovers(site, &sheet, &part)?;
-    let mut slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
     let mut notes = Vec::new();
     let files = match collect_files(&mut slot, &order.base, Limits::default()) {
-        Err(SlotError::Gone(tree)) => return without_tree(order, &sheet, &dir, &part, &tree),
+        Err(SlotError::Gone(tree)) => return without_tree(order, sheet, &dir, &part, &tree),
         result => result?,
     };
     if !files.left_out.is_empty() {
@@ -116,7 +205,7 @@ fn collected(site: &Site, order: &Order) -> anyhow::Result<Collected> {
         left_out::save(&slot.tree(), &files.left_out, &dir.left_out())?;
     }
     let work = Work::of(site, order, &slot, &files, &dir)?;
-    let left = Left::read(site, order, &sheet, &slot, &dir, &work, &mut notes)?;
+    let left = Left::read(site, order, sheet, &slot, &dir, &work, &mut notes)?;
     let mut end = left.end.clone();
     if matches!(end.ending, Ending::Success | Ending::NoChange) {
         if let Some(refused) = work.refused(order)? {
@@ -238,13 +327,14 @@ impl Work {
             let now = file_in(&repo, &tree, path)?;
             if now != base {
                 // An agent that edited the tracked file instead of its copy meant the same.
-                left = left.or(now);
+                left = left.map(|left| left.or(now));
                 tree = tree_with_file(&repo, &tree, path, base.as_deref())?;
             }
         }
         let plan = match left {
-            None => Ok(None),
-            Some(bytes) => {
+            Err(why) => Err(why),
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => {
                 // From here on both are needed until the edit has landed, also after a loss of power.
                 let given = read_limited(&dir.plan_given(), PLAN_BYTES_MAX)?;
                 write_atomic(&dir.plan_given(), &given)?;
@@ -252,17 +342,10 @@ impl Work {
                 Self::plan_edit(site, order)
             }
         };
-        let paths = files
-            .changes
-            .iter()
-            .flat_map(Change::paths)
-            .filter(|p| Some(*p) != plan_path && !status::FILES.iter().any(|f| *p == Path::new(f)))
-            .map(Path::to_owned)
-            .collect();
         Ok(Self {
             changed: tree != base_tree,
             tree,
-            paths,
+            paths: changed_paths(files, plan_path),
             plan,
         })
     }
@@ -373,6 +456,14 @@ impl Work {
     }
 }
 
+/// Changed paths, without the plan's and those of the status.
+fn changed_paths(files: &Files, plan_path: Option<&Path>) -> Vec<std::path::PathBuf> {
+    let is_work =
+        |p: &&Path| Some(*p) != plan_path && !status::FILES.iter().any(|f| *p == Path::new(f));
+    let paths = files.changes.iter().flat_map(Change::paths);
+    paths.filter(is_work).map(Path::to_owned).collect()
+}
+
 /// Roles are a person's: a task that an agent adds may choose among them, and not name others.
 fn known_roles(site: &Site, text: &str) -> Result<(), String> {
     let plan = plan::check(site.plan.shown(), text.as_bytes(), Strictness::AsWritten).plan;
@@ -387,15 +478,20 @@ fn known_roles(site: &Site, text: &str) -> Result<(), String> {
     }
 }
 
-/// The plan copy, if the agent changed it.
-fn exchanged_plan(slot: &Slot, dir: &AttemptDir) -> anyhow::Result<Option<Vec<u8>>> {
+/// The plan copy, if the agent changed it, or why what stands in its place is no plan.
+fn exchanged_plan(
+    slot: &Slot,
+    dir: &AttemptDir,
+) -> anyhow::Result<Result<Option<Vec<u8>>, String>> {
     let copy = slot.tree().join(EXCHANGE_DIR).join("plan.yaml");
     if !copy.exists() {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     let given = read_limited(&dir.plan_given(), PLAN_BYTES_MAX)?;
-    let left = read_limited(&copy, PLAN_BYTES_MAX)?;
-    Ok((left != given).then_some(left))
+    Ok(match read_limited(&copy, PLAN_BYTES_MAX) {
+        Ok(left) => Ok((left != given).then_some(left)),
+        Err(error) => Err(format!("the edited plan cannot be read: {error}")),
+    })
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
@@ -422,7 +518,7 @@ impl Left {
         notes: &mut Vec<String>,
     ) -> anyhow::Result<Self> {
         let part = execute::last_part(site, &order.ticket);
-        if let Ok(reason) = std::fs::read_to_string(execute::start_error(&part)) {
+        if let Some(reason) = execute::start_error(&part)? {
             let end = AttemptEnd::new(
                 Ending::Environment,
                 format!("the agent could not be started: {reason}"),
@@ -494,7 +590,7 @@ fn read_stream(part: &SessionDir, start: Start) -> anyhow::Result<SessionReport>
     let mut reader = SessionReader::new(start);
     let mut follower = match LineFollower::open(&path, 0) {
         Ok(follower) => follower,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(reader.finish()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(reader.finish()),
         Err(e) => return Err(e).with_context(unreadable),
     };
     loop {
@@ -549,7 +645,7 @@ fn tail(path: &Path) -> anyhow::Result<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(String::new()),
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     };
     let length = file.metadata()?.len();

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
+use anyhow::Context as _;
+
 use super::{Recalled, blocking};
 use crate::agent::Start;
 use crate::agent::claude::Session;
@@ -77,8 +79,17 @@ pub(super) async fn execute(
     Event::Executed { ticket }
 }
 
-/// Where a start that failed leaves its reason.
-pub(super) fn start_error(part: &SessionDir) -> std::path::PathBuf {
+/// Why the agent could not be started, if that was so.
+pub(super) fn start_error(part: &SessionDir) -> anyhow::Result<Option<String>> {
+    let path = start_error_file(part);
+    match std::fs::read_to_string(&path) {
+        Ok(reason) => Ok(Some(reason)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn start_error_file(part: &SessionDir) -> std::path::PathBuf {
     part.path().join("start-error")
 }
 
@@ -87,7 +98,7 @@ fn note_failed_start(part: &SessionDir, error: &anyhow::Error) {
     tracing::error!("{text}");
     if let Err(error) = part
         .create()
-        .and_then(|()| crate::store::write_atomic(&start_error(part), text.as_bytes()))
+        .and_then(|()| crate::store::write_atomic(&start_error_file(part), text.as_bytes()))
     {
         tracing::error!(%error, "the reason cannot be kept");
     }

@@ -128,7 +128,8 @@ pub(super) fn kept_files(checkouts: &[Brought]) -> Option<String> {
                 files.join(", ")
             )),
             Err(error) => Some(format!(
-                "{} is not up to date yet: {error}",
+                "{} is not up to date yet, and its index is locked until it is: {error}; mend that, and the next \
+                 `orch run` finishes it",
                 brought.worktree.display()
             )),
         })
