@@ -14,6 +14,7 @@ use super::site::Site;
 use super::{Executor, Loop, now, recovery};
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
+use crate::engine::policy::Policy;
 use crate::engine::record::{FORMAT, RunStart, Selection};
 use crate::engine::view::{Completion, TaskState};
 use crate::engine::{Effects, Engine, InFlight};
@@ -158,6 +159,7 @@ fn run_start(site: &Site, reader: &Reader, selection: Selection, jobs: u32) -> R
         revision: revision(site, &plan, Author::Person(site.identity.name.clone()))
             .or_environment()?,
         landed_before: landed_before(site, reader)?,
+        policy: Policy::default(),
     })
 }
 

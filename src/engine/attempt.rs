@@ -2,10 +2,10 @@
 
 use super::Turn;
 use super::action::StartFrom;
+use super::after::{self, Leaves};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Collected, StopLevel};
 use super::outcome::Outcome;
-use super::policy::{self, After, Leaves};
 use super::record::{Next, Record};
 use super::task::{Phase, Task};
 use super::usage::Usage;
@@ -49,7 +49,7 @@ impl Turn<'_> {
                 self.end_unstarted(ticket, &demanded.unwrap_or(end), is_demanded);
             }
             // Whatever the shell says, work that was never begun is not done.
-            Err(end) if policy::after(end.ending) == After::Done => {
+            Err(end) if end.ending.row().is_done() => {
                 let end = AttemptEnd::new(Ending::Environment, end.detail);
                 self.end_unstarted(ticket, &end, false);
             }
@@ -99,7 +99,7 @@ impl Turn<'_> {
         let demanded = ended_by_orch
             .as_ref()
             .is_some_and(|end| end.ending == Ending::Interrupted);
-        let end = policy::judged_end(task.node.kind, &left);
+        let end = after::judged_end(task.node.kind, &left);
         let may_ask = end.ending == Ending::NoStatus
             && left.can_ask
             && !asked
@@ -112,7 +112,7 @@ impl Turn<'_> {
         let next = match task.closing {
             Some(_) => Next::Nothing,
             None if may_ask => Next::AskStatus,
-            None => policy::next(task, end.ending, leaves, demanded, self.now),
+            None => after::next(task, end.ending, leaves, demanded, self.now),
         };
         self.record(Record::Collected {
             ticket: ticket.clone(),
@@ -122,6 +122,8 @@ impl Turn<'_> {
             message: left.message,
             report: left.report,
             notes: left.notes,
+            limit: left.limit,
+            windows: left.windows,
             next,
         });
         if next == Next::AskStatus {
@@ -151,7 +153,7 @@ impl Turn<'_> {
         };
         let next = match task.closing {
             Some(_) => Next::Nothing,
-            None => policy::next(task, end.ending, Leaves::AsBefore(from), demanded, self.now),
+            None => after::next(task, end.ending, Leaves::AsBefore(from), demanded, self.now),
         };
         self.record(Record::Collected {
             ticket: ticket.clone(),
@@ -161,6 +163,8 @@ impl Turn<'_> {
             message: None,
             report: None,
             notes: Vec::new(),
+            limit: None,
+            windows: Vec::new(),
             next,
         });
         self.after_end(end);
@@ -168,7 +172,7 @@ impl Turn<'_> {
 
     /// What an end asks for beyond its own task.
     pub(super) fn after_end(&mut self, end: &AttemptEnd) {
-        if policy::after(end.ending) == After::StopRun {
+        if end.ending.row().stops {
             let detail = format!("{}: {}", end.ending.in_words(), end.detail);
             self.run_failed(Outcome::Environment, detail);
         }

@@ -3,7 +3,7 @@
 use super::event::{Control, StopLevel, Verb};
 use super::record::Record;
 use super::task::{Closing, Phase, Settled, Task};
-use super::{Turn, policy};
+use super::{Turn, after};
 use crate::ids::TaskId;
 use crate::plan::graph::RetryFrom;
 
@@ -123,7 +123,7 @@ impl Turn<'_> {
     pub(super) fn reopen(&self, task: &Task, from: Option<RetryFrom>) -> Record {
         Record::Reopened {
             task: task.node.id.clone(),
-            from: Some(from.unwrap_or_else(|| policy::restart(task))),
+            from: Some(from.unwrap_or_else(|| after::restart(task))),
         }
     }
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ending::AttemptEnd;
+use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
 use super::usage::Usage;
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -24,6 +25,13 @@ pub enum Event {
     Executed {
         /// The order answered.
         ticket: Ticket,
+    },
+    /// The service has answered the agent, which runs; given again whenever it reports other windows.
+    Observed {
+        /// The order that is being carried out.
+        ticket: Ticket,
+        /// How full the account's windows are, if it said so.
+        windows: Vec<UsageWindow>,
     },
     /// What the attempt left was read, and nothing of its process tree lives.
     Collected {
@@ -93,6 +101,12 @@ pub struct Collected {
     pub report: Option<String>,
     /// Whether the session could be resumed to ask for the missing status.
     pub can_ask: bool,
+    /// The usage limit that ended it, if one did.
+    pub limit: Option<LimitHit>,
+    /// How full the account's windows were when last reported.
+    pub windows: Vec<UsageWindow>,
+    /// Whether the session could be resumed in its slot to go on with its work.
+    pub can_continue: bool,
     /// What people should know: files left out, tools denied, odd status files.
     pub notes: Vec<String>,
 }

@@ -1,10 +1,11 @@
 //! Decisions on the way of a candidate to the target.
 
 use super::Turn;
+use super::after::{self, Leaves};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{BuildFailure, LandResult, Landing, PlanRevision};
 use super::outcome::Outcome;
-use super::policy::{self, Leaves, MISSES_AT_ONCE_MAX, TROUBLES_MAX};
+use super::policy::{MISSES_AT_ONCE_MAX, TROUBLES_MAX};
 use super::record::{Miss, Next, Record};
 use super::task::Phase;
 use crate::ids::{ObjectId, Ticket};
@@ -115,7 +116,7 @@ impl Turn<'_> {
         self.record(Record::LandingMissed {
             ticket: ticket.clone(),
             why,
-            at: (pauses > 0).then(|| policy::pause_until(self.now, pauses)),
+            at: (pauses > 0).then(|| after::pause_until(self.now, pauses)),
         });
         if let Some(detail) = gives_up {
             self.run_failed(
@@ -132,7 +133,7 @@ impl Turn<'_> {
         let next = match task.closing {
             Some(_) => Next::Nothing,
             None if end.ending == Ending::NoChange => Next::Complete,
-            None => policy::next(task, end.ending, Leaves::Candidate, false, self.now),
+            None => after::next(task, end.ending, Leaves::Candidate, false, self.now),
         };
         self.record(Record::NotLandable {
             ticket: ticket.clone(),

@@ -15,13 +15,16 @@
 pub mod action;
 pub mod ending;
 pub mod event;
+pub mod limit;
 pub mod outcome;
 pub mod policy;
 pub mod record;
+pub mod table;
 pub mod usage;
 pub mod view;
 
 mod advance;
+mod after;
 mod apply;
 mod attempt;
 mod blockage;
@@ -176,6 +179,7 @@ impl Engine {
             Event::TargetRewritten { found } => turn.target_rewritten(found),
             Event::Recovered { task, found } => turn.recovered(&task, found),
             Event::Failed { outcome, detail } => turn.give_up(outcome, detail),
+            Event::Observed { .. } => false,
             Event::Tick => true,
         };
         turn.advance();

@@ -1,11 +1,12 @@
-//! What follows the end of an attempt: one row for each way to end, and the limits around them.
+//! What can be tuned, as resolved from settings, plan and command line. A run carries its policy in the ledger, so that
+//! a replay knows by which numbers it was decided.
+//!
+//! The fixed rows, what follows which way to end, are in `table`.
 
-use super::ending::{AttemptEnd, Ending};
-use super::event::Collected;
-use super::record::{Charge, Next};
-use super::task::Task;
-use crate::plan::graph::{RetryFrom, TaskKind};
-use crate::time::{Now, Wall};
+use serde::{Deserialize, Serialize};
+
+use super::usage::MicroUsd;
+use crate::time::Wall;
 
 /// Uncounted ends in a row, per task; from the next one on they are counted, so that an attempt that takes its machine
 /// down with it cannot go on for ever.
@@ -20,151 +21,145 @@ pub const MISSES_AT_ONCE_MAX: u32 = 5;
 /// Landing tries that git or the disk may refuse, each after a pause; one more stops the run.
 pub const TROUBLES_MAX: u32 = 3;
 
-/// The first back-off; each further one in a row doubles.
-pub const BACKOFF_MS: u64 = 1_000;
-
-/// The longest back-off.
-pub const BACKOFF_MAX_MS: u64 = 60_000;
-
 /// Earlier ends that are kept for the next attempt's prompt; older ones no longer help.
 pub const EVIDENCE_MAX: usize = 8;
 
-/// What follows one way to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
-    /// The work lands, or the task is completed without a commit.
-    Done,
-    /// Another attempt, as long as there are any.
-    Again {
-        /// What the end costs, within the limit of that charge.
-        charge: Charge,
-        /// Where the next attempt starts unless the plan says otherwise.
-        from: RetryFrom,
-    },
-    /// The run stops, for the next attempt would end the same; this one costs nothing.
-    StopRun,
+/// The numbers that a run decides by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Policy {
+    /// What happens at a limit or a spent budget.
+    pub on_limit: OnLimit,
+    /// How long after a limit's reset work goes on: clocks differ.
+    pub limit_margin_ms: u64,
+    /// The longest that one limit is waited for.
+    pub limit_wait_max_ms: u64,
+    /// How full a reported window may be, in thousandths, before nothing new starts; no rule if none.
+    pub pause_at: Option<u32>,
+    /// The longest first back-off; each further one in a row doubles. The pause itself is a random part of it.
+    pub backoff_base_ms: u64,
+    /// The longest back-off.
+    pub backoff_max_ms: u64,
+    /// Failures in a row, of at least two tasks, that open the breaker.
+    pub breaker_threshold: u32,
+    /// How long an open breaker waits before its probe.
+    pub breaker_reset_ms: u64,
+    /// How many times the breaker may open again after a failed probe before the run ends.
+    pub breaker_reopenings: u32,
+    /// Which model an attempt gets.
+    pub ladder: Ladder,
+    /// What may be spent.
+    pub budgets: Budgets,
+    /// The longest that a run may go on after it was started or continued.
+    pub max_duration_ms: Option<u64>,
 }
 
-/// The policy table.
-pub fn after(ending: Ending) -> After {
-    let again = |charge, from| After::Again { charge, from };
-    match ending {
-        Ending::Success | Ending::NoChange => After::Done,
-        Ending::AgentFailed
-        | Ending::NoStatus
-        | Ending::BadStatus
-        | Ending::VerifyFailed
-        | Ending::UsageLimit
-        | Ending::Throttled
-        | Ending::Context
-        | Ending::Turns
-        | Ending::Budget
-        | Ending::Refused
-        | Ending::Denied
-        | Ending::Timeout
-        | Ending::Stalled
-        | Ending::NoFirstEvent
-        | Ending::OutputFlood => again(Charge::Attempt, RetryFrom::Candidate),
-        Ending::PlanEditInvalid | Ending::OutOfScope => again(Charge::Attempt, RetryFrom::Base),
-        Ending::Conflict => again(Charge::Conflict, RetryFrom::Base),
-        Ending::Crashed => again(Charge::Streak, RetryFrom::Base),
-        Ending::Interrupted => again(Charge::Streak, RetryFrom::Candidate),
-        Ending::Auth | Ending::Billing | Ending::Environment => After::StopRun,
-    }
+/// What happens at a limit or a spent budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLimit {
+    /// Wait as long as waiting helps.
+    #[default]
+    Wait,
+    /// End the run as soon as nothing else can go on.
+    Stop,
 }
 
-/// The `n`th back-off in a row, from 1.
-pub fn backoff_ms(n: u32) -> u64 {
-    BACKOFF_MS
-        .saturating_mul(1 << n.saturating_sub(1).min(16))
-        .min(BACKOFF_MAX_MS)
+/// The model ladder: attempts after failures that a better model could mend get a better model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ladder {
+    /// Whether it is used at all.
+    pub enabled: bool,
+    /// The models, the least first.
+    pub models: Vec<String>,
+    /// The model of first attempts whose task and role name none.
+    pub starting: Option<String>,
+    /// Failures on one rung before the next one is tried.
+    pub escalate_after: u32,
+    /// The highest rung; the top of the ladder if none.
+    pub max: Option<String>,
 }
 
-/// The end of a collected attempt as the engine sees it: a report task that left no text has not done its work.
-pub(super) fn judged_end(kind: TaskKind, left: &Collected) -> AttemptEnd {
-    match kind {
-        TaskKind::Report
-            if after(left.end.ending) == After::Done
-                && left.candidate.is_none()
-                && left.report.is_none() =>
-        {
-            AttemptEnd::new(
-                Ending::BadStatus,
-                "a report task ends with a text, and this one left none",
-            )
+/// What may be spent on each level; a level without a number is free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Budgets {
+    /// By one attempt.
+    pub attempt: Allowance,
+    /// By all attempts of a task.
+    pub task: Allowance,
+    /// By the run.
+    pub run: Allowance,
+    /// By all runs of this repository in a day.
+    pub day: Allowance,
+    /// Reserved for an attempt of which nothing is known.
+    pub default_reserve: MicroUsd,
+    /// What an agent program may spend beyond its cap, because it looks only between requests.
+    pub overshoot: MicroUsd,
+    /// When the day began that `day` counts from; each further one begins 24 hours later.
+    pub day_begins: Wall,
+}
+
+/// The most that one level may spend. What is not said is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Allowance {
+    /// Money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<MicroUsd>,
+    /// Tokens in and out, cached ones included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Agent processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u32>,
+    /// Time in which agents run, added up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wall_ms: Option<u64>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            on_limit: OnLimit::Wait,
+            limit_margin_ms: 60_000,
+            limit_wait_max_ms: 7 * 24 * 3_600_000,
+            pause_at: None,
+            backoff_base_ms: 1_000,
+            backoff_max_ms: 60_000,
+            breaker_threshold: 3,
+            breaker_reset_ms: 300_000,
+            breaker_reopenings: 3,
+            ladder: Ladder::default(),
+            budgets: Budgets::default(),
+            max_duration_ms: None,
         }
-        TaskKind::Report | TaskKind::Change => left.end.clone(),
     }
 }
 
-/// What an ended attempt leaves to start from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaves {
-    /// Its agent never started; the next attempt starts from where this one should have.
-    AsBefore(RetryFrom),
-    /// A candidate.
-    Candidate,
-    /// Nothing.
-    Nothing,
-}
-
-/// What follows an attempt of `task` that ended as `end`; `demanded` if a person or the stop had orch end it.
-pub(super) fn next(task: &Task, end: Ending, leaves: Leaves, demanded: bool, now: Now) -> Next {
-    let (charge, from) = match after(end) {
-        After::Done if leaves == Leaves::Candidate => return Next::Land,
-        After::Done => return Next::Complete,
-        After::StopRun => (Charge::Nothing, RetryFrom::Candidate),
-        After::Again { from, .. } if demanded && end == Ending::Interrupted => {
-            (Charge::Nothing, from)
+impl Default for Ladder {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            models: ["haiku", "sonnet", "opus"].map(str::to_owned).into(),
+            starting: None,
+            escalate_after: 2,
+            max: None,
         }
-        After::Again { charge, from } => (within_limit(task, charge), from),
-    };
-    if charge == Charge::Attempt && task.spent + 1 >= task.node.max_attempts {
-        return Next::Fail { charge };
-    }
-    let from = match leaves {
-        Leaves::AsBefore(from) => from,
-        Leaves::Candidate => wished(task, end, from),
-        Leaves::Nothing => RetryFrom::Base,
-    };
-    Next::Retry {
-        at: (charge == Charge::Streak).then(|| pause_until(now, task.streak + 1)),
-        charge,
-        from,
     }
 }
 
-/// Where an attempt starts after a candidate was left: as the plan says, else as the policy table does.
-fn wished(task: &Task, end: Ending, by_policy: RetryFrom) -> RetryFrom {
-    match task.node.retry_from {
-        // On the candidate's old base the next attempt would run into the same conflict.
-        Some(_) if end == Ending::Conflict => by_policy,
-        Some(wished) => wished,
-        None => by_policy,
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            attempt: Allowance::default(),
+            task: Allowance::default(),
+            run: Allowance::default(),
+            day: Allowance::default(),
+            default_reserve: MicroUsd(1_000_000),
+            overshoot: MicroUsd(500_000),
+            day_begins: Wall(0),
+        }
     }
-}
-
-/// Where a task starts that a person reopens without saying where.
-pub(super) fn restart(task: &Task) -> RetryFrom {
-    match (&task.last_end, &task.candidate) {
-        (Some(end), Some(_)) if !task.satisfies() => match after(end.ending) {
-            After::Again { from, .. } => wished(task, end.ending, from),
-            After::StopRun => wished(task, end.ending, RetryFrom::Candidate),
-            After::Done => RetryFrom::Base,
-        },
-        (None | Some(_), _) => RetryFrom::Base,
-    }
-}
-
-fn within_limit(task: &Task, charge: Charge) -> Charge {
-    match charge {
-        Charge::Streak if task.streak >= STREAK_MAX => Charge::Attempt,
-        Charge::Conflict if task.conflicts >= CONFLICTS_MAX => Charge::Attempt,
-        Charge::Attempt | Charge::Streak | Charge::Conflict | Charge::Nothing => charge,
-    }
-}
-
-/// The end of the `n`th pause in a row that begins now.
-pub(super) fn pause_until(now: Now, n: u32) -> Wall {
-    now.wall.plus_ms(backoff_ms(n))
 }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ending::AttemptEnd;
 use super::event::{Author, Control, PlanRevision, StopLevel};
+use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
+use super::policy::Policy;
 use super::usage::Usage;
 use crate::ids::{ObjectId, RefName, RunId, SlotId, TaskId, Ticket};
 use crate::plan::graph::RetryFrom;
@@ -85,6 +87,12 @@ pub enum Record {
         report: Option<String>,
         /// For people.
         notes: Vec<String>,
+        /// The usage limit that ended it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<LimitHit>,
+        /// How full the account's windows were when last reported.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        windows: Vec<UsageWindow>,
         /// What follows, decided by policy.
         next: Next,
     },
@@ -207,6 +215,9 @@ pub struct RunStart {
     pub revision: PlanRevision,
     /// Tasks that the ledger knows as landed by earlier runs of this plan, with the commit.
     pub landed_before: Vec<(TaskId, ObjectId)>,
+    /// The numbers that the run decides by.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 /// Which tasks a run is about.

@@ -166,6 +166,9 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
         message: None,
         report: None,
         can_ask: false,
+        limit: None,
+        windows: Vec::new(),
+        can_continue: false,
         notes: vec![format!("its slot is kept in {}", kept.display())],
     })
 }
@@ -225,6 +228,9 @@ fn read_slot(
         message: left.message,
         report: left.report,
         can_ask,
+        limit: None,
+        windows: Vec::new(),
+        can_continue: false,
         notes,
     })
 }
@@ -255,6 +261,9 @@ fn without_tree(
         message: None,
         report: None,
         can_ask: false,
+        limit: None,
+        windows: Vec::new(),
+        can_continue: false,
         notes: Vec::new(),
     })
 }

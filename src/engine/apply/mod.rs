@@ -68,6 +68,8 @@ impl State {
                 report,
                 notes,
                 next,
+                limit: _,
+                windows: _,
             } => {
                 let left = Left {
                     end,

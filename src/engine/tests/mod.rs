@@ -18,6 +18,7 @@ use super::event::{
     Author, Collected, Control, Event, LandResult, Landing, PlanRevision, StopLevel, Verb,
 };
 use super::outcome::Outcome;
+use super::policy::Policy;
 use super::record::{FORMAT, Record, RunStart, Selection, Settlement, Stamped};
 use super::usage::Usage;
 use super::view::TaskState;
@@ -90,6 +91,7 @@ fn asks_for(nodes: Vec<Node>) -> RunStart {
         settings: std::collections::BTreeMap::new(),
         revision: revision("plan 0", nodes),
         landed_before: Vec::new(),
+        policy: Policy::default(),
     }
 }
 
@@ -196,6 +198,9 @@ impl Bench {
             message: None,
             report: None,
             can_ask: false,
+            limit: None,
+            windows: Vec::new(),
+            can_continue: false,
             notes: Vec::new(),
         };
         change(&mut left);

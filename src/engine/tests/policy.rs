@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::engine::action::{ExecuteMode, StartFrom};
-use crate::engine::policy::{After, STREAK_MAX, after, backoff_ms};
+use crate::engine::after::backoff_ms;
+use crate::engine::policy::STREAK_MAX;
 use crate::engine::record::{Charge, Next};
 use crate::plan::graph::RetryFrom;
 
@@ -21,35 +22,17 @@ fn followed(ending: Ending, change: impl FnOnce(&mut Node)) -> Next {
 }
 
 #[test]
-fn every_ending_has_its_row() {
-    let base = RetryFrom::Base;
-    let candidate = RetryFrom::Candidate;
+fn only_what_the_agent_did_is_counted_and_only_done_work_is_never_tried_again() {
     for ending in Ending::ALL {
-        let expected = match ending {
-            Ending::Success | Ending::NoChange => After::Done,
-            Ending::Auth | Ending::Billing | Ending::Environment => After::StopRun,
-            Ending::Conflict => After::Again {
-                charge: Charge::Conflict,
-                from: base,
-            },
-            Ending::Crashed => After::Again {
-                charge: Charge::Streak,
-                from: base,
-            },
-            Ending::Interrupted => After::Again {
-                charge: Charge::Streak,
-                from: candidate,
-            },
-            Ending::PlanEditInvalid | Ending::OutOfScope => After::Again {
-                charge: Charge::Attempt,
-                from: base,
-            },
-            _ => After::Again {
-                charge: Charge::Attempt,
-                from: candidate,
-            },
-        };
-        assert_eq!(after(ending), expected, "{ending:?}");
+        let row = ending.row();
+        let is_done = matches!(ending, Ending::Success | Ending::NoChange);
+        assert_eq!(row.is_done(), is_done, "{ending:?}");
+        let worked_badly = !is_done && row.answered && ending != Ending::Conflict;
+        let hung = matches!(ending, Ending::Stalled | Ending::NoFirstEvent);
+        let is_counted = row.counts == Charge::Attempt;
+        assert_eq!(is_counted, worked_badly || hung, "{ending:?}");
+        let mends = row.ladder && (row.continues || row.stops || !is_counted);
+        assert!(!mends, "{ending:?}: no model mends the world");
     }
 }
 

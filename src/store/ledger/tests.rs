@@ -10,6 +10,7 @@ use super::*;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Author, Control, PlanRevision, Verb};
 use crate::engine::outcome::Outcome;
+use crate::engine::policy::Policy;
 use crate::engine::record::{FORMAT, Next, Record, RunStart, Selection, Settlement, Stamped};
 use crate::engine::usage::{MicroUsd, Usage};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId, TaskId, Ticket};
@@ -103,6 +104,7 @@ fn run_start(tasks: &[(&str, &str)]) -> RunStart {
         settings: BTreeMap::new(),
         revision: revision(tasks),
         landed_before: Vec::new(),
+        policy: Policy::default(),
     }
 }
 
@@ -135,6 +137,8 @@ fn collected(name: &str, attempt: u32, cost: u64, next: Next) -> Record {
         message: Some("ok".to_owned()),
         report: None,
         notes: Vec::new(),
+        limit: None,
+        windows: Vec::new(),
         next,
     }
 }

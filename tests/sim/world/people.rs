@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use orch::engine::event::{Author, Control, StopLevel, Verb};
+use orch::engine::policy::Policy;
 use orch::engine::record::{FORMAT, RunStart, Selection};
 use orch::ids::{ObjectId, RefName, TaskId};
 use orch::plan::graph::RetryFrom;
@@ -41,6 +42,7 @@ pub(super) fn random_start(rng: &mut Rng, plan: &Plan) -> RunStart {
         settings: BTreeMap::new(),
         revision: plan.revision(Author::Person("ann".to_owned())),
         landed_before,
+        policy: Policy::default(),
     }
 }
 

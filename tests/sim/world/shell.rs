@@ -204,6 +204,9 @@ impl World {
             message: self.rng.percent(50).then(|| "done".to_owned()),
             report: self.rng.percent(50).then(|| "sha".to_owned()),
             can_ask: self.rng.percent(70),
+            limit: None,
+            windows: Vec::new(),
+            can_continue: false,
             notes: Vec::new(),
         }
     }
