@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::role::{Effort, Profile, WRITERS};
 use super::{Start, status};
 use crate::config::{Mcp, Permission};
 use crate::process::Launch;
@@ -81,6 +82,10 @@ pub struct Session {
     pub model: Option<String>,
     /// The role's tools, where it names some.
     pub tools: Option<Vec<String>>,
+    /// What the role may do without being asked, where it says so.
+    pub profile: Option<Profile>,
+    /// How hard the model thinks, where the role says so.
+    pub effort: Option<Effort>,
     /// The attempt's limit: no command of the agent is ended before it.
     pub timeout: Duration,
     /// The environment the program's own variables are added to.
@@ -159,7 +164,8 @@ impl ClaudeSettings {
     }
 
     fn args(&self, session: &Session) -> Result<Vec<String>, ClaudeError> {
-        let tools = session.tools.as_ref().unwrap_or(&self.tools).join(",");
+        let profile = session.profile.unwrap_or(Profile::Mode(self.permission));
+        let tools = self.tools_of(session, profile).join(",");
         let mut args: Vec<String> = ["-p", "--output-format", "stream-json", "--verbose"]
             .map(str::to_owned)
             .into();
@@ -168,13 +174,17 @@ impl ClaudeSettings {
             Start::Fresh => option("--session-id", &session.id.to_string()),
             Start::Resume => option("--resume", &session.id.to_string()),
         }
-        option("--permission-mode", mode(self.permission));
-        if self.permission == Permission::DontAsk {
+        option("--permission-mode", mode(profile));
+        // In this mode a tool that is not named here is denied.
+        if mode(profile) == DONT_ASK {
             option("--allowedTools", &tools);
         }
         option("--tools", &tools);
         if let Some(model) = &session.model {
             option("--model", model);
+        }
+        if let Some(effort) = session.effort {
+            option("--effort", effort.as_str());
         }
         if let Some(file) = mcp_file(&self.mcp, &session.cwd) {
             option("--mcp-config", utf8(&file)?);
@@ -184,7 +194,7 @@ impl ClaudeSettings {
             utf8(&session.system_prompt_file)?,
         );
         option("--json-schema", &status::schema());
-        option("--settings", &settings());
+        option("--settings", &settings(profile));
         args.extend(
             [
                 "--strict-mcp-config",
@@ -195,6 +205,13 @@ impl ClaudeSettings {
             .map(str::to_owned),
         );
         Ok(args)
+    }
+
+    /// The tools that exist in a session.
+    fn tools_of<'a>(&'a self, session: &'a Session, profile: Profile) -> Vec<&'a str> {
+        let tools = session.tools.as_ref().unwrap_or(&self.tools).iter();
+        let exists = |tool: &&str| profile != Profile::ReadOnly || !WRITERS.contains(tool);
+        tools.map(String::as_str).filter(exists).collect()
     }
 
     fn env(&self, session: &Session) -> BTreeMap<String, String> {
@@ -223,12 +240,15 @@ impl ClaudeSettings {
     }
 }
 
-/// The program's name for a permission.
-fn mode(permission: Permission) -> &'static str {
-    match permission {
-        Permission::Bypass => "bypassPermissions",
-        Permission::DontAsk => "dontAsk",
-        Permission::AcceptEdits => "acceptEdits",
+/// The program's mode in which what was not allowed beforehand is denied.
+const DONT_ASK: &str = "dontAsk";
+
+/// The program's mode for a profile. In each, a session without a person can finish.
+fn mode(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Mode(Permission::Bypass) => "bypassPermissions",
+        Profile::Mode(Permission::DontAsk) | Profile::ReadOnly => DONT_ASK,
+        Profile::Mode(Permission::AcceptEdits) => "acceptEdits",
     }
 }
 
@@ -241,11 +261,13 @@ fn mcp_file(mcp: &Mcp, cwd: &Path) -> Option<PathBuf> {
     }
 }
 
-fn settings() -> String {
+fn settings(profile: Profile) -> String {
+    let writers = WRITERS.iter().filter(|_| profile == Profile::ReadOnly);
+    let denied: Vec<&str> = DENIED.iter().chain(writers).copied().collect();
     json!({
         "attribution": { "commit": "", "pr": "" },
         "includeGitInstructions": false,
-        "permissions": { "deny": DENIED },
+        "permissions": { "deny": denied },
     })
     .to_string()
 }
@@ -285,6 +307,8 @@ mod tests {
             system_prompt_file: "/run/shared.md".into(),
             model: None,
             tools: None,
+            profile: None,
+            effort: None,
             timeout: Duration::from_secs(60),
             env: BTreeMap::new(),
         }
@@ -319,6 +343,22 @@ mod tests {
         let args = claude().launch(&reviewer).expect("launch").args;
         assert_eq!(value_of(&args, "--tools"), Some("Read,Grep"));
         assert_eq!(value_of(&args, "--allowedTools"), Some("Read,Grep"));
+    }
+
+    #[test]
+    fn a_read_only_role_has_no_tool_that_writes_files_whatever_the_settings_say() {
+        let mut reviewer = session(Start::Fresh);
+        reviewer.profile = Some(Profile::ReadOnly);
+        reviewer.effort = Some(Effort::High);
+        let args = claude().launch(&reviewer).expect("launch").args;
+        assert_eq!(value_of(&args, "--permission-mode"), Some("dontAsk"));
+        assert_eq!(value_of(&args, "--tools"), Some("Bash"));
+        assert_eq!(value_of(&args, "--allowedTools"), Some("Bash"));
+        assert_eq!(value_of(&args, "--effort"), Some("high"));
+        let settings = value_of(&args, "--settings").expect("settings");
+        for tool in WRITERS {
+            assert!(settings.contains(tool), "{tool} is denied: {settings}");
+        }
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
+
+use crate::config::Permission;
 
 #[cfg(test)]
 mod tests;
@@ -14,14 +17,21 @@ mod tests;
 /// The role of tasks that name none.
 pub const DEFAULT: &str = "coder";
 
+/// The word for [`Profile::ReadOnly`].
+const READ_ONLY: &str = "read-only";
+
+/// Tools that write files.
+pub const WRITERS: [&str; 3] = ["Edit", "NotebookEdit", "Write"];
+
 /// A role is a page or two; it is part of the prompt of every session.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// The built-in roles, by name. A file of the same name takes their place.
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 11] = [
     ("code-reviewer", include_str!("roles/code-reviewer.md")),
     ("coder", include_str!("roles/coder.md")),
     ("issue-verifier", include_str!("roles/issue-verifier.md")),
+    ("merge-resolver", include_str!("roles/merge-resolver.md")),
     ("planner", include_str!("roles/planner.md")),
     ("qa-auditor", include_str!("roles/qa-auditor.md")),
     ("spec-verifier", include_str!("roles/spec-verifier.md")),
@@ -45,10 +55,69 @@ pub struct Role {
     pub tools: Option<Vec<String>>,
     /// The model that answers; none: the plan, the command line or the program say.
     pub model: Option<String>,
+    /// What its sessions may do without being asked; none: the settings say.
+    pub profile: Option<Profile>,
+    /// How hard the model thinks; none: the program's default.
+    pub effort: Option<Effort>,
     /// What its sessions are told.
     pub text: String,
     /// Where it comes from.
     pub source: Source,
+}
+
+/// What sessions of a role may do without being asked. Each is a whole set of flags under which nobody is ever asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Look and run commands; the tools that write files do not exist, and what changes all the same is an error.
+    ReadOnly,
+    /// As the program's mode of this name.
+    Mode(Permission),
+}
+
+/// How hard a model thinks, in the agent program's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effort {
+    /// Least.
+    Low,
+    /// The program's usual one.
+    Medium,
+    /// More.
+    High,
+    /// Still more.
+    XHigh,
+    /// Most.
+    Max,
+}
+
+impl Profile {
+    /// As role files spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => READ_ONLY,
+            Self::Mode(permission) => permission.as_str(),
+        }
+    }
+}
+
+impl Effort {
+    const WORDS: [(&'static str, Self); 5] = [
+        ("low", Self::Low),
+        ("medium", Self::Medium),
+        ("high", Self::High),
+        ("xhigh", Self::XHigh),
+        ("max", Self::Max),
+    ];
+
+    /// As role files and the agent program spell it.
+    pub fn as_str(self) -> &'static str {
+        let (word, _) = Self::WORDS
+            .iter()
+            .find(|(_, effort)| *effort == self)
+            .expect("every effort has a word");
+        word
+    }
 }
 
 /// Where a role comes from.
@@ -177,8 +246,8 @@ fn read(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Reads a role file: a front matter between two lines of `---` with `name`, `description`, `tools` and `model`, then
-/// the text. Other keys belong to the agent program. A text that does not begin with `---` has no front matter.
+/// Reads a role file: a front matter between two lines of `---` with `name`, `description`, `tools`, `model`,
+/// `permission` and `effort`, then the text. Other keys belong to the agent program. A text that does not begin with `---` has no front matter.
 fn parse(name: &str, file: &str, source: Source) -> Result<Role, RoleError> {
     let invalid = |what: String| RoleError::Invalid {
         name: name.to_owned(),
@@ -203,6 +272,8 @@ fn parse(name: &str, file: &str, source: Source) -> Result<Role, RoleError> {
         description: front.description.unwrap_or_default(),
         tools: front.tools,
         model: front.model,
+        profile: front.profile,
+        effort: front.effort,
         text: text.trim().to_owned(),
         source,
     })
@@ -232,6 +303,8 @@ struct Front {
     description: Option<String>,
     tools: Option<Vec<String>>,
     model: Option<String>,
+    profile: Option<Profile>,
+    effort: Option<Effort>,
 }
 
 impl Front {
@@ -244,13 +317,28 @@ impl Front {
         if !matches!(value, Value::Mapping(_) | Value::Null) {
             return Err("its front matter is not a list of `key: value`".to_owned());
         }
+        let tools = tools(&value)?;
+        let profile = profile(&value)?;
+        let writes = |tools: &Vec<String>| {
+            tools
+                .iter()
+                .find(|t| WRITERS.contains(&t.as_str()))
+                .cloned()
+        };
+        if profile == Some(Profile::ReadOnly)
+            && let Some(tool) = tools.as_ref().and_then(writes)
+        {
+            return Err(format!("a `{READ_ONLY}` role has no tool `{tool}`"));
+        }
         Ok(Self {
             name: string(&value, "name")?,
             description: string(&value, "description")?
                 .map(|d| d.split_whitespace().collect::<Vec<_>>().join(" ")),
-            tools: tools(&value)?,
+            tools,
             // `inherit` is the agent program's word for "whatever the others use".
             model: string(&value, "model")?.filter(|m| m != "inherit"),
+            profile,
+            effort: effort(&value)?,
         })
     }
 }
@@ -262,6 +350,36 @@ fn string(front: &Value, key: &str) -> Result<Option<String>, String> {
         Some(Value::String(s)) => Ok(Some(s.trim().to_owned())),
         Some(_) => Err(format!("`{key}` in its front matter is not a text")),
     }
+}
+
+fn profile(front: &Value) -> Result<Option<Profile>, String> {
+    let Some(word) = string(front, "permission")? else {
+        return Ok(None);
+    };
+    if word == READ_ONLY {
+        return Ok(Some(Profile::ReadOnly));
+    }
+    let known = Permission::WORDS.iter().find(|(w, _)| *w == word);
+    known
+        .map(|(_, permission)| Some(Profile::Mode(*permission)))
+        .ok_or_else(|| {
+            let words: Vec<&str> = Permission::WORDS.iter().map(|(word, _)| *word).collect();
+            format!(
+                "`permission: {word}` in its front matter is none of {READ_ONLY}, {}",
+                words.join(", ")
+            )
+        })
+}
+
+fn effort(front: &Value) -> Result<Option<Effort>, String> {
+    let Some(word) = string(front, "effort")? else {
+        return Ok(None);
+    };
+    let known = Effort::WORDS.iter().find(|(w, _)| *w == word);
+    known.map(|(_, effort)| Some(*effort)).ok_or_else(|| {
+        let words = Effort::WORDS.map(|(word, _)| word).join(", ");
+        format!("`effort: {word}` in its front matter is none of {words}")
+    })
 }
 
 /// `[Read, Grep]` and `Read, Grep` alike.

@@ -379,6 +379,14 @@ pub enum AgentsCommand {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Show one role: its front matter and what its sessions are told
+    Show {
+        /// The role, as tasks name it.
+        role: String,
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
 }
 
 /// `orch demo`.

@@ -7,8 +7,8 @@ use anyhow::{Context, anyhow};
 
 use super::args::{RunArgs, RunnerName};
 use super::{Out, locate};
-use crate::agent::role::{self, Role};
-use crate::config::{self, Settings};
+use crate::agent::role::{self, Profile, Role};
+use crate::config::{self, Permission, Settings};
 use crate::driver::how;
 use crate::engine::record::Selection;
 use crate::error::{Error, ErrorKind, OrKind, Result};
@@ -229,6 +229,12 @@ fn text_if_there(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// Whether a role asks for more than the settings give.
+fn oversteps(role: &Role, settings: &Settings) -> bool {
+    role.profile == Some(Profile::Mode(Permission::Bypass))
+        && settings.claude_permission.value != Permission::Bypass
+}
+
 /// Every role that a task names or could name later; one that the plan names must be readable.
 fn roles(root: &Path, plan: &Plan, settings: &Settings) -> Result<BTreeMap<String, Role>> {
     let dir = root.join(&settings.agents_dir.value);
@@ -243,6 +249,15 @@ fn roles(root: &Path, plan: &Plan, settings: &Settings) -> Result<BTreeMap<Strin
                 .iter()
                 .any(|t| t.agent.as_deref() == Some(name.as_str()));
         match role {
+            Ok(role) if named && oversteps(&role, settings) => {
+                return Err(Error::usage(format!(
+                    "role `{name}` asks for `permission: bypass`, and `claude.permission` is {}",
+                    settings.claude_permission.value.as_str()
+                ))
+                .hint(
+                    "a role can narrow what the settings allow; widen it in orch.yaml, for all",
+                ));
+            }
             Ok(role) => drop(roles.insert(name, role)),
             Err(error) if named => return Err(Error::new(ErrorKind::Usage, error)),
             Err(error) => tracing::debug!(%error, "a role that no task names is left out"),

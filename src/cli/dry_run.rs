@@ -111,7 +111,11 @@ fn row(asked: &Asked, level: usize, ix: usize) -> Vec<String> {
         level.to_string(),
         task.id.to_string(),
         declared(task.declared).to_owned(),
-        how.role,
+        if task.agent_inferred {
+            format!("({})", how.role)
+        } else {
+            how.role
+        },
         how.model.unwrap_or_else(|| "default".to_owned()),
         how.runner.to_string(),
         for_people(u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX)),
@@ -161,7 +165,7 @@ fn as_json(asked: &Asked) -> serde_json::Value {
             let how = how(asked, task);
             json!({
                 "id": task.id, "name": task.name, "level": level_of[ix], "status": declared(task.declared),
-                "agent": how.role, "model": how.model, "runner": how.runner, "timeout_ms": u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX),
+                "agent": how.role, "agent_inferred": task.agent_inferred, "model": how.model, "runner": how.runner, "timeout_ms": u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX),
                 "needs": plan.graph.nodes[ix].needs,
             })
         })

@@ -154,6 +154,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Skip(args) => control::skip(&args, out),
         Command::Agents(args) => match args.command {
             AgentsCommand::List { format } => agents::list(format, out),
+            AgentsCommand::Show { role, format } => agents::show(&role, format, out),
         },
         Command::Demo(args) => demo::demo(&args, out),
         Command::Completions { shell } => {

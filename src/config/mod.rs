@@ -15,6 +15,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::diagnostic::{self, Diagnostic};
 use crate::plan::Runner;
 use layer::LayerKind;
@@ -80,7 +82,8 @@ impl fmt::Display for Origin {
 
 /// What an agent may do without being asked; in a session without a person, what is not allowed is denied. Only modes
 /// in which an unattended session can finish are here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Permission {
     /// Everything; deny rules still bind. The only mode that lets an agent write below `.claude/`.
     #[default]

@@ -9,7 +9,7 @@ use crate::time;
 
 impl Permission {
     /// The words of settings: short ones, and the program's own.
-    pub(super) const WORDS: [(&'static str, Self); 6] = [
+    pub const WORDS: [(&'static str, Self); 6] = [
         ("bypass", Self::Bypass),
         ("dont-ask", Self::DontAsk),
         ("accept-edits", Self::AcceptEdits),

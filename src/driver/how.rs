@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::role::Role;
+use crate::agent::role::{Effort, Profile, Role};
 use crate::config::{Origin, Settings};
 use crate::plan::{Plan, Runner, Task};
 
@@ -23,6 +23,12 @@ pub struct How {
     pub model: Option<String>,
     /// The tools its role is limited to; the settings' if none.
     pub tools: Option<Vec<String>>,
+    /// What its role may do without being asked; as the settings say if none.
+    #[serde(default)]
+    pub profile: Option<Profile>,
+    /// How hard the model thinks; the agent program's default if none.
+    #[serde(default)]
+    pub effort: Option<Effort>,
     /// The wall-clock limit of one attempt.
     pub timeout: Duration,
 }
@@ -61,6 +67,8 @@ pub fn of(
             .or_else(|| known.and_then(|r| r.model.clone()))
             .or_else(|| settings.model.value.clone()),
         tools: known.and_then(|r| r.tools.clone()),
+        profile: known.and_then(|r| r.profile),
+        effort: known.and_then(|r| r.effort),
         timeout: task.timeout.unwrap_or(settings.timeout.value),
         role,
     }

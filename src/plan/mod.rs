@@ -14,6 +14,7 @@ mod problems;
 mod read;
 mod reader;
 mod rehearse;
+mod role;
 mod validate;
 
 use std::collections::HashSet;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::graph::{Declared, RetryFrom, TaskKind};
 use super::keys::{self, Class, Key};
 use super::reader::{Fields, Reader, Spanned, is_switched_off, quote};
-use super::schema::{Meta, Runner, Schedule, Section, Task, is_read_only_role};
+use super::role;
+use super::schema::{Meta, Runner, Schedule, Section, Task};
 use super::syntax::Node;
 use crate::diagnostic::Diagnostic;
 use crate::ids::{IdError, PlanId, SectionId, TaskId};
@@ -220,9 +221,19 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) -> Optio
     let runner = reader.word(&fields, "runner", &RUNNERS);
     let run = reader.text(&fields, "run");
     check_runner(reader, &fields, runner.or(draft.meta.runner), run.as_ref());
-    let agent = agent(reader, &fields);
+    let named = agent(reader, &fields);
+    let description = reader.owned(&fields, "description");
+    // A command has no role.
+    let inferred = match (&named, &run, &name) {
+        (None, None, Some(name)) => {
+            role::inferred(name.text, description.as_deref().unwrap_or_default())
+        }
+        (Some(_), _, _) | (_, Some(_), _) | (_, _, None) => None,
+    };
+    let agent_inferred = inferred.is_some();
+    let agent = named.or(inferred.map(str::to_owned));
     let kinds = [("change", TaskKind::Change), ("report", TaskKind::Report)];
-    let kind_of_role = match agent.as_deref().is_some_and(is_read_only_role) {
+    let kind_of_role = match agent.as_deref().is_some_and(role::is_read_only) {
         true => TaskKind::Report,
         false => TaskKind::Change,
     };
@@ -244,11 +255,12 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) -> Optio
         declared: reader
             .word(&fields, "status", &STATUSES)
             .unwrap_or_default(),
-        description: reader.owned(&fields, "description"),
+        description,
         depends_on: None,
         parallel_group: group.as_ref().map(|group| group.text.to_owned()),
         exclusive_resources: texts(reader, &fields, "exclusive_resources", "names"),
         agent,
+        agent_inferred,
         max_attempts,
         model: reader.owned(&fields, "model"),
         files: files(reader, &fields),

@@ -15,16 +15,6 @@ use crate::ids::{PlanId, SectionId, TaskId};
 /// Attempts of a task when neither it nor `meta.max_attempts_default` says a number.
 pub const MAX_ATTEMPTS_DEFAULT: u32 = 3;
 
-/// Roles whose work is a text unless the task says otherwise: they judge and change nothing.
-const READ_ONLY_ROLES: [&str; 6] = [
-    "code-reviewer",
-    "spec-verifier",
-    "qa-auditor",
-    "ux-reviewer",
-    "issue-verifier",
-    "validator",
-];
-
 /// Longest branch name made from a plan's name, so that `orch/<slug>` fits every listing.
 const SLUG_CHARS_MAX: usize = 60;
 
@@ -126,8 +116,10 @@ pub struct Task {
     pub parallel_group: Option<String>,
     /// Names that no two running tasks may share.
     pub exclusive_resources: Vec<String>,
-    /// The role that does it.
+    /// The role that does it, if the task names one or means one.
     pub agent: Option<String>,
+    /// Whether the role was guessed from the task's words.
+    pub agent_inferred: bool,
     /// Attempts that may be spent, if the task says so.
     pub max_attempts: Option<u32>,
     /// The model, if the task says so.
@@ -215,11 +207,6 @@ impl Plan {
     pub fn source(&self, task: &Task) -> &str {
         &self.text[task.span.clone()]
     }
-}
-
-/// Whether tasks of a role are reports unless they say otherwise.
-pub fn is_read_only_role(agent: &str) -> bool {
-    READ_ONLY_ROLES.contains(&agent)
 }
 
 fn slug(text: &str) -> String {

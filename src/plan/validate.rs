@@ -309,12 +309,13 @@ fn node(task: &Task, meta: &Meta, needs: Vec<Edge>) -> Node {
 /// SHA-256 over what a task asks for. How it is scheduled, retried or by which program it is done takes no part, nor
 /// does anything that a run writes: work that was done stays done when these change.
 fn spec_hash(task: &Task) -> String {
+    let named = task.agent.as_ref().filter(|_| !task.agent_inferred);
     let asked = (
         "orch task 1",
         &task.name,
         &task.description,
         &task.kind,
-        &task.agent,
+        named,
         &task.run,
         &task.files,
     );

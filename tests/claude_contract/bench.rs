@@ -34,6 +34,8 @@ pub(crate) struct Bench {
     pub(crate) settings: ClaudeSettings,
     pub(crate) credential: (&'static str, &'static str),
     pub(crate) base_url: String,
+    pub(crate) profile: Option<role::Profile>,
+    pub(crate) effort: Option<role::Effort>,
     pub(crate) dir: TempDir,
     pub(crate) session: Uuid,
 }
@@ -72,6 +74,8 @@ impl Bench {
                 max_retries: 0,
             },
             credential: ("ANTHROPIC_API_KEY", "dummy"),
+            profile: None,
+            effort: None,
             dir,
             session: Uuid::new_v4(),
         }
@@ -122,6 +126,8 @@ impl Bench {
             system_prompt_file: file("shared"),
             model: None,
             tools: None,
+            profile: self.profile,
+            effort: self.effort,
             timeout: SESSION_WAIT,
             env: self.env(),
         };

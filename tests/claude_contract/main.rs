@@ -17,6 +17,7 @@ use fake_api::{FakeApi, Script, Tokens, limited, overloaded, refused, report, sa
 use orch::agent::Start;
 
 use orch::agent::prompt::ask_status;
+use orch::agent::role::{Effort, Profile};
 use orch::config::{Mcp, Permission};
 use orch::engine::ending::{AttemptEnd, Ending};
 
@@ -371,6 +372,48 @@ async fn without_bypassed_permissions_the_tools_of_the_session_are_still_allowed
     assert_eq!(bench.end(&left, true).ending, Ending::Success);
     assert!(bench.slot().join("made.txt").exists());
     assert!(left.report.denials.is_empty());
+}
+
+/// A session that runs a command, tries to write a file with the tool for it, and reports.
+fn writes_and_runs() -> [fake_api::Reply; 3] {
+    [
+        tool(
+            "Bash",
+            json!({ "command": "printf x > ran.txt", "description": "run" }),
+        ),
+        tool(
+            "Write",
+            json!({ "file_path": "{cwd}/written.txt", "content": "x" }),
+        ),
+        report("completed", ""),
+    ]
+}
+
+#[tokio::test]
+async fn under_each_profile_a_session_finishes_without_a_person() {
+    let profiles = [
+        (Profile::ReadOnly, false),
+        (Profile::Mode(Permission::Bypass), true),
+        (Profile::Mode(Permission::DontAsk), true),
+        (Profile::Mode(Permission::AcceptEdits), true),
+    ];
+    for (profile, writes) in profiles {
+        let mut bench = Bench::new(claude!(), Script::new().session(TASK, writes_and_runs())).await;
+        bench.profile = Some(profile);
+        bench.effort = Some(Effort::High);
+        let left = bench.run(Start::Fresh, &prompt("Do it.")).await;
+        assert_eq!(
+            bench.end(&left, true).ending,
+            Ending::Success,
+            "{profile:?}"
+        );
+        let is_there = |name: &str| bench.slot().join(name).exists();
+        assert!(is_there("ran.txt"), "{profile:?}");
+        assert_eq!(is_there("written.txt"), writes, "{profile:?}");
+        for request in bench.api.requests() {
+            assert_eq!(request.body["output_config"]["effort"], "high");
+        }
+    }
 }
 
 #[tokio::test]

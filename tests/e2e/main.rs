@@ -6,6 +6,7 @@ mod crashes;
 mod examples;
 mod fixture;
 mod manners;
+mod roles;
 mod runs;
 mod screens;
 mod slots;

@@ -47,6 +47,25 @@ fn a_rule_of_dashes_in_the_text_does_not_end_it() {
 }
 
 #[test]
+fn built_in_roles_that_judge_are_read_only_and_the_others_write() {
+    for (name, _) in BUILT_IN {
+        let role = built_in(name).expect("listed");
+        let writes = role.tools.iter().flatten().any(|t| t == "Write");
+        assert_eq!(role.profile == Some(Profile::ReadOnly), !writes, "{name}");
+    }
+}
+
+#[test]
+fn permission_and_effort_are_read_and_a_read_only_role_has_no_tool_that_writes() {
+    let role = parsed("---\npermission: dont-ask\neffort: high\n---\nBe kind.\n").expect("a role");
+    assert_eq!(role.profile, Some(Profile::Mode(Permission::DontAsk)));
+    assert_eq!(role.effort, Some(Effort::High));
+    let error =
+        parsed("---\npermission: read-only\ntools: Read, Edit\n---\nx\n").expect_err("it writes");
+    assert!(error.contains("`Edit`"), "{error}");
+}
+
+#[test]
 fn a_text_without_front_matter_is_a_role_of_its_file_name() {
     let role = parsed("Be kind.\n").expect("a role");
     assert_eq!(

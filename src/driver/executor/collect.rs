@@ -10,9 +10,11 @@ use anyhow::{Context, bail};
 use super::{blocking, execute, landing};
 use crate::agent::Start;
 use crate::agent::failure::{self, Evidence};
+use crate::agent::role::Profile;
 use crate::agent::status::{self, Expected, Finding};
 use crate::agent::stream::{SessionReader, SessionReport};
 use crate::driver::attempt::Sheet;
+use crate::driver::how::How;
 use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::ending::{AttemptEnd, Ending};
@@ -211,7 +213,7 @@ fn read_slot(
     let left = Left::read(site, order, sheet, &slot, &dir, &work, &mut notes)?;
     let mut end = left.end.clone();
     if matches!(end.ending, Ending::Success | Ending::NoChange) {
-        if let Some(refused) = work.refused(order)? {
+        if let Some(refused) = work.refused(order, &sheet.how)? {
             end = refused;
         }
     } else if let Some(given) = &order.ended_by_orch {
@@ -388,16 +390,23 @@ impl Work {
     }
 
     /// Why a result that calls itself good is not taken.
-    fn refused(&self, order: &Order) -> anyhow::Result<Option<AttemptEnd>> {
+    fn refused(&self, order: &Order, how: &How) -> anyhow::Result<Option<AttemptEnd>> {
         if let Err(why) = &self.plan {
             return Ok(Some(AttemptEnd::new(
                 Ending::PlanEditInvalid,
                 format!("the edit of the plan is refused: {why}"),
             )));
         }
-        let outside = match order.kind {
-            TaskKind::Report => self.paths.iter().map(std::path::PathBuf::as_path).collect(),
-            TaskKind::Change => Scope::new(&order.files)?.outside(&self.paths),
+        let rule = match order.kind {
+            TaskKind::Report => Some("a report task changes no files".to_owned()),
+            TaskKind::Change if how.profile == Some(Profile::ReadOnly) => {
+                Some(format!("the role `{}` is read-only", how.role))
+            }
+            TaskKind::Change => None,
+        };
+        let outside = match rule {
+            Some(_) => self.paths.iter().map(std::path::PathBuf::as_path).collect(),
+            None => Scope::new(&order.files)?.outside(&self.paths),
         };
         if outside.is_empty() {
             return Ok(None);
@@ -413,10 +422,7 @@ impl Work {
         } else {
             String::new()
         };
-        let rule = match order.kind {
-            TaskKind::Report => "a report task changes no files".to_owned(),
-            TaskKind::Change => format!("the task may write {}", order.files.join(", ")),
-        };
+        let rule = rule.unwrap_or_else(|| format!("the task may write {}", order.files.join(", ")));
         Ok(Some(AttemptEnd::new(
             Ending::OutOfScope,
             format!("{rule}, and changed {}{more}", shown.join(", ")),

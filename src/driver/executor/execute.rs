@@ -222,6 +222,8 @@ fn launch(
                 system_prompt_file,
                 model: how.model,
                 tools: how.tools,
+                profile: how.profile,
+                effort: how.effort,
                 timeout: how.timeout,
                 env,
             };
