@@ -1,38 +1,35 @@
 //! `Collect`: nothing of the attempt's process tree lives any more, what it left is read and told apart, and its files
 //! are a candidate commit.
 
+mod work;
+
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use super::{blocking, execute, landing};
+use super::{blocking, execute};
 use crate::agent::Start;
 use crate::agent::failure::{self, Evidence};
-use crate::agent::role::Profile;
 use crate::agent::status::{self, Expected, Finding};
 use crate::agent::stream::{SessionReader, SessionReport};
 use crate::driver::attempt::Sheet;
-use crate::driver::how::How;
 use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Collected, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::usage::Usage;
-use crate::git::collect::{Change, Collected as Files, collect as collect_files};
-use crate::git::commit::{CommitSpec, Signing, make_commit};
+use crate::git::collect::collect as collect_files;
 use crate::git::left_out::{self, Limits};
-use crate::git::slot::{EXCHANGE_DIR, Slot, SlotError};
-use crate::git::tree::{file_in, tree_with_file};
-use crate::git::{commit, pins};
+use crate::git::slot::{Slot, SlotError};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::TaskKind;
-use crate::plan::{self, Runner, Strictness, diff};
+use crate::plan::{self, Runner};
 use crate::process::{self, AgentEnd, ExitReport, LineFollower, Marker};
-use crate::store::{AttemptDir, SessionDir, SessionPart, read_limited, sha256_hex, write_atomic};
-use crate::verify::scope::Scope;
+use crate::store::{AttemptDir, SessionDir, SessionPart, sha256_hex, write_atomic};
+use work::Work;
 
 /// How much of the end of stderr is looked at and quoted.
 const TAIL_BYTES: u64 = 16 << 10;
@@ -299,219 +296,6 @@ fn end_leftovers(site: &Site, sheet: &Sheet, part: &SessionDir) -> anyhow::Resul
         );
     }
     Ok(())
-}
-
-/// What the attempt changed.
-struct Work {
-    /// The files, with the base's plan.
-    tree: ObjectId,
-    /// Whether they differ from the base's.
-    changed: bool,
-    /// Changed paths, without the plan's.
-    paths: Vec<std::path::PathBuf>,
-    /// The edit of the plan, or why there cannot be one.
-    plan: Result<Option<diff::Permitted>, String>,
-}
-
-impl Work {
-    fn of(
-        site: &Site,
-        order: &Order,
-        slot: &Slot,
-        files: &Files,
-        dir: &AttemptDir,
-    ) -> anyhow::Result<Self> {
-        let repo = site.repo.open()?;
-        let plan_path = site.plan.tracked().map(Path::new);
-        let base_tree = commit::tree_id(&repo, &order.base)?;
-        let mut tree = files.tree.clone();
-        // A status is for orch, wherever the agent put it; the repository keeps what it had there.
-        for path in status::FILES.map(Path::new) {
-            if files.changes.iter().any(|c| c.paths().any(|p| p == path)) {
-                let base = file_in(&repo, &order.base, path)?;
-                tree = tree_with_file(&repo, &tree, path, base.as_deref())?;
-            }
-        }
-        let mut left = exchanged_plan(slot, dir)?;
-        if let Some(path) = plan_path {
-            let base = file_in(&repo, &order.base, path)?;
-            let now = file_in(&repo, &tree, path)?;
-            if now != base {
-                // An agent that edited the tracked file instead of its copy meant the same.
-                left = left.map(|left| left.or(now));
-                tree = tree_with_file(&repo, &tree, path, base.as_deref())?;
-            }
-        }
-        let plan = match left {
-            Err(why) => Err(why),
-            Ok(None) => Ok(None),
-            Ok(Some(bytes)) => {
-                // From here on both are needed until the edit has landed, also after a loss of power.
-                let given = read_limited(&dir.plan_given(), PLAN_BYTES_MAX)?;
-                write_atomic(&dir.plan_given(), &given)?;
-                write_atomic(&dir.plan_left(), &bytes)?;
-                Self::plan_edit(site, order)
-            }
-        };
-        Ok(Self {
-            changed: tree != base_tree,
-            tree,
-            paths: changed_paths(files, plan_path),
-            plan,
-        })
-    }
-
-    fn plan_edit(site: &Site, order: &Order) -> Result<Option<diff::Permitted>, String> {
-        let edit = landing::plan_difference(site, &order.ticket)
-            .map_err(|e| format!("the edited plan cannot be read: {e:#}"))?;
-        let Some(edit) = edit.filter(|e| !e.is_empty()) else {
-            return Ok(None);
-        };
-        let others_started =
-            |task: &TaskId| *task != order.ticket.task && order.started.contains(task);
-        let edit =
-            diff::permit(edit, &order.ticket.task, others_started).map_err(|why| why.join("; "))?;
-        if edit.is_empty() {
-            return Ok(None);
-        }
-        let given = read_text(&site.attempt_dir(&order.ticket).plan_given())
-            .map_err(|e| format!("{e:#}"))?;
-        let text = site
-            .plan
-            .compose(&given, Some(&edit), &[])
-            .map_err(|e| format!("{e:#}"))?;
-        known_roles(site, &text)?;
-        Ok(Some(edit))
-    }
-
-    /// Whether the attempt left what its task wants changed.
-    fn is_change(&self) -> bool {
-        self.changed || !matches!(self.plan, Ok(None))
-    }
-
-    /// Why a result that calls itself good is not taken.
-    fn refused(&self, order: &Order, how: &How) -> anyhow::Result<Option<AttemptEnd>> {
-        if let Err(why) = &self.plan {
-            return Ok(Some(AttemptEnd::new(
-                Ending::PlanEditInvalid,
-                format!("the edit of the plan is refused: {why}"),
-            )));
-        }
-        let rule = match order.kind {
-            TaskKind::Report => Some("a report task changes no files".to_owned()),
-            TaskKind::Change if how.profile == Some(Profile::ReadOnly) => {
-                Some(format!("the role `{}` is read-only", how.role))
-            }
-            TaskKind::Change => None,
-        };
-        let outside = match rule {
-            Some(_) => self.paths.iter().map(std::path::PathBuf::as_path).collect(),
-            None => Scope::new(&order.files)?.outside(&self.paths),
-        };
-        if outside.is_empty() {
-            return Ok(None);
-        }
-        let shown: Vec<String> = outside
-            .iter()
-            .take(PATHS_SHOWN)
-            .map(|p| format!("`{}`", p.display()))
-            .collect();
-        let more = outside.len().saturating_sub(PATHS_SHOWN);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        let rule = rule.unwrap_or_else(|| format!("the task may write {}", order.files.join(", ")));
-        Ok(Some(AttemptEnd::new(
-            Ending::OutOfScope,
-            format!("{rule}, and changed {}{more}", shown.join(", ")),
-        )))
-    }
-
-    /// The commit of what was left, named by a ref; none if nothing differs from the base.
-    fn candidate(
-        &self,
-        site: &Site,
-        order: &Order,
-        end: &AttemptEnd,
-    ) -> anyhow::Result<Option<ObjectId>> {
-        let plan_alone =
-            !self.changed && end.ending == Ending::Success && matches!(self.plan, Ok(Some(_)));
-        if !self.changed && !plan_alone {
-            return Ok(None);
-        }
-        let repo = site.repo.open()?;
-        let message = format!(
-            "candidate of task {}, attempt {}: {}\n",
-            order.ticket.task,
-            order.ticket.attempt,
-            end.ending.in_words()
-        );
-        let id = make_commit(
-            site.repo.program(),
-            &repo,
-            CommitSpec {
-                tree: &self.tree,
-                parents: std::slice::from_ref(&order.base),
-                message: &message,
-                author: &site.identity,
-                committer: &site.identity,
-                // The same files give the same commit, whenever they are read again.
-                at: commit::time_of(&repo, &order.base)?,
-                signing: Signing::Off,
-            },
-        )?;
-        pins::name_candidate(
-            &repo,
-            &pins::candidate_ref(&site.run, &order.ticket.task, order.ticket.attempt),
-            &id,
-        )?;
-        Ok(Some(id))
-    }
-}
-
-/// Changed paths, without the plan's and those of the status.
-fn changed_paths(files: &Files, plan_path: Option<&Path>) -> Vec<std::path::PathBuf> {
-    let is_work =
-        |p: &&Path| Some(*p) != plan_path && !status::FILES.iter().any(|f| *p == Path::new(f));
-    let paths = files.changes.iter().flat_map(Change::paths);
-    paths.filter(is_work).map(Path::to_owned).collect()
-}
-
-/// Roles are a person's: a task that an agent adds may choose among them, and not name others.
-fn known_roles(site: &Site, text: &str) -> Result<(), String> {
-    let plan = plan::check(site.plan.shown(), text.as_bytes(), Strictness::AsWritten).plan;
-    let tasks = plan.map(|p| p.tasks).unwrap_or_default();
-    match tasks.iter().find_map(|t| {
-        t.agent
-            .as_ref()
-            .filter(|name| !site.roles.contains_key(*name))
-    }) {
-        Some(name) => Err(format!("there is no role `{name}`")),
-        None => Ok(()),
-    }
-}
-
-/// The plan copy, if the agent changed it, or why what stands in its place is no plan.
-fn exchanged_plan(
-    slot: &Slot,
-    dir: &AttemptDir,
-) -> anyhow::Result<Result<Option<Vec<u8>>, String>> {
-    let copy = slot.tree().join(EXCHANGE_DIR).join("plan.yaml");
-    if !copy.exists() {
-        return Ok(Ok(None));
-    }
-    let given = read_limited(&dir.plan_given(), PLAN_BYTES_MAX)?;
-    Ok(match read_limited(&copy, PLAN_BYTES_MAX) {
-        Ok(left) => Ok((left != given).then_some(left)),
-        Err(error) => Err(format!("the edited plan cannot be read: {error}")),
-    })
-}
-
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    String::from_utf8(read_limited(path, PLAN_BYTES_MAX)?)
-        .with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 /// What the session said and used.
