@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use git2::{Commit, Oid, Repository, Sort};
 use serde::Serialize;
 
+use crate::engine::ending::Ending;
 use crate::engine::record::{Next, Record, Settlement, Stamped};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
 
@@ -361,8 +362,18 @@ impl Report {
         }
     }
 
-    /// Every candidate can still be read, under its ref.
+    /// Every candidate can still be read, under its ref, but those that a record calls lost.
     fn candidates(&mut self, repo: &Repository, case: &Case<'_>) {
+        let known_lost: BTreeSet<(&TaskId, u32)> = case
+            .records
+            .iter()
+            .filter_map(|s| match &s.record {
+                Record::NotLandable { ticket, end, .. } if end.ending == Ending::Crashed => {
+                    Some((&ticket.task, ticket.attempt))
+                }
+                _ => None,
+            })
+            .collect();
         for stamped in case.records {
             let Record::Collected {
                 ticket,
@@ -372,6 +383,9 @@ impl Report {
             else {
                 continue;
             };
+            if known_lost.contains(&(&ticket.task, ticket.attempt)) {
+                continue;
+            }
             self.candidates += 1;
             let name = format!(
                 "refs/orch/candidate/{}/{}/{}",

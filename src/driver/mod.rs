@@ -32,7 +32,7 @@ use crate::report::Reporter;
 use crate::store::{Ledger, LedgerError, NewRun};
 use crate::time::{Mono, Now, Wall, for_people};
 
-use crash::{CrashPoint, Side};
+use crash::Side;
 pub use executor::{Executor, stop_file, stop_files};
 
 /// The most one event may make the loop wait before it looks at the world again although nothing called it: a bound on
@@ -121,7 +121,6 @@ pub struct Loop {
     /// What to say for an action that panics.
     fallbacks: HashMap<Id, Event>,
     interrupts: u32,
-    crash: CrashPoint,
 }
 
 impl Loop {
@@ -142,7 +141,6 @@ impl Loop {
             running: JoinSet::new(),
             fallbacks: HashMap::new(),
             interrupts: 0,
-            crash: CrashPoint::from_environment(),
         }
     }
 
@@ -299,10 +297,9 @@ impl Loop {
         records: Vec<Record>,
         append: impl FnOnce(&mut Ledger, Vec<Record>) -> Result<Vec<Stamped>, LedgerError>,
     ) -> Result<(), LedgerError> {
-        self.crash.pass(Side::Before, records.iter());
+        crash::pass(Side::Before, records.iter());
         let stamped = append(&mut self.ledger, records)?;
-        self.crash
-            .pass(Side::After, stamped.iter().map(|s| &s.record));
+        crash::pass(Side::After, stamped.iter().map(|s| &s.record));
         self.executor.note(&stamped);
         self.reporter
             .records(&self.engine, &stamped, now(self.started));

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
 
+use crate::crash::point;
 use crate::diagnostic::Diagnostic;
 use crate::plan::diff::{self, Permitted};
 use crate::plan::edit::{TaskChange, write_statuses};
@@ -285,6 +286,7 @@ impl PlanFile {
             let unchanged = std::fs::read_to_string(&self.path).is_ok_and(|now| now == read);
             if unchanged {
                 write_atomic(&self.path, text.as_bytes())?;
+                point("plan-written");
                 state.seen.clone_from(&text);
                 state.person = text;
                 state.current = Arc::clone(&plan);

@@ -3,37 +3,40 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::attempt::Sheet;
 use super::executor::{plan_after, setup_parts};
 use super::site::Site;
+use crate::crash::point;
 use crate::engine::event::{Event, Found};
 use crate::engine::{Engine, InFlight};
-use crate::git::refs;
+use crate::git::{left, refs};
 use crate::ids::{ObjectId, Ticket};
 use crate::process::{self, Adoption, Marker};
 use crate::store::SessionPart;
 
-/// Looks at everything that was under way, and at the target.
+/// Looks at everything that was under way, and at the target. One function for each row of `docs/recovery.md` that asks
+/// something.
 ///
 /// # Errors
 /// If something cannot be told; nothing is assumed then.
 pub(super) async fn look(site: &Site, engine: &Engine) -> anyhow::Result<Vec<Event>> {
-    let mut events: Vec<Event> = rewritten(site, engine)?.into_iter().collect();
+    point("recovery-begins");
+    left_refs(site, engine)?;
+    let mut events: Vec<Event> = target(site, engine)?.into_iter().collect();
     for (ticket, in_flight) in engine.unsettled() {
         let found = match in_flight {
-            InFlight::Preparing { .. } => {
-                end_setup(site, &ticket).await?;
-                sweep(site, &ticket)?;
-                Found::AgentGone
-            }
-            InFlight::Executing { asked, .. } => agent(site, &ticket, asked).await?,
+            InFlight::Preparing { .. } => preparing(site, &ticket).await?,
+            InFlight::Executing { asked, .. } => executing(site, &ticket, asked).await?,
+            // What it left is read again, and its processes are ended then, too.
             InFlight::Collecting { .. } => Found::AgentEnded,
+            // Without an intent nothing can have moved.
             InFlight::Building { .. } => Found::NotLanded,
             InFlight::Landing { commit, .. } => landing(site, &ticket, &commit)?,
         };
         tracing::info!(%ticket, ?found, "recovered");
+        point("order-judged");
         events.push(Event::Recovered {
             task: ticket.task,
             found,
@@ -42,8 +45,32 @@ pub(super) async fn look(site: &Site, engine: &Engine) -> anyhow::Result<Vec<Eve
     Ok(events)
 }
 
+/// Refs below `refs/orch/`, and the lock of the target, as a git that was killed or lost its power leaves them.
+fn left_refs(site: &Site, engine: &Engine) -> anyhow::Result<()> {
+    let repo = site.repo.open()?;
+    left::mend_own_refs(&repo)?;
+    let landing = engine
+        .unsettled()
+        .into_iter()
+        .find_map(|(_, order)| match order {
+            InFlight::Landing { commit, .. } => Some(commit),
+            InFlight::Preparing { .. }
+            | InFlight::Executing { .. }
+            | InFlight::Collecting { .. }
+            | InFlight::Building { .. } => None,
+        });
+    if let Some(commit) = landing
+        && let Some(lock) = left::own_lock(&repo, &site.target, &commit)?
+        && !process::is_open(&lock)?
+    {
+        tracing::warn!(lock = %lock.display(), "a lock that an orch left is removed");
+        std::fs::remove_file(&lock).with_context(|| format!("cannot remove {}", lock.display()))?;
+    }
+    Ok(())
+}
+
 /// Whether the target still holds the last landed commit.
-fn rewritten(site: &Site, engine: &Engine) -> anyhow::Result<Option<Event>> {
+fn target(site: &Site, engine: &Engine) -> anyhow::Result<Option<Event>> {
     let Some(landed) = engine.tip() else {
         return Ok(None);
     };
@@ -56,7 +83,15 @@ fn rewritten(site: &Site, engine: &Engine) -> anyhow::Result<Option<Event>> {
     Ok((!holds).then_some(Event::TargetRewritten { found }))
 }
 
-async fn agent(site: &Site, ticket: &Ticket, asked: bool) -> anyhow::Result<Found> {
+/// Row `attempt_started`: no agent has started, and nothing of the set-up goes on.
+async fn preparing(site: &Site, ticket: &Ticket) -> anyhow::Result<Found> {
+    end_setup(site, ticket).await?;
+    sweep(site, ticket)?;
+    Ok(Found::AgentGone)
+}
+
+/// Row `agent_starting`: is the shim's lock held, is there an `exit.json`?
+async fn executing(site: &Site, ticket: &Ticket, asked: bool) -> anyhow::Result<Found> {
     let dir = site.attempt_dir(ticket);
     if asked && !dir.session(SessionPart::AskStatus).path().exists() {
         return Ok(Found::NeverStarted);
@@ -103,9 +138,11 @@ fn sweep(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
             tree.display()
         );
     }
+    point("swept");
     Ok(())
 }
 
+/// Row `landing_intended`: is that commit in the target's history?
 fn landing(site: &Site, ticket: &Ticket, commit: &ObjectId) -> anyhow::Result<Found> {
     let repo = site.repo.open()?;
     let landed = match refs::tip(&repo, &site.target)? {

@@ -131,6 +131,8 @@ pub enum BuildFailure {
     PlanEdit(String),
     /// The target lacks what was landed before; where it stands now, if it exists.
     Rewritten(Option<ObjectId>),
+    /// The candidate cannot be read any more, as after a loss of power; told in the text.
+    Lost(String),
     /// git or the disk refused; told in the text.
     Trouble(String),
 }

@@ -20,7 +20,8 @@ impl Turn<'_> {
         }
         if let Some(closing) = task.closing {
             let detail = format!("the task was {} before it landed", closing.in_words());
-            self.not_landable(ticket, &AttemptEnd::new(Ending::Interrupted, detail));
+            let end = AttemptEnd::new(Ending::Interrupted, detail);
+            self.not_landable(ticket, &end, Leaves::Candidate);
             return true;
         }
         match result {
@@ -35,18 +36,25 @@ impl Turn<'_> {
             }
             Err(BuildFailure::Conflict(files)) => {
                 let detail = format!("conflicts with what landed meanwhile: {}", files.join(", "));
-                self.not_landable(ticket, &AttemptEnd::new(Ending::Conflict, detail));
+                let end = AttemptEnd::new(Ending::Conflict, detail);
+                self.not_landable(ticket, &end, Leaves::Candidate);
             }
             Err(BuildFailure::AlreadyThere) => {
                 let detail = "the target has the change already";
-                self.not_landable(ticket, &AttemptEnd::new(Ending::NoChange, detail));
+                let end = AttemptEnd::new(Ending::NoChange, detail);
+                self.not_landable(ticket, &end, Leaves::Candidate);
             }
             Err(BuildFailure::PlanEdit(detail)) => {
-                self.not_landable(ticket, &AttemptEnd::new(Ending::PlanEditInvalid, detail));
+                let end = AttemptEnd::new(Ending::PlanEditInvalid, detail);
+                self.not_landable(ticket, &end, Leaves::Candidate);
             }
             Err(BuildFailure::Rewritten(found)) => {
                 self.missed(ticket, Miss::TargetRewritten);
                 self.target_rewritten(found);
+            }
+            Err(BuildFailure::Lost(detail)) => {
+                let end = AttemptEnd::new(Ending::Crashed, detail);
+                self.not_landable(ticket, &end, Leaves::Nothing);
             }
             Err(BuildFailure::Trouble(detail)) => self.missed(ticket, Miss::Trouble(detail)),
         }
@@ -126,14 +134,14 @@ impl Turn<'_> {
         }
     }
 
-    fn not_landable(&mut self, ticket: &Ticket, end: &AttemptEnd) {
+    fn not_landable(&mut self, ticket: &Ticket, end: &AttemptEnd, leaves: Leaves) {
         let Some((_, task)) = self.state.get(&ticket.task) else {
             return;
         };
         let next = match task.closing {
             Some(_) => Next::Nothing,
             None if end.ending == Ending::NoChange => Next::Complete,
-            None => after::next(task, end.ending, Leaves::Candidate, false, self.now),
+            None => after::next(task, end.ending, leaves, false, self.now),
         };
         self.record(Record::NotLandable {
             ticket: ticket.clone(),

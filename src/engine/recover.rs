@@ -83,72 +83,117 @@ pub(super) fn unsettled(state: &State) -> Vec<(Ticket, InFlight)> {
 }
 
 impl Turn<'_> {
+    /// One function for each row of the table in `docs/recovery.md`; an answer that has no place in its row is a bug.
     pub(super) fn recovered(&mut self, id: &TaskId, found: Found) -> bool {
         let Some((_, task)) = self.state.get(id).filter(|(_, task)| task.lost) else {
             return false;
         };
-        let (current, again) = (task.ticket(), task.next_order());
-        match (&task.phase, found) {
-            (Phase::Executing { .. }, Found::AgentAlive)
-            | (
-                Phase::Preparing { .. } | Phase::Collecting { .. } | Phase::Building { .. },
-                Found::AgentEnded | Found::AgentGone | Found::NotLanded,
-            ) => self.record(Record::Superseded { ticket: again }),
-            (
-                Phase::Executing {
-                    asked: true, base, ..
-                },
-                Found::NeverStarted,
-            ) => {
-                let base = base.clone();
-                if task.closing.is_some() || self.state.stop == StopLevel::EndAgents {
-                    self.agent_ended(id, None);
-                } else {
-                    self.record(Record::AgentStarting {
-                        ticket: again,
-                        base,
-                        asks_status: true,
-                    });
-                }
-            }
-            (Phase::Executing { .. }, Found::AgentEnded) => self.agent_ended(id, None),
-            (Phase::Executing { .. }, Found::AgentGone) => {
+        let (ticket, phase) = (task.ticket(), task.phase.clone());
+        let impossible = match &phase {
+            Phase::Preparing { .. } => self.preparing(id, found),
+            Phase::Executing { base, asked, .. } => self.executing(id, base, *asked, found),
+            Phase::Collecting { .. } => self.collecting(id, found),
+            Phase::Building { .. } => self.building(id, found),
+            Phase::Landing { commit, .. } => self.landing(&ticket, commit, found),
+            Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_) => Some(found),
+        };
+        if let Some(found) = impossible {
+            let detail = format!(
+                "recovery found what cannot be for {ticket}, which is {}: {found:?}",
+                phase.in_words()
+            );
+            self.give_up(Outcome::Bug, detail);
+        }
+        true
+    }
+
+    /// Row `attempt_started`.
+    fn preparing(&mut self, id: &TaskId, found: Found) -> Option<Found> {
+        match found {
+            Found::AgentGone => self.order_again(id),
+            Found::AgentAlive
+            | Found::AgentEnded
+            | Found::NeverStarted
+            | Found::Landed(_)
+            | Found::NotLanded => Some(found),
+        }
+    }
+
+    /// Row `agent_starting`.
+    fn executing(
+        &mut self,
+        id: &TaskId,
+        base: &ObjectId,
+        asked: bool,
+        found: Found,
+    ) -> Option<Found> {
+        match found {
+            Found::AgentAlive => return self.order_again(id),
+            Found::AgentEnded => self.agent_ended(id, None),
+            Found::AgentGone => {
                 let detail = "orch and the agent ended together, as in a restart of the machine";
                 self.agent_ended(id, Some(AttemptEnd::new(Ending::Crashed, detail)));
             }
-            (Phase::Landing { commit, .. }, Found::Landed(revision)) => {
-                let commit = commit.clone();
-                self.has_landed(&current, commit, revision);
-            }
-            (Phase::Landing { .. }, Found::NotLanded) => self.missed(&current, Miss::Lost),
-            (
-                Phase::Preparing { .. } | Phase::Collecting { .. } | Phase::Building { .. },
-                Found::AgentAlive | Found::NeverStarted | Found::Landed(_),
-            )
-            | (
-                Phase::Executing { .. },
-                Found::NeverStarted | Found::Landed(_) | Found::NotLanded,
-            )
-            | (
-                Phase::Landing { .. },
-                Found::AgentAlive | Found::AgentEnded | Found::AgentGone | Found::NeverStarted,
-            )
-            | (
-                Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_),
-                Found::AgentAlive
-                | Found::AgentEnded
-                | Found::AgentGone
-                | Found::NeverStarted
-                | Found::Landed(_)
-                | Found::NotLanded,
-            ) => {
-                let detail = format!(
-                    "recovery found what cannot be for {current}, which is {}",
-                    task.phase.in_words()
-                );
-                self.give_up(Outcome::Bug, detail);
+            Found::NeverStarted if asked => return self.ask_again(id, base),
+            Found::NeverStarted | Found::Landed(_) | Found::NotLanded => return Some(found),
+        }
+        None
+    }
+
+    /// The process that asks for the status had not started.
+    fn ask_again(&mut self, id: &TaskId, base: &ObjectId) -> Option<Found> {
+        let (_, task) = self.state.get(id)?;
+        if task.closing.is_some() || self.state.stop == StopLevel::EndAgents {
+            self.agent_ended(id, None);
+        } else {
+            self.record(Record::AgentStarting {
+                ticket: task.next_order(),
+                base: base.clone(),
+                asks_status: true,
+            });
+        }
+        None
+    }
+
+    /// Row `agent_ended`.
+    fn collecting(&mut self, id: &TaskId, found: Found) -> Option<Found> {
+        match found {
+            Found::AgentEnded | Found::AgentGone => self.order_again(id),
+            Found::AgentAlive | Found::NeverStarted | Found::Landed(_) | Found::NotLanded => {
+                Some(found)
             }
         }
-        true
+    }
+
+    /// Row `building`.
+    fn building(&mut self, id: &TaskId, found: Found) -> Option<Found> {
+        match found {
+            Found::NotLanded => self.order_again(id),
+            Found::AgentAlive
+            | Found::AgentEnded
+            | Found::AgentGone
+            | Found::NeverStarted
+            | Found::Landed(_) => Some(found),
+        }
+    }
+
+    /// Row `landing_intended`.
+    fn landing(&mut self, ticket: &Ticket, commit: &ObjectId, found: Found) -> Option<Found> {
+        match found {
+            Found::Landed(revision) => self.has_landed(ticket, commit.clone(), revision),
+            Found::NotLanded => self.missed(ticket, Miss::Lost),
+            Found::AgentAlive | Found::AgentEnded | Found::AgentGone | Found::NeverStarted => {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// What was under way is ordered once more; answers to the old order are not heard.
+    fn order_again(&mut self, id: &TaskId) -> Option<Found> {
+        let (_, task) = self.state.get(id)?;
+        let ticket = task.next_order();
+        self.record(Record::Superseded { ticket });
+        None
     }
 }

@@ -4,13 +4,14 @@
 //! only what is about to be relied upon is waited for: a commit before the intent names it, a ref before its receipt.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use git2::{ObjectType, Oid, Repository, Tree};
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree};
 
 use super::tree::oid;
+use crate::crash::synced;
 use crate::ids::{ObjectId, RefName};
 
 /// Above so many objects one sync of the whole file system is cheaper than one a file: it then waits for other
@@ -28,6 +29,12 @@ pub enum FlushError {
         /// The refusal.
         #[source]
         cause: io::Error,
+    },
+    /// An object that was written before a loss of power has no content.
+    #[error("the object `{}` is empty, as after a loss of power", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
     },
     /// An object cannot be read.
     #[error("cannot read the objects of {commit}")]
@@ -52,13 +59,73 @@ pub fn flush_commit(repo: &Repository, commit: &ObjectId) -> Result<(), FlushErr
         cause,
     })?;
     let store = repo.commondir().join("objects");
-    if objects.len() > SINGLE_SYNCS_MAX {
-        return sync_file_system(&store);
+    let files: Vec<PathBuf> = objects.iter().map(|id| loose_file(&store, *id)).collect();
+    if let Some(path) = files.iter().find(|file| is_empty(file)) {
+        return Err(FlushError::Empty { path: path.clone() });
     }
-    for object in objects {
-        sync_if_there(&loose_file(&store, object))?;
+    if files.len() > SINGLE_SYNCS_MAX {
+        sync_file_system(&store)?;
+    } else {
+        files.iter().try_for_each(|file| sync_if_there(file))?;
+    }
+    synced("git objects", files.iter().map(PathBuf::as_path));
+    Ok(())
+}
+
+/// Whether a commit, and what its tree has beyond those of its parents, can be read. What nobody waited for may be gone
+/// after a loss of power, or be a file without content.
+///
+/// # Errors
+/// If the objects cannot be read for another reason than that they are gone or damaged.
+pub fn is_whole(repo: &Repository, commit: &ObjectId) -> Result<bool, git2::Error> {
+    let read = || {
+        let store = repo.odb()?;
+        let objects = new_objects(repo, commit)?;
+        objects
+            .into_iter()
+            .try_for_each(|id| store.read_header(id).map(drop))
+    };
+    match read() {
+        Ok(()) => Ok(true),
+        Err(e) if is_damage(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether an object is gone, or is none.
+pub(super) fn is_damage(error: &git2::Error) -> bool {
+    error.code() == ErrorCode::NotFound
+        || matches!(
+            error.class(),
+            ErrorClass::Odb | ErrorClass::Object | ErrorClass::Zlib
+        )
+}
+
+/// Removes the files of loose objects that have no content. They are objects of nobody, and as long as they are there
+/// neither git nor libgit2 writes these objects again.
+///
+/// # Errors
+/// If the store cannot be read or a file not be removed.
+pub fn remove_empty_objects(repo: &Repository) -> io::Result<()> {
+    let fan_outs = fs::read_dir(repo.commondir().join("objects"))?;
+    for fan_out in fan_outs {
+        let fan_out = fan_out?;
+        if fan_out.file_name().len() != 2 || !fan_out.file_type()?.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(fan_out.path())? {
+            let file = file?.path();
+            if is_empty(&file) {
+                tracing::warn!(file = %file.display(), "an object without content is removed");
+                fs::remove_file(&file)?;
+            }
+        }
     }
     Ok(())
+}
+
+fn is_empty(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_ok_and(|found| found.is_file() && found.len() == 0)
 }
 
 /// Waits until a ref's value is on disk, wherever git keeps it.
@@ -74,7 +141,9 @@ pub fn flush_ref(repo: &Repository, name: &RefName) -> Result<(), FlushError> {
     };
     sync_if_there(&file)?;
     // The value came by a rename, which is the directory's change.
-    file.parent().map_or(Ok(()), sync_if_there)
+    file.parent().map_or(Ok(()), sync_if_there)?;
+    synced("git ref", [file.as_path()]);
+    Ok(())
 }
 
 /// The commit, and each tree and blob that its tree has and no parent's has at the same place.

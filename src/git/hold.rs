@@ -28,6 +28,7 @@ use super::plan_copy::PlanCopy;
 use super::refs::{self, LOCK_PAUSE, LOCK_TRIES};
 use super::repository::{Repository, Worktree};
 use super::update::{Update, remove_if_there};
+use crate::crash::{point, synced};
 use crate::ids::{ObjectId, RefName};
 
 /// The directory of an update under way, in a worktree's git directory.
@@ -131,6 +132,7 @@ impl Places {
     fn clear(&self) -> Result<(), CheckoutError> {
         if self.lock_is_ours()? {
             fs::remove_file(&self.git_lock).map_err(CheckoutError::io(&self.git_lock))?;
+            point("index-unlocked");
         }
         match fs::remove_dir_all(&self.directory) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -210,6 +212,7 @@ impl Hold {
             file.lock()?;
             file.write_all(&serde_json::to_vec(&notes)?)?;
             file.sync_all()?;
+            synced("checkout", [places.notes.as_path()]);
             Ok(file)
         };
         let lock = write().map_err(CheckoutError::io(&places.notes))?;
@@ -265,10 +268,14 @@ impl Hold {
     }
 
     fn put_index(&mut self, places: &Places) -> Result<(), CheckoutError> {
+        point("checkout-updated");
         fs::rename(&places.index, &places.git_index)
             .map_err(CheckoutError::io(&places.git_index))?;
         self.stage = Stage::Over;
-        places.clear()
+        point("index-put");
+        places.clear()?;
+        point("checkout-released");
+        Ok(())
     }
 
     fn with_update<T>(

@@ -8,6 +8,7 @@ use super::hold::{self, Acquired, Hold, Step};
 use super::refs::{self, RefError, Swap};
 use super::repository::{Repository, RepositoryError, Worktree};
 use super::update::shown;
+use crate::crash::point;
 use crate::ids::{ObjectId, RefName, TaskId};
 
 pub use super::checkout::Refusal;
@@ -174,6 +175,9 @@ pub(super) fn move_ref(repo: &Repository, step: &MoveRef<'_>) -> Result<Moved, L
             Acquired::Refused(refusal) => return Ok(Moved::NotReady(refusal)),
         }
     }
+    if !holds.is_empty() {
+        point("checkout-held");
+    }
     holds.iter_mut().for_each(Hold::branch_moves);
     // libgit2 writes the reflog of HEAD only for the worktree it has opened.
     let opened = match holds.first() {
@@ -191,6 +195,7 @@ pub(super) fn move_ref(repo: &Repository, step: &MoveRef<'_>) -> Result<Moved, L
     if let Swap::Found(found) = swapped? {
         return Ok(Moved::Elsewhere(found));
     }
+    point("branch-moved");
     let bring = |hold: Hold| Brought {
         worktree: hold.worktree().path.clone(),
         kept: hold.finish(repo).map(|kept| shown(&kept)),

@@ -10,6 +10,7 @@ pub mod durable;
 mod hold;
 pub mod include;
 pub mod land;
+pub mod left;
 pub mod left_out;
 pub mod merge;
 pub mod message;

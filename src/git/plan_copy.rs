@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::checkout::CheckoutError;
 use super::update::{is_absent, remove_if_there};
+use crate::crash::{point, synced};
 
 /// The person's copy of a tracked plan, when its branch moves: the new text is the
 /// person's own with orch's fields in it, and is written only if the copy still is what that text was made of.
@@ -51,7 +52,11 @@ impl PlanCopy {
             fs::write(&new, &self.new)?;
             fs::set_permissions(&new, fs::metadata(&file)?.permissions())?;
             File::open(&new)?.sync_all()?;
-            fs::rename(&new, &file)
+            point("plan-copy-made");
+            fs::rename(&new, &file)?;
+            synced("plan copy", [file.as_path()]);
+            point("plan-copy-written");
+            Ok(())
         };
         write().map_err(CheckoutError::io(&file))?;
         Ok(true)

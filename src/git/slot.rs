@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::program::{GitCommand, GitError};
 use super::repository::{Repository, RepositoryError};
+use crate::crash::point;
 use crate::ids::{ObjectId, SlotId};
 
 /// The directory in a slot's tree where orch and the agent leave each other files. Never collected.
@@ -209,12 +210,14 @@ impl Slot {
         files::real_dir(&self.dir)?;
         mark(&self.dir, &self.repo)?;
         let filled = self.fill(files)?;
+        point("slot-filled");
         let (git, tree) = (self.dir.join("git"), self.tree());
         let private = PrivateGit {
             dir: &git,
             tree: &tree,
         };
         private.reset(&self.repo, base)?;
+        point("slot-git-reset");
         files::copy_if_there(&self.index(), &private.index())?;
         if files != base {
             // Keeps what the index knows about the files that are the same in both.

@@ -5,9 +5,11 @@
 use git2::Repository as Opened;
 
 use super::checkout::quoted;
+use super::durable::{FlushError, flush_ref};
 use super::land::{self, LandError, MoveRef, Moved, Refusal};
 use super::refs::{self, RefError, Swap};
 use super::repository::{Head, Repository, RepositoryError};
+use crate::crash::point;
 use crate::ids::{ObjectId, PlanId, RefName};
 
 /// Where run branches lie, below `refs/heads/`.
@@ -94,6 +96,9 @@ pub enum TargetError {
     /// A worktree that has the run branch checked out could not be updated.
     #[error(transparent)]
     Land(#[from] LandError),
+    /// The run branch was made, and may not last.
+    #[error(transparent)]
+    Flush(#[from] FlushError),
 }
 
 impl TargetError {
@@ -127,7 +132,8 @@ impl TargetError {
             | Self::Ref(_)
             | Self::Repository(_)
             | Self::Git(_)
-            | Self::Land(_) => Vec::new(),
+            | Self::Land(_)
+            | Self::Flush(_) => Vec::new(),
         }
     }
 }
@@ -174,7 +180,11 @@ pub fn prepare_run_branch(
     let Some(tip) = refs::tip(&opened, name)? else {
         check_room(&opened, name)?;
         return match refs::swap(&opened, name, None, head, "orch: start the run branch")? {
-            Swap::Done => Ok(target(head, Origin::Created)),
+            Swap::Done => {
+                point("run-branch-made");
+                flush_ref(&opened, name)?;
+                Ok(target(head, Origin::Created))
+            }
             Swap::Found(_) => Err(TargetError::Moving(name.clone())),
         };
     };

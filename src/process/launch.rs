@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::crash;
 use crate::ids::{RunId, Ticket};
 use crate::time::Wall;
 
@@ -261,7 +262,9 @@ pub fn read_exit(attempt_dir: &Path) -> Result<Option<ExitReport>, ReadExitError
 /// The content is synced before the name appears, so a power cut cannot leave an empty file under it. The name itself
 /// may be lost: then nothing of the attempt lives any more, and it counts as gone, which is true.
 pub(super) fn write_durably(dir: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
-    write_json(dir, name, value, File::sync_data)
+    write_json(dir, name, value, File::sync_data)?;
+    crash::synced("report", [dir.join(name).as_path()]);
+    Ok(())
 }
 
 /// As [`write_durably`], for what loses its meaning with the machine's next start.

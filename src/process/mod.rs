@@ -25,4 +25,4 @@ pub use launch::{
 pub use supervise::{
     Adoption, RunError, Running, SpawnError, adopt, end, run_to_end, shim_log, spawn,
 };
-pub use sweep::{SweepReport, Swept, alive, sweep};
+pub use sweep::{SweepReport, Swept, alive, is_open, sweep};

@@ -20,6 +20,7 @@ use super::launch::{
     read_exit, write_whole,
 };
 use super::shim;
+use crate::crash::point;
 
 /// How long a shim may take from its start to its `shim.pid`: milliseconds, but more on a machine that swaps.
 const IDENTIFY_MAX: Duration = Duration::from_secs(30);
@@ -111,6 +112,7 @@ pub enum RunError {
 /// Outside a tokio runtime.
 pub fn spawn(exe: &Path, attempt_dir: &Path, spec: &ShimSpec) -> Result<Running, SpawnError> {
     let lock = claim(attempt_dir)?;
+    point("shim-claimed");
     for output in [&spec.stdout, &spec.stderr] {
         appendable(output).map_err(file_error(output))?;
     }
@@ -131,6 +133,7 @@ pub fn spawn(exe: &Path, attempt_dir: &Path, spec: &ShimSpec) -> Result<Running,
             path: exe.to_owned(),
             source,
         })?;
+    point("shim-spawned");
     Ok(Running(Watched::Child(child)))
 }
 

@@ -94,6 +94,24 @@ pub fn alive(marker: &Marker) -> io::Result<Vec<Swept>> {
     Ok(found.iter().map(Swept::from).collect())
 }
 
+/// Whether a process that this one may look into has the file open, this one included.
+///
+/// # Errors
+/// If the process table or the file cannot be read. A file that is gone is open to nobody.
+pub fn is_open(file: &Path) -> io::Result<bool> {
+    let file = match fs::canonicalize(file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    let has_it = |pid: &Pid| {
+        fs::read_dir(format!("/proc/{}/fd", pid.as_raw_pid())).is_ok_and(|fds| {
+            fds.flatten()
+                .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == file))
+        })
+    };
+    Ok(table::pids()?.iter().any(has_it))
+}
+
 impl From<&Process> for Swept {
     fn from(process: &Process) -> Self {
         Self {

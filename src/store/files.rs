@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::OFlags;
 
+use crate::crash::synced;
+
 /// Why a file could not be read or written; every variant names it.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -132,7 +134,11 @@ fn put(path: &Path, bytes: &[u8], outlives: Outlives) -> Result<(), FileError> {
     };
     let temp = temp_beside(dir, path);
     let written = write_then_rename(&temp, path, bytes, outlives).and_then(|()| match outlives {
-        Outlives::PowerFailure => File::open(dir)?.sync_all(),
+        Outlives::PowerFailure => {
+            File::open(dir)?.sync_all()?;
+            synced("file", [path]);
+            Ok(())
+        }
         Outlives::Processes => Ok(()),
     });
     written.map_err(|source| {

@@ -12,6 +12,7 @@ use super::layout::StateDir;
 use super::lock::{Holder, OrchLock};
 use super::project::{self, Refusal};
 use super::reader::{self, Reader};
+use crate::crash::{is_armed, synced};
 use crate::engine::record::{Record, Stamped};
 use crate::ids::{PlanId, RefName, RunId};
 use crate::time::Wall;
@@ -365,7 +366,19 @@ impl Ledger {
             .map_err(sqlite)?;
         let done = work(&tx).map_err(|refusal| LedgerError::refused(&self.path, refusal))?;
         tx.commit().map_err(sqlite)?;
+        if durability == Durability::Synced {
+            self.synced();
+        }
         Ok(done)
+    }
+
+    /// Tells tests that the log is on disk.
+    fn synced(&self) {
+        if is_armed() {
+            let mut log = self.path.clone().into_os_string();
+            log.push("-wal");
+            synced("ledger", [self.path.as_path(), Path::new(&log)]);
+        }
     }
 
     fn identity(&self) -> Result<Identity, LedgerError> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use source::Source;
 
 /// The floor of each module; a module uses only floors below its own.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("main", 7),
     ("cli", 6),
     ("driver", 5),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, u8); 17] = [
     ("engine", 2),
     ("plan", 1),
     ("config", 1),
+    ("crash", 0),
     ("error", 0),
     ("diagnostic", 0),
     ("ids", 0),

@@ -14,6 +14,7 @@ use crate::agent::Start;
 use crate::agent::failure::{self, Evidence};
 use crate::agent::status::{self, Expected, Finding};
 use crate::agent::stream::{SessionReader, SessionReport};
+use crate::crash::point;
 use crate::driver::attempt::Sheet;
 use crate::driver::site::Site;
 use crate::engine::Engine;
@@ -176,6 +177,7 @@ fn collected(site: &Site, order: &Order) -> Result<Collected, Trouble> {
     let opened = || -> anyhow::Result<_> {
         let sheet = Sheet::load(&site.attempt_dir(&order.ticket))?;
         end_leftovers(site, &sheet, &execute::last_part(site, &order.ticket))?;
+        point("leftovers-ended");
         let slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
         Ok((sheet, slot))
     };
@@ -206,6 +208,7 @@ fn read_slot(
         }));
         left_out::save(&slot.tree(), &files.left_out, &dir.left_out())?;
     }
+    point("files-read");
     let work = Work::of(site, order, &slot, &files, &dir)?;
     let left = Left::read(site, order, sheet, &slot, &dir, &work, &mut notes)?;
     let mut end = left.end.clone();

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 
 use super::blocking;
+use crate::crash::point;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::Engine;
 use crate::engine::event::{Author, BuildFailure, Event, LandResult, Landing, PlanRevision};
 use crate::engine::outcome::Outcome;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::commit::{self, CommitSpec, make_commit};
-use crate::git::durable::{flush_commit, flush_ref};
+use crate::git::durable::{flush_commit, flush_ref, is_whole, remove_empty_objects};
 use crate::git::land::{self, Brought, LandOrder, Landed, PlanCopy, Refusal};
 use crate::git::merge::{Merge, merge};
 use crate::git::message::Message;
@@ -148,7 +149,10 @@ pub(super) fn plan_at_target(site: &Site) -> Option<String> {
 
 pub(super) async fn build(site: Arc<Site>, order: BuildOrder) -> Event {
     let ticket = order.ticket.clone();
-    let result = blocking(move || made(&site, &order)).await;
+    let result = blocking(move || {
+        made(&site, &order).or_else(|error| unless_lost(&site, &order.candidate, error))
+    })
+    .await;
     Event::Built {
         ticket,
         result: result.unwrap_or_else(|error| Err(BuildFailure::Trouble(format!("{error:#}")))),
@@ -210,14 +214,34 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
             signing: site.signing,
         },
     )?;
+    point("landing-made");
     pins::pin(
         &repo,
         &site.run,
         &format!("landing-{}", order.ticket.task),
         &commit,
     )?;
+    point("landing-pinned");
     flush_commit(&repo, &commit)?;
+    point("landing-synced");
     Ok(Ok(Landing { commit, onto: tip }))
+}
+
+/// Tells a candidate that a loss of power took from other reasons why no landing commit can be made.
+fn unless_lost(
+    site: &Site,
+    candidate: &ObjectId,
+    error: anyhow::Error,
+) -> anyhow::Result<Result<Landing, BuildFailure>> {
+    let repo = site.repo.open()?;
+    if is_whole(&repo, candidate)? {
+        return Err(error);
+    }
+    remove_empty_objects(&repo)?;
+    Ok(Err(BuildFailure::Lost(format!(
+        "the candidate {} cannot be read any more, as after a loss of power",
+        candidate.short()
+    ))))
 }
 
 fn message(site: &Site, order: &BuildOrder) -> String {
@@ -340,7 +364,9 @@ fn landed(
         Landed::NotReady(refusal) => return Ok(not_ready(&refusal)),
     }
     drop(update);
+    point("landed-unsynced");
     flush_ref(&repo, &site.target)?;
+    point("target-synced");
     Ok(LandResult::Landed(plan_after(site, ticket)?))
 }
 

@@ -11,6 +11,7 @@ use crate::agent::prompt::{
     Brief, PlanSummary, SectionSummary, Shared, Wants, shared_part, task_part,
 };
 use crate::agent::{command, rehearsal, status};
+use crate::crash::point;
 use crate::driver::attempt::Sheet;
 use crate::driver::how::How;
 use crate::driver::ports::Lease;
@@ -20,6 +21,7 @@ use crate::engine::Engine;
 use crate::engine::action::StartFrom;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::Event;
+use crate::git::durable::is_whole;
 use crate::git::merge::{Merge, merge};
 use crate::git::slot::{EXCHANGE_DIR, Filled, Slot, Start};
 use crate::git::{commit, pins, refs};
@@ -125,6 +127,7 @@ async fn prepared(
         owner.attempt_dir(&order.ticket).create()?;
         // From here on a later orch can find what this attempt starts.
         sheet.save(&owner.attempt_dir(&order.ticket))?;
+        point("sheet-saved");
         let needs_setup = setup::is_due(&owner, &sheet, &filled)?;
         Ok((order, sheet, needs_setup))
     })
@@ -132,7 +135,12 @@ async fn prepared(
     if needs_setup {
         run_setup(&site, &sheet, &recalled).await?;
     }
-    blocking(move || write(&site, &order, &sheet).map(|()| sheet.base)).await
+    blocking(move || {
+        write(&site, &order, &sheet)?;
+        point("inputs-written");
+        Ok(sheet.base)
+    })
+    .await
 }
 
 /// Brings the slot to its start.
@@ -146,6 +154,7 @@ fn place(site: &Site, order: &Order, port: u16) -> anyhow::Result<(Sheet, Filled
         &format!("base-{}", order.ticket.task),
         &tip,
     )?;
+    point("base-pinned");
     let place = site.place_of(order.slot);
     let mut slot = Slot::open(&site.repo, &site.slots, place)?;
     let files = match &order.start {
@@ -157,6 +166,7 @@ fn place(site: &Site, order: &Order, port: u16) -> anyhow::Result<(Sheet, Filled
         files.as_ref().map_or(Start::Base, Start::Files),
         &site.included,
     )?;
+    point("slot-prepared");
     let task = order.task()?;
     let how = site.how(task, &order.plan);
     Ok((
@@ -180,6 +190,10 @@ fn on_tip(
     candidate: &ObjectId,
     tip: &ObjectId,
 ) -> anyhow::Result<Option<ObjectId>> {
+    if !is_whole(repo, candidate)? {
+        tracing::warn!(%candidate, "the last attempt's files cannot be read any more");
+        return Ok(None);
+    }
     let base = commit::first_parent(repo, candidate)?;
     match merge(
         site.repo.program(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::{Executor, blocking, landing};
+use crate::crash::point;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::event::Event;
 use crate::git::publish::{PublishOrder, Published, publish as fast_forward};
@@ -42,6 +43,7 @@ pub(super) async fn publish(executor: Executor) -> Event {
 fn published(site: &Site) -> anyhow::Result<Option<String>> {
     let repo = site.repo.open()?;
     pins::drop_pins(&repo, &site.run)?;
+    point("pins-dropped");
     let Publishing::AtEnd { origin, from } = &site.publishing else {
         return Ok(None);
     };
@@ -63,7 +65,9 @@ fn published(site: &Site) -> anyhow::Result<Option<String>> {
         plan: plan.as_ref(),
     };
     let _update = site.plan.update();
-    Ok(match fast_forward(&site.repo, &order)? {
+    let published = fast_forward(&site.repo, &order)?;
+    point("published");
+    Ok(match published {
         Published::NothingToDo => None,
         Published::Done { checkouts } => {
             if let Some(text) = landing::plan_at_target(site) {

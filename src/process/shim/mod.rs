@@ -30,6 +30,7 @@ use super::launch::{
     TreeUsage, wall_now, write_durably, write_whole,
 };
 use super::sweep::{SweepReport, alive, sweep};
+use crate::crash::point;
 use crate::error::ErrorKind;
 
 /// `orch __shim <attempt directory>`: be the shim of that directory.
@@ -64,6 +65,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
     let mut tree = Tree::new().map_err(at("taking charge of descendants"))?;
     let identity = ProcessIdentity::of_this_process().map_err(at("identifying itself"))?;
     write_whole(dir, PID_FILE, &identity).map_err(at(PID_FILE))?;
+    point("shim-identified");
     let started_at = wall_now();
     let begin = Instant::now();
     let agent = match load_spec(dir) {
@@ -78,7 +80,10 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
         ended_at: tree.agent_ended().map_or_else(wall_now, |ended| ended.at),
         agent,
     };
-    write_durably(dir, EXIT_FILE, &report).map_err(at(EXIT_FILE))
+    point("agent-ended");
+    write_durably(dir, EXIT_FILE, &report).map_err(at(EXIT_FILE))?;
+    point("exit-reported");
+    Ok(())
 }
 
 /// Names the step that failed.
@@ -93,7 +98,9 @@ fn supervise(spec: &ShimSpec, tree: &mut Tree, begin: Instant) -> io::Result<Age
         Err(error) => return Ok(AgentEnd::NotStarted { error }),
     };
     tree.plant(agent.pid);
+    point("agent-started");
     let cause = watch::watch(spec, &agent, tree, begin).map_err(at("watching the agent"))?;
+    point("agent-gone");
     let grace = Duration::from_millis(spec.grace_ms);
     tree.end(grace).map_err(at("ending the agent"))?;
     let swept = sweep_rest(spec, tree).map_err(at("the sweep"))?;

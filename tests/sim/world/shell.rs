@@ -227,7 +227,8 @@ impl World {
             }),
             80..89 => Err(BuildFailure::Conflict(vec!["src/x.rs".to_owned()])),
             89..92 => Err(BuildFailure::AlreadyThere),
-            92..95 => Err(BuildFailure::PlanEdit("duplicate id".to_owned())),
+            92..94 => Err(BuildFailure::PlanEdit("duplicate id".to_owned())),
+            94 => Err(BuildFailure::Lost("the power was gone".to_owned())),
             _ => Err(BuildFailure::Trouble("disk full".to_owned())),
         }
     }

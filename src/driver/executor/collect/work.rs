@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::{Order, PATHS_SHOWN, PLAN_BYTES_MAX};
 use crate::agent::role::Profile;
 use crate::agent::status;
+use crate::crash::point;
 use crate::driver::executor::landing;
 use crate::driver::how::How;
 use crate::driver::site::Site;
@@ -72,6 +73,7 @@ impl Work {
                 let given = read_limited(&dir.plan_given(), PLAN_BYTES_MAX)?;
                 write_atomic(&dir.plan_given(), &given)?;
                 write_atomic(&dir.plan_left(), &bytes)?;
+                point("plan-edit-kept");
                 Self::plan_edit(site, order)
             }
         };
@@ -184,11 +186,13 @@ impl Work {
                 signing: Signing::Off,
             },
         )?;
+        point("candidate-made");
         pins::name_candidate(
             &repo,
             &pins::candidate_ref(&site.run, &order.ticket.task, order.ticket.attempt),
             &id,
         )?;
+        point("candidate-named");
         Ok(Some(id))
     }
 }
