@@ -104,6 +104,12 @@ fn give(verb: Verb, note: Option<&str>, out: &mut Out<'_>) -> Result<u8> {
         out.talk("the live run follows\n");
         return Ok(0);
     }
+    let asker = rustix::process::getpid();
+    refused(
+        control::refuse_agents(asker, state.path())
+            .or_environment()?
+            .as_deref(),
+    )?;
     into_ledger(&state, control)?;
     out.talk("noted; the next `orch run` goes on from there\n");
     Ok(0)

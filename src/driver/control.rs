@@ -84,13 +84,17 @@ pub fn listen(socket: &Path) -> anyhow::Result<mpsc::Receiver<Request>> {
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))
         .with_context(|| format!("cannot protect {}", socket.display()))?;
     let (requests, receiver) = mpsc::channel(16);
+    let state = socket
+        .parent()
+        .context("a socket has a directory")?
+        .to_owned();
     tokio::spawn(async move {
         let _keep_open = address;
         loop {
             tokio::select! {
                 () = requests.closed() => return,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => { tokio::spawn(serve(stream, requests.clone())); }
+                    Ok((stream, _)) => { tokio::spawn(serve(stream, requests.clone(), state.clone())); }
                     Err(error) => {
                         tracing::warn!(%error, "the control socket failed; this run can be stopped by signal or .stop");
                         return;
@@ -102,8 +106,21 @@ pub fn listen(socket: &Path) -> anyhow::Result<mpsc::Receiver<Request>> {
     Ok(receiver)
 }
 
-async fn serve(stream: tokio::net::UnixStream, requests: mpsc::Sender<Request>) {
-    if let Err(error) = answer(stream, requests).await {
+/// Why the process `pid` may not decide about the runs of the state directory `state`, if it may not: it is one of their
+/// agents, or was started by one. An agent that works on orch itself may well have runs of its own.
+///
+/// # Errors
+/// If the table of processes cannot be read; nothing is decided for whom nobody knows.
+pub fn refuse_agents(pid: rustix::process::Pid, state: &Path) -> std::io::Result<Option<String>> {
+    let above = crate::process::shims_above(pid)?;
+    Ok(above.iter().any(|dir| dir.starts_with(state)).then(|| {
+        "an agent of this repository's runs asked for it; such decisions come from people"
+            .to_owned()
+    }))
+}
+
+async fn serve(stream: tokio::net::UnixStream, requests: mpsc::Sender<Request>, state: PathBuf) {
+    if let Err(error) = answer(stream, requests, state).await {
         tracing::debug!(%error, "a control connection ended early");
     }
 }
@@ -111,14 +128,24 @@ async fn serve(stream: tokio::net::UnixStream, requests: mpsc::Sender<Request>) 
 async fn answer(
     stream: tokio::net::UnixStream,
     requests: mpsc::Sender<Request>,
+    state: PathBuf,
 ) -> anyhow::Result<()> {
+    let asker = stream
+        .peer_cred()?
+        .pid()
+        .and_then(rustix::process::Pid::from_raw);
+    let asker = asker.context("it is not known who asks")?;
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(REQUEST_BYTES_MAX))
         .read_line(&mut line)
         .await?;
-    let answer = match serde_json::from_str::<Control>(&line) {
-        Ok(control) => {
+    let answer = match (
+        serde_json::from_str::<Control>(&line),
+        refuse_agents(asker, &state)?,
+    ) {
+        (Ok(_), Some(why)) => Answer { refused: Some(why) },
+        (Ok(control), None) => {
             let (send, receive) = oneshot::channel();
             requests
                 .send(Request {
@@ -128,7 +155,7 @@ async fn answer(
                 .await?;
             receive.await?
         }
-        Err(error) => Answer {
+        (Err(error), _) => Answer {
             refused: Some(format!("the request cannot be read: {error}")),
         },
     };

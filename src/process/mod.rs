@@ -10,6 +10,7 @@ mod environment;
 mod follow;
 mod identity;
 mod launch;
+mod origin;
 pub mod shim;
 mod supervise;
 mod sweep;
@@ -22,6 +23,7 @@ pub use launch::{
     AgentEnd, AgentRun, Cause, Confinement, Exit, ExitReport, Launch, Marker, ReadExitError,
     ShimSpec, TreeUsage, read_exit,
 };
+pub use origin::shims_above;
 pub use supervise::{
     Adoption, RunError, Running, SpawnError, adopt, end, run_to_end, shim_log, spawn,
 };

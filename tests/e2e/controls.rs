@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, await_that, gated, lives};
+use crate::fixture::{Fixture, Ran, await_that, gated, lives, waits};
 use crate::runs::plan;
 
 /// Task `1` waits at the gate `go`; `2` needs it, `3` needs `2`.
@@ -215,7 +215,7 @@ fn a_repository_that_cannot_be_used_is_8_with_the_way_out() {
         let plan = f.repo().join(".claude/plans/plan.yaml");
         let mut command = f.command(["run", "--plan", plan.to_str().expect("text")]);
         command.current_dir(f.root().join(place));
-        crate::fixture::Ran::of(command.output().expect("orch"))
+        Ran::of(command.output().expect("orch"))
     };
     run_in("home").exits(8).says("git init");
     f.git(["clone", "-q", "--bare", ".", "../bare.git"]);
@@ -288,4 +288,28 @@ fn a_run_for_scripts_tells_its_records_as_json() {
         .map(|l| serde_json::from_str(l).expect("JSON"))
         .collect();
     assert_eq!(records, f.records());
+}
+
+#[test]
+fn an_agent_decides_nothing_about_the_runs_of_its_repository_however_it_detaches() {
+    let ask = "env -i setsid \"$ORCH\" -C \"$REPO\" skip 2 > \"$GATE/said\" 2>&1";
+    let f = Fixture::with_plan(&plan(&[
+        (
+            "1",
+            &format!(
+                "run: ({ask}; touch \"$GATE/asked\") & {}; echo a > a.txt",
+                waits("asked")
+            ),
+        ),
+        ("2", "run: echo b > b.txt"),
+    ]));
+    let mut command = f.command(["run"]);
+    command
+        .env("ORCH", env!("CARGO_BIN_EXE_orch"))
+        .env("REPO", f.repo());
+    Ran::of(command.output().expect("orch")).exits(0);
+    let said = std::fs::read_to_string(f.gate().join("said")).expect("an answer");
+    assert!(said.contains("such decisions come from people"), "{said}");
+    assert_eq!(f.read("b.txt"), "b\n");
+    f.assert_tidy();
 }
