@@ -31,9 +31,6 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     }
     let repo = locate::repository()?;
     let asked = Asked::read(args, out)?;
-    if let Some(code) = refused_by_stop_file(&asked, args, out)? {
-        return Ok(code);
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(blocking_threads(asked.settings.jobs.value))
@@ -72,6 +69,10 @@ fn refused_by_stop_file(asked: &Asked, args: &RunArgs, out: &mut Out<'_>) -> Res
     Ok(None)
 }
 
+fn busy(error: LockError) -> Error {
+    Error::new(ErrorKind::Busy, error).hint("orch status                   shows what it does")
+}
+
 async fn work(
     repo: Repository,
     asked: Asked,
@@ -79,9 +80,16 @@ async fn work(
     started: Instant,
     out: &mut Out<'_>,
 ) -> Result<u8> {
-    let identity = judged(&repo, args)?;
+    let signature = judged(&repo, &asked, args)?;
     let claude = claude_if_needed(&asked).await?;
     let state = asked.state.clone();
+    // Asked before the lock is taken, because a run that a `.stop` keeps from starting makes nothing.
+    if let Some(by) = state.live_orch().or_environment()? {
+        return Err(busy(LockError::Held { by }));
+    }
+    if let Some(code) = refused_by_stop_file(&asked, args, out)? {
+        return Ok(code);
+    }
     let holder = Holder {
         pid: std::process::id(),
         plan: asked.shown.clone(),
@@ -89,9 +97,7 @@ async fn work(
         run: None,
     };
     let lock = state.lock(&holder).map_err(|e| match e {
-        LockError::Held { .. } => {
-            Error::new(ErrorKind::Busy, e).hint("orch status                   shows what it does")
-        }
+        LockError::Held { .. } => busy(e),
         LockError::Io { .. } => Error::new(ErrorKind::Environment, e),
     })?;
     let ledger = if args.adopt_ledger {
@@ -111,7 +117,7 @@ async fn work(
     })?;
     let selection = asked.selection.clone();
     let jobs = asked.settings.jobs.value;
-    let site = site(repo, identity, asked, &ledger.reader(), args, claude, out)?;
+    let site = site(repo, signature, asked, &ledger.reader(), args, claude, out)?;
     log_to(&site, args.verbose)?;
     ledger
         .describe(&Holder {

@@ -99,6 +99,9 @@ pub(super) fn show(args: &ShowArgs, out: &mut Out<'_>) -> Result<u8> {
     for note in view.notes {
         text.push_str(&format!("  note      {note}\n"));
     }
+    for told in view.meanwhile {
+        text.push_str(&format!("  meanwhile {told}\n"));
+    }
     if let Some(candidate) = view.candidate {
         text.push_str(&format!(
             "  candidate {} ({})\n",

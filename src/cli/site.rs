@@ -11,6 +11,7 @@ use super::{Out, locate};
 use crate::agent::claude::{self, ClaudeSettings};
 use crate::config::Mcp;
 use crate::driver::begin;
+use crate::driver::guard::Guard;
 use crate::driver::plan_file::{PlanFile, Tracked};
 use crate::driver::site::{Publishing, Site};
 use crate::error::{Error, ErrorKind, OrKind, Result};
@@ -19,7 +20,7 @@ use crate::git::commit::{Signing, try_signing};
 use crate::git::include::included_files;
 use crate::git::land::recover_checkouts;
 use crate::git::repository::{Head, Identity};
-use crate::git::target::{self, Target, TargetError};
+use crate::git::target::{self, Origin, Target, TargetError};
 use crate::git::tree::file_in;
 use crate::ids::{ObjectId, PlanId};
 use crate::plan::Runner;
@@ -67,22 +68,41 @@ fn environment() -> BTreeMap<String, String> {
     process::scrub_environment(std::env::vars_os())
 }
 
-/// What can be said against a run in this repository before anything is made in it; the identity of its commits.
-pub(super) fn judged(repo: &Repository, args: &RunArgs) -> Result<Identity> {
+/// Whose commits a run makes, and how they are signed.
+pub(super) struct Signature {
+    identity: Identity,
+    signing: Signing,
+}
+
+/// What can be said against a run in this repository before anything is made in it.
+pub(super) fn judged(repo: &Repository, asked: &Asked, args: &RunArgs) -> Result<Signature> {
     let identity = repo.identity().map_err(locate::explain)?;
     match (&args.branch, args.live) {
-        (Some(name), _) => target::named_branch(repo, name).map_err(refused)?,
-        (None, true) => target::live_branch(repo).map_err(refused)?,
-        // Where the run branch goes is known only under the lock.
-        (None, false) => return Ok(identity),
-    };
-    Ok(identity)
+        (Some(name), _) => drop(target::named_branch(repo, name).map_err(refused)?),
+        (None, true) => drop(target::live_branch(repo).map_err(refused)?),
+        (None, false) => {
+            let head = repo.head().map_err(locate::explain)?;
+            // Where another orch works, the run branch is on its way, and that orch is the reason to name.
+            if asked.state.live_orch().or_environment()?.is_none() {
+                let branch = target::run_branch(&asked.plan_id);
+                target::judge_run_branch(repo, &branch, head.commit()).map_err(refused)?;
+            }
+        }
+    }
+    let opened = repo.open().or_environment()?;
+    let signing = Signing::configured(&opened).or_environment()?;
+    if signing == Signing::On {
+        try_signing(repo.program(), &opened, &identity)
+            .context("`commit.gpgSign` is set, but signing does not work")
+            .or_environment()?;
+    }
+    Ok(Signature { identity, signing })
 }
 
 /// Makes the site of a run: from here on the repository is touched.
 pub(super) fn site(
     repo: Repository,
-    identity: Identity,
+    Signature { identity, signing }: Signature,
     asked: Asked,
     reader: &Reader,
     args: &RunArgs,
@@ -96,12 +116,6 @@ pub(super) fn site(
         ));
     }
     let opened = repo.open().or_environment()?;
-    let signing = Signing::configured(&opened).or_environment()?;
-    if signing == Signing::On {
-        try_signing(repo.program(), &opened, &identity)
-            .context("`commit.gpgSign` is set, but signing does not work")
-            .or_environment()?;
-    }
     let hooks = active_hooks(&repo);
     if !hooks.is_empty() {
         out.talk(&format!(
@@ -138,6 +152,10 @@ pub(super) fn site(
     )
     .or_usage()?;
     let taken = begin::taken_slots(reader, &asked.state, &run)?;
+    let guard = Guard::new(&repo);
+    if let Origin::MovedUp { from } = &target.origin {
+        guard.steps(from, &target.tip);
+    }
     let user_state = user_state_dir()?;
     let included = included_files(&repo).or_environment()?;
     Ok(Site {
@@ -165,6 +183,7 @@ pub(super) fn site(
         signing,
         included,
         taken,
+        guard,
         landed: std::sync::Mutex::default(),
         repo,
     })

@@ -15,7 +15,7 @@ use super::{Executor, Loop, now, recovery};
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
-use crate::engine::record::{FORMAT, RunStart, Selection};
+use crate::engine::record::{FORMAT, Record, RunStart, Selection};
 use crate::engine::view::{Completion, TaskState};
 use crate::engine::{Effects, Engine, InFlight};
 use crate::error::{OrKind, Result};
@@ -87,6 +87,11 @@ pub async fn begin(
         });
     }
     let records = reader.records(&site.run).or_environment()?;
+    for stamped in &records {
+        if let Record::LandingIntended { commit, onto, .. } = &stamped.record {
+            site.guard.steps(onto, commit);
+        }
+    }
     let mut engine = Engine::replay(site.run.clone(), records)
         .context("the ledger's records of this run contradict each other")
         .or_bug()?;
@@ -94,6 +99,14 @@ pub async fn begin(
     if let Some(landed) = engine.tip() {
         site.note_landed(landed);
     }
+    let unsettled = engine.unsettled();
+    site.guard
+        .resume(unsettled.iter().filter_map(|(ticket, at)| match at {
+            InFlight::Executing { .. } | InFlight::Collecting { .. } => Some(ticket),
+            InFlight::Preparing { .. } | InFlight::Building { .. } | InFlight::Landing { .. } => {
+                None
+            }
+        }));
     let found = recovery::look(&site, &engine).await.or_environment()?;
     Ok(Begun {
         work: Loop::new(

@@ -8,6 +8,7 @@ pub mod begin;
 pub mod control;
 mod crash;
 mod executor;
+pub mod guard;
 pub mod how;
 pub mod plan_file;
 mod ports;
@@ -24,7 +25,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::engine::action::Action;
 use crate::engine::ending::{AttemptEnd, Ending};
-use crate::engine::event::{Author, BuildFailure, Control, Event, StopLevel, Verb};
+use crate::engine::event::{Author, BuildFailure, Control, Event, StopLevel, Unprepared, Verb};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::{Effects, Engine};
@@ -370,7 +371,7 @@ fn panicked(action: &Action) -> Event {
     match action {
         Action::Prepare { ticket, .. } => Event::Prepared {
             ticket: ticket.clone(),
-            result: Err(end()),
+            result: Err(Unprepared::Ended(end())),
         },
         Action::Build { ticket, .. } => Event::Built {
             ticket: ticket.clone(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use super::guard::Guard;
 use super::how::{How, Roles};
 use super::plan_file::PlanFile;
 use crate::agent::claude::ClaudeSettings;
@@ -58,6 +59,8 @@ pub struct Site {
     pub included: Vec<PathBuf>,
     /// Places of slots that hold work of other runs that was never collected: they are left alone.
     pub taken: BTreeSet<SlotId>,
+    /// What happens to the repository while agents run.
+    pub guard: Guard,
     /// The last commit that orch landed on the target, in this run or an earlier one.
     pub landed: Mutex<Option<ObjectId>>,
 }

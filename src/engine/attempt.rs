@@ -4,7 +4,7 @@ use super::Turn;
 use super::action::StartFrom;
 use super::after::{self, Leaves};
 use super::ending::{AttemptEnd, Ending};
-use super::event::{Collected, StopLevel};
+use super::event::{Collected, StopLevel, Unprepared};
 use super::outcome::Outcome;
 use super::record::{Next, Record};
 use super::task::{Phase, Task};
@@ -16,7 +16,7 @@ impl Turn<'_> {
     pub(super) fn prepared(
         &mut self,
         ticket: &Ticket,
-        result: Result<ObjectId, AttemptEnd>,
+        result: Result<ObjectId, Unprepared>,
     ) -> bool {
         let Some(task) = self.awaited(ticket) else {
             return false;
@@ -24,6 +24,18 @@ impl Turn<'_> {
         if !matches!(task.phase, Phase::Preparing { .. }) {
             return false;
         }
+        let result = match result {
+            Ok(base) => Ok(base),
+            Err(Unprepared::Ended(end)) => Err(end),
+            Err(Unprepared::Rewritten(found)) => {
+                let detail =
+                    "the target no longer holds what was landed, so that nothing starts on it";
+                let end = AttemptEnd::new(Ending::Interrupted, detail);
+                self.end_unstarted(ticket, &end, true);
+                self.target_rewritten(found);
+                return true;
+            }
+        };
         match result {
             Ok(base) if !self.state.bars_starts() && task.closing.is_none() => {
                 let ticket = task.next_order();
@@ -124,6 +136,7 @@ impl Turn<'_> {
             notes: left.notes,
             limit: left.limit,
             windows: left.windows,
+            meanwhile: left.meanwhile,
             next,
         });
         if next == Next::AskStatus {
@@ -165,6 +178,7 @@ impl Turn<'_> {
             notes: Vec::new(),
             limit: None,
             windows: Vec::new(),
+            meanwhile: Vec::new(),
             next,
         });
         self.after_end(end);

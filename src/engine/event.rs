@@ -19,7 +19,7 @@ pub enum Event {
         /// The order answered.
         ticket: Ticket,
         /// The base the attempt starts on.
-        result: Result<ObjectId, AttemptEnd>,
+        result: Result<ObjectId, Unprepared>,
     },
     /// The agent process ended, for whatever reason; nothing of what it left has been read.
     Executed {
@@ -86,6 +86,15 @@ pub enum Event {
     Tick,
 }
 
+/// Why a slot does not stand at a base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unprepared {
+    /// It could not be brought there; how that ends the attempt.
+    Ended(AttemptEnd),
+    /// The target lacks what was landed before, so that there is no base; where it stands now, if it exists.
+    Rewritten(Option<ObjectId>),
+}
+
 /// What an attempt left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collected {
@@ -109,6 +118,8 @@ pub struct Collected {
     pub can_continue: bool,
     /// What people should know: files left out, tools denied, odd status files.
     pub notes: Vec<String>,
+    /// What changed in the user's repository and checkout while the attempt ran, orch's own doings aside.
+    pub meanwhile: Vec<String>,
 }
 
 /// A landing commit.
@@ -148,6 +159,8 @@ pub enum LandResult {
     Rewritten(Option<ObjectId>),
     /// Something of a person's lies in the way of a checkout; what, and what can be done about it.
     InTheWay(String),
+    /// Another program holds a lock, and for longer than programs do; which one, and what can be done about it.
+    Locked(String),
     /// git or the disk refused; told in the text.
     Trouble(String),
 }

@@ -80,6 +80,11 @@ impl Turn<'_> {
             }
             LandResult::InTheWay(what) => self.missed(ticket, Miss::InTheWay(what)),
             LandResult::Trouble(detail) => self.missed(ticket, Miss::Trouble(detail)),
+            // Whoever works there is waited for; a lock that nobody gives back is for a person to look at.
+            LandResult::Locked(detail) if task.troubles < TROUBLES_MAX => {
+                self.missed(ticket, Miss::Trouble(detail));
+            }
+            LandResult::Locked(detail) => self.missed(ticket, Miss::InTheWay(detail)),
         }
         true
     }

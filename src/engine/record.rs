@@ -93,6 +93,9 @@ pub enum Record {
         /// How full the account's windows were when last reported.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         windows: Vec<UsageWindow>,
+        /// What changed in the user's repository and checkout while the attempt ran, orch's own doings aside.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        meanwhile: Vec<String>,
         /// What follows, decided by policy.
         next: Next,
     },

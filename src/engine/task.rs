@@ -62,6 +62,8 @@ pub(super) struct Task {
     pub message: Option<String>,
     pub report: Option<String>,
     pub notes: Vec<String>,
+    /// What changed in the user's repository while attempts of it ran.
+    pub meanwhile: Vec<String>,
 }
 
 /// Where a task stands. Gates (verify, review, approval) will stand between `Building` and `Landing`.
@@ -326,6 +328,7 @@ impl Task {
             message: None,
             report: None,
             notes: Vec::new(),
+            meanwhile: Vec::new(),
         }
     }
 

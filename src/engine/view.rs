@@ -73,6 +73,8 @@ pub struct TaskView<'a> {
     pub candidate: Option<&'a ObjectId>,
     /// For people.
     pub notes: &'a [String],
+    /// What changed in the user's repository while attempts of it ran.
+    pub meanwhile: &'a [String],
     /// Whether a person holds it.
     pub held: bool,
     /// Whether the plan asks for something else since the task started.
@@ -243,6 +245,7 @@ impl Engine {
             report: task.report.as_deref(),
             candidate: task.candidate.as_ref(),
             notes: &task.notes,
+            meanwhile: &task.meanwhile,
             held: task.held,
             stale: task
                 .newer

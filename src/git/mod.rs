@@ -22,6 +22,7 @@ pub mod refs;
 pub mod repository;
 pub mod settings;
 pub mod slot;
+pub mod snapshot;
 pub mod target;
 pub mod tree;
 mod update;

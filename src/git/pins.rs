@@ -2,8 +2,9 @@
 //!
 //! All lie below `refs/orch/`, which git neither shows as branches nor pushes or fetches by itself.
 
-use git2::{ErrorCode, Repository};
+use git2::{ErrorCode, Reference, Repository};
 
+use super::refs::{LOCK_PAUSE, LOCK_TRIES};
 use super::tree::{object_id, oid};
 use crate::ids::{ObjectId, RefName, RunId, TaskId};
 
@@ -17,18 +18,27 @@ pub fn pin(repo: &Repository, run: &RunId, name: &str, id: &ObjectId) -> Result<
     repo.reference(&name, oid(id)?, true, "orch: pin").map(drop)
 }
 
-/// Removes every pin of a run. Those of candidates stay: they are evidence.
+/// Removes every pin of a run. Those of candidates stay: they are evidence. Waits a little for a lock that another git
+/// holds.
 ///
 /// # Errors
 /// If a ref cannot be read or removed; the others may be gone.
 pub fn drop_pins(repo: &Repository, run: &RunId) -> Result<(), git2::Error> {
     for reference in repo.references_glob(&format!("{}*", pin_prefix(run)))? {
-        match reference?.delete() {
-            Err(e) if e.code() != ErrorCode::NotFound => return Err(e),
-            _ => {}
-        }
+        delete(reference?)?;
     }
     Ok(())
+}
+
+fn delete(mut reference: Reference<'_>) -> Result<(), git2::Error> {
+    for _ in 1..LOCK_TRIES {
+        match reference.delete() {
+            Err(e) if e.code() == ErrorCode::Locked => std::thread::sleep(LOCK_PAUSE),
+            Err(e) if e.code() == ErrorCode::NotFound => return Ok(()),
+            done => return done,
+        }
+    }
+    reference.delete()
 }
 
 /// The pins of a run: name and object, sorted by name.

@@ -25,7 +25,9 @@ pub enum RefError {
         to: String,
     },
     /// Another process holds its lock file, and for longer than git does.
-    #[error("`{name}` is locked by another process (`{name}.lock` in the git directory)")]
+    #[error(
+        "`{name}` is locked by another process: wait for it; if no git runs, remove `{name}.lock` in the git directory"
+    )]
     Locked {
         /// The ref.
         name: RefName,

@@ -161,6 +161,37 @@ pub fn run_branch(plan: &PlanId) -> RefName {
     RefName::new(format!("refs/heads/{NAMESPACE}{slug}"))
 }
 
+/// Whether a run that is started at `head` can go on with the plan's run branch. Changes nothing.
+///
+/// # Errors
+/// If it has diverged from `head`, or cannot be made beside other branches.
+pub fn judge_run_branch(
+    repo: &Repository,
+    name: &RefName,
+    head: &ObjectId,
+) -> Result<(), TargetError> {
+    usable_tip(&repo.open()?, name, head).map(drop)
+}
+
+/// Where the run branch stands, if there is one; it contains `head` or is contained in it.
+fn usable_tip(
+    opened: &Opened,
+    name: &RefName,
+    head: &ObjectId,
+) -> Result<Option<ObjectId>, TargetError> {
+    let Some(tip) = refs::tip(opened, name)? else {
+        return check_room(opened, name).map(|()| None);
+    };
+    if refs::contains(opened, &tip, head)? || refs::contains(opened, head, &tip)? {
+        return Ok(Some(tip));
+    }
+    Err(TargetError::Diverged {
+        branch: name.clone(),
+        tip,
+        head: head.clone(),
+    })
+}
+
 /// Brings a plan's run branch to where a run starts that is started at `head`: made there, moved up to it, or
 /// continued.
 ///
@@ -177,8 +208,7 @@ pub fn prepare_run_branch(
         tip: tip.clone(),
         origin,
     };
-    let Some(tip) = refs::tip(&opened, name)? else {
-        check_room(&opened, name)?;
+    let Some(tip) = usable_tip(&opened, name, head)? else {
         return match refs::swap(&opened, name, None, head, "orch: start the run branch")? {
             Swap::Done => {
                 point("run-branch-made");
@@ -190,13 +220,6 @@ pub fn prepare_run_branch(
     };
     if refs::contains(&opened, &tip, head)? {
         return Ok(target(&tip, Origin::Continued));
-    }
-    if !refs::contains(&opened, head, &tip)? {
-        return Err(TargetError::Diverged {
-            branch: name.clone(),
-            tip,
-            head: head.clone(),
-        });
     }
     let step = MoveRef {
         name,

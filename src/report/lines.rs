@@ -95,9 +95,13 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             ticket,
             end,
             notes,
+            meanwhile,
             next,
             ..
-        } => return collected(&ticket.task, end, notes, next, stamped.at),
+        } => {
+            let notes = told(notes, meanwhile);
+            return collected(&ticket.task, end, &notes, next, stamped.at);
+        }
         Record::NotLandable {
             ticket, end, next, ..
         } => line(
@@ -199,17 +203,22 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
     Some(made)
 }
 
+/// Notes as lines of their own below the line of their task.
+fn told(notes: &[String], meanwhile: &[String]) -> String {
+    notes
+        .iter()
+        .chain(meanwhile)
+        .map(|n| format!("\n        note: {n}"))
+        .collect()
+}
+
 fn collected(
     task: &crate::ids::TaskId,
     end: &crate::engine::ending::AttemptEnd,
-    notes: &[String],
+    notes: &str,
     next: &Next,
     at: Wall,
 ) -> Option<Line> {
-    let notes = notes
-        .iter()
-        .map(|n| format!("\n        note: {n}"))
-        .collect::<String>();
     let made = match next {
         Next::Land if notes.is_empty() => return None,
         Next::Land => line(Tone::Dim, format!("{task}  is ready to land{notes}")),
@@ -220,7 +229,8 @@ fn collected(
                 detail => format!("{task}  completed, no commit: {detail}{notes}"),
             },
         ),
-        Next::AskStatus => return None,
+        Next::AskStatus if notes.is_empty() => return None,
+        Next::AskStatus => line(Tone::Dim, format!("{task}  ended without a status{notes}")),
         Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => line(
             Tone::Bad,
             format!(
@@ -281,13 +291,7 @@ fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) ->
         // What it changed is told by the records that follow.
         return None;
     };
-    let what = verb_in_words(&control.verb);
-    Some(line(Tone::Bad, format!("`{what}` is refused: {why}")))
-}
-
-/// A decision as it is typed.
-pub(super) fn verb_in_words(verb: &Verb) -> String {
-    match verb {
+    let what = match &control.verb {
         Verb::Stop { .. } => "stop".to_owned(),
         Verb::Cancel { task } => format!("cancel {task}"),
         Verb::Hold { task } => format!("hold {task}"),
@@ -298,5 +302,6 @@ pub(super) fn verb_in_words(verb: &Verb) -> String {
         Verb::MarkDone { task } => format!("done {task}"),
         Verb::Priority { task, .. } => format!("priority {task}"),
         Verb::Jobs { .. } => "jobs".to_owned(),
-    }
+    };
+    Some(line(Tone::Bad, format!("`{what}` is refused: {why}")))
 }

@@ -101,6 +101,12 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
             out.push_str(&format!("\n{}: {reason}", paint.bad(view.node.id.as_str())));
         }
     }
+    for (task, told) in engine
+        .tasks()
+        .flat_map(|view| view.meanwhile.iter().map(move |told| (&view.node.id, told)))
+    {
+        out.push_str(&format!("\n{}: {told}", paint.bad(task.as_str())));
+    }
     if let Some(failure) = run.failure {
         out.push_str(&format!("\n{}", paint.bad(failure)));
     }
@@ -298,6 +304,7 @@ pub fn task_json(view: &TaskView<'_>) -> Value {
         "report": view.report,
         "candidate": view.candidate,
         "notes": view.notes,
+        "meanwhile": view.meanwhile,
         "held": view.held,
         "stale": view.stale,
     })

@@ -227,6 +227,11 @@ impl AttemptDir {
         self.root.join("attempt.json")
     }
 
+    /// How the user's repository stood before the attempt.
+    pub fn before(&self) -> PathBuf {
+        self.root.join("before.json")
+    }
+
     /// What the rehearsal runner plays.
     pub fn rehearsal(&self) -> PathBuf {
         self.root.join("rehearse.json")

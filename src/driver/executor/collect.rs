@@ -79,9 +79,14 @@ impl Order {
 
 pub(super) async fn collect(site: Arc<Site>, order: Order) -> Event {
     let ticket = order.ticket.clone();
-    let result = blocking(move || match collected(&site, &order) {
-        Ok(collected) => Ok(collected),
-        Err(trouble) => set_aside(&site, &order, trouble),
+    let result = blocking(move || {
+        let mut collected = match collected(&site, &order) {
+            Ok(collected) => collected,
+            Err(trouble) => set_aside(&site, &order, trouble)?,
+        };
+        let dir = site.attempt_dir(&order.ticket);
+        collected.meanwhile = site.guard.ends(&order.ticket, &dir);
+        Ok::<_, anyhow::Error>(collected)
     });
     match result.await {
         Ok(result) => Event::Collected {
@@ -170,6 +175,7 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
         windows: Vec::new(),
         can_continue: false,
         notes: vec![format!("its slot is kept in {}", kept.display())],
+        meanwhile: Vec::new(),
     })
 }
 
@@ -234,6 +240,7 @@ fn read_slot(
         windows: Vec::new(),
         can_continue: false,
         notes,
+        meanwhile: Vec::new(),
     })
 }
 
@@ -267,6 +274,7 @@ fn without_tree(
         windows: Vec::new(),
         can_continue: false,
         notes: Vec::new(),
+        meanwhile: Vec::new(),
     })
 }
 

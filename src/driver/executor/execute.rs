@@ -130,6 +130,8 @@ fn spec(
 ) -> anyhow::Result<ShimSpec> {
     let sheet = Sheet::load(&site.attempt_dir(ticket))?;
     if mode == ExecuteMode::AskStatus {
+        // What its first session had to do with is told already.
+        site.guard.begins(ticket, &site.attempt_dir(ticket))?;
         part.create()?;
         let question = crate::agent::prompt::ask_status(ticket.task.as_str(), &sheet.nonce);
         crate::store::write_atomic(&part.prompt(), question.as_bytes())?;

@@ -14,11 +14,11 @@ use crate::engine::outcome::Outcome;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::commit::{self, CommitSpec, make_commit};
 use crate::git::durable::{flush_commit, flush_ref, is_whole, remove_empty_objects};
-use crate::git::land::{self, Brought, LandOrder, Landed, PlanCopy, Refusal};
+use crate::git::land::{self, Brought, LandError, LandOrder, Landed, PlanCopy, Refusal};
 use crate::git::merge::{Merge, merge};
 use crate::git::message::Message;
 use crate::git::pins;
-use crate::git::refs;
+use crate::git::refs::{self, RefError};
 use crate::git::tree::{file_in, tree_with_file};
 use crate::ids::{ObjectId, Ticket};
 use crate::plan::diff::{Permitted, PlanEdit, difference, permit};
@@ -347,8 +347,15 @@ fn landed(
         task: &ticket.task,
         plan: plan.as_ref(),
     };
+    let steady = site.guard.steady();
     let update = site.plan.update();
-    match land::land(&site.repo, &order)? {
+    let came = match land::land(&site.repo, &order) {
+        Err(LandError::Ref(locked @ RefError::Locked { .. })) => {
+            return Ok(LandResult::Locked(locked.to_string()));
+        }
+        came => came?,
+    };
+    match came {
         Landed::Done { checkouts } => {
             if !checkouts.is_empty()
                 && let Some(text) = plan_at_target(site)
@@ -364,6 +371,7 @@ fn landed(
         Landed::NotReady(refusal) => return Ok(not_ready(&refusal)),
     }
     drop(update);
+    drop(steady);
     point("landed-unsynced");
     flush_ref(&repo, &site.target)?;
     point("target-synced");
@@ -378,9 +386,8 @@ fn not_ready(refusal: &Refusal) -> LandResult {
         .collect();
     let told = told.join("; ");
     match refusal {
-        Refusal::Locked { .. } | Refusal::PlanChanged(_) | Refusal::Unfinished(_) => {
-            LandResult::Trouble(told)
-        }
+        Refusal::Locked { .. } => LandResult::Locked(told),
+        Refusal::PlanChanged(_) | Refusal::Unfinished(_) => LandResult::Trouble(told),
         Refusal::Underway { .. }
         | Refusal::Dirty { .. }
         | Refusal::Git { .. }

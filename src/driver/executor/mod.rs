@@ -124,8 +124,12 @@ impl Executor {
     /// Takes from new records what later actions need.
     pub fn note(&self, stamped: &[Stamped]) {
         for Stamped { record, .. } in stamped {
-            if let Record::Landed { commit, .. } = record {
-                self.site.note_landed(commit);
+            match record {
+                Record::Landed { commit, .. } => self.site.note_landed(commit),
+                Record::LandingIntended { commit, onto, .. } => {
+                    self.site.guard.steps(onto, commit);
+                }
+                _ => {}
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::action::StartFrom;
 use crate::engine::ending::{AttemptEnd, Ending};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Unprepared};
 use crate::git::durable::is_whole;
 use crate::git::merge::{Merge, merge};
 use crate::git::slot::{EXCHANGE_DIR, Filled, Slot, Start};
@@ -92,6 +92,11 @@ impl Order {
 #[error("the set-up of its slot was ended")]
 struct SetupEnded;
 
+/// The target lacks what was landed before: what is done on it could not land.
+#[derive(Debug, thiserror::Error)]
+#[error("the target no longer holds what was landed")]
+struct TargetRewritten(Option<ObjectId>);
+
 pub(super) async fn prepare(
     site: Arc<Site>,
     order: Order,
@@ -103,11 +108,14 @@ pub(super) async fn prepare(
     Event::Prepared {
         ticket,
         result: result.map_err(|error| {
+            if let Some(TargetRewritten(found)) = error.downcast_ref() {
+                return Unprepared::Rewritten(found.clone());
+            }
             let ending = match error.is::<SetupEnded>() {
                 true => Ending::Interrupted,
                 false => Ending::Environment,
             };
-            AttemptEnd::new(ending, format!("{error:#}"))
+            Unprepared::Ended(AttemptEnd::new(ending, format!("{error:#}")))
         }),
     }
 }
@@ -128,6 +136,9 @@ async fn prepared(
         // From here on a later orch can find what this attempt starts.
         sheet.save(&owner.attempt_dir(&order.ticket))?;
         point("sheet-saved");
+        owner
+            .guard
+            .begins(&order.ticket, &owner.attempt_dir(&order.ticket))?;
         let needs_setup = setup::is_due(&owner, &sheet, &filled)?;
         Ok((order, sheet, needs_setup))
     })
@@ -146,8 +157,17 @@ async fn prepared(
 /// Brings the slot to its start.
 fn place(site: &Site, order: &Order, port: u16) -> anyhow::Result<(Sheet, Filled)> {
     let repo = site.repo.open()?;
-    let tip =
-        refs::tip(&repo, &site.target)?.with_context(|| format!("{} is gone", site.target))?;
+    let tip = refs::tip(&repo, &site.target)?;
+    if let Some(landed) = site.last_landed() {
+        let holds = match &tip {
+            Some(tip) => refs::contains(&repo, tip, &landed)?,
+            None => false,
+        };
+        if !holds {
+            bail!(TargetRewritten(tip));
+        }
+    }
+    let tip = tip.with_context(|| format!("{} is gone", site.target))?;
     pins::pin(
         &repo,
         &site.run,

@@ -28,6 +28,12 @@ pub(super) async fn write_plan(executor: Executor, settled: Vec<TaskChange>) -> 
 
 pub(super) async fn publish(executor: Executor) -> Event {
     let site = Arc::clone(&executor.site);
+    if let Err(error) = blocking(move || unpinned(&site)).await {
+        executor.say(format!(
+            "the run's pins below refs/orch/pin stay for now, which does no harm: {error:#}"
+        ));
+    }
+    let site = Arc::clone(&executor.site);
     match blocking(move || published(&site)).await {
         Ok(Some(saying)) => executor.say(saying),
         Ok(None) => {}
@@ -39,11 +45,15 @@ pub(super) async fn publish(executor: Executor) -> Event {
     Event::Published
 }
 
+fn unpinned(site: &Site) -> anyhow::Result<()> {
+    pins::drop_pins(&site.repo.open()?, &site.run)?;
+    point("pins-dropped");
+    Ok(())
+}
+
 /// What to say about it, if anything.
 fn published(site: &Site) -> anyhow::Result<Option<String>> {
     let repo = site.repo.open()?;
-    pins::drop_pins(&repo, &site.run)?;
-    point("pins-dropped");
     let Publishing::AtEnd { origin, from } = &site.publishing else {
         return Ok(None);
     };

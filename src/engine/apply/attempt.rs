@@ -19,6 +19,7 @@ pub(super) struct Left<'a> {
     pub message: Option<&'a String>,
     pub report: Option<&'a String>,
     pub notes: &'a [String],
+    pub meanwhile: &'a [String],
 }
 
 impl State {
@@ -137,6 +138,7 @@ impl State {
         }
         task.candidate = left.candidate.cloned().or(task.candidate.take());
         task.notes = left.notes.to_vec();
+        task.meanwhile.extend_from_slice(left.meanwhile);
         self.usage = self.usage.plus(left.usage);
         true
     }

@@ -67,6 +67,7 @@ impl State {
                 message,
                 report,
                 notes,
+                meanwhile,
                 next,
                 limit: _,
                 windows: _,
@@ -78,6 +79,7 @@ impl State {
                     message: message.as_ref(),
                     report: report.as_ref(),
                     notes,
+                    meanwhile,
                 };
                 self.collected(ticket, &left, *next, at)
             }

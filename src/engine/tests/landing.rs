@@ -1,7 +1,7 @@
 //! The way of a candidate to the target.
 
 use super::*;
-use crate::engine::event::BuildFailure;
+use crate::engine::event::{BuildFailure, Unprepared};
 use crate::engine::policy::{CONFLICTS_MAX, MISSES_AT_ONCE_MAX, TROUBLES_MAX};
 use crate::engine::view::Completion;
 
@@ -221,6 +221,53 @@ fn what_a_person_has_in_the_way_is_waited_for_by_nobody_and_tried_again_meanwhil
     bench.resume(&asks_for(nodes()));
     bench.lands("a");
     assert_eq!(bench.finish(), Outcome::Completed);
+}
+
+#[test]
+fn a_lock_is_tried_for_some_times_then_waited_for_with_its_name_and_an_end() {
+    let nodes = || vec![task("a", &[]), task("b", &[])];
+    let locked = || LandResult::Locked("`index.lock` exists; if no git runs, remove it".to_owned());
+    let mut bench = Bench::of(nodes());
+    bench.ends("a", Ending::Success);
+    for _ in 0..TROUBLES_MAX {
+        bench.built("a");
+        bench.landed("a", locked());
+        let wake = bench.engine.next_wake().expect("it is tried again");
+        bench.pass(wake.ms_since(bench.now.wall));
+    }
+    bench.built("a");
+    bench.landed("a", locked());
+    assert!(bench.why("a").contains("index.lock"), "{}", bench.why("a"));
+    bench.ends("b", Ending::Success);
+    bench.lands("b");
+    assert_eq!(bench.finish(), Outcome::WaitingForPerson);
+    bench.resume(&asks_for(nodes()));
+    bench.lands("a");
+    assert_eq!(bench.finish(), Outcome::Completed);
+}
+
+#[test]
+fn nothing_starts_on_a_target_that_lost_what_was_landed_and_no_attempt_is_spent() {
+    let mut bench = Bench::of(vec![task("a", &[])]);
+    let (ticket, ()) = bench.take("a", |a| matches!(a, Action::Prepare { .. }).then_some(()));
+    bench.hear(Event::Prepared {
+        ticket,
+        result: Err(Unprepared::Rewritten(None)),
+    });
+    assert_eq!(bench.finish(), Outcome::WaitingForPerson);
+    assert_eq!(bench.engine.view(&id("a")).expect("known").spent, 0);
+}
+
+#[test]
+fn what_changed_in_the_repository_meanwhile_is_told_of_every_attempt() {
+    let mut bench = Bench::of(vec![task("a", &[])]);
+    for (ending, what) in [(Ending::AgentFailed, "a hook"), (Ending::Success, "a ref")] {
+        bench.prepared("a");
+        bench.executed("a");
+        bench.collected("a", ending, |left| left.meanwhile.push(what.to_owned()));
+    }
+    let view = bench.engine.view(&id("a")).expect("known");
+    assert_eq!(view.meanwhile, ["a hook", "a ref"]);
 }
 
 #[test]

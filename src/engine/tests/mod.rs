@@ -202,6 +202,7 @@ impl Bench {
             windows: Vec::new(),
             can_continue: false,
             notes: Vec::new(),
+            meanwhile: Vec::new(),
         };
         change(&mut left);
         let result = Box::new(left);

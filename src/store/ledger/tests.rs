@@ -139,6 +139,7 @@ fn collected(name: &str, attempt: u32, cost: u64, next: Next) -> Record {
         notes: Vec::new(),
         limit: None,
         windows: Vec::new(),
+        meanwhile: Vec::new(),
         next,
     }
 }

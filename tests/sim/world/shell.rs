@@ -2,7 +2,9 @@
 
 use orch::engine::action::{Action, ExecuteMode};
 use orch::engine::ending::{AttemptEnd, Ending};
-use orch::engine::event::{Author, BuildFailure, Collected, Event, LandResult, Landing};
+use orch::engine::event::{
+    Author, BuildFailure, Collected, Event, LandResult, Landing, Unprepared,
+};
 use orch::engine::usage::{MicroUsd, Usage};
 use orch::engine::view::TaskState;
 use orch::ids::ObjectId;
@@ -127,13 +129,22 @@ impl World {
             Action::Prepare { ticket, .. } => {
                 let result = match self.rng.below(100) {
                     0..50 if self.to_end.contains(&ticket) => {
-                        Err(AttemptEnd::new(Ending::Interrupted, "its set-up was ended"))
+                        let end = AttemptEnd::new(Ending::Interrupted, "its set-up was ended");
+                        Err(Unprepared::Ended(end))
+                    }
+                    50..90 if self.rewritten => {
+                        self.seen.note("nothing starts on a rewritten target");
+                        Err(Unprepared::Rewritten(self.target.last().cloned()))
                     }
                     0..90 => Ok(self.target.last().expect("a tip").clone()),
                     90..98 => {
-                        Err(self.random_end(&[Ending::Crashed, Ending::Timeout, Ending::Success]))
+                        let ends = [Ending::Crashed, Ending::Timeout, Ending::Success];
+                        Err(Unprepared::Ended(self.random_end(&ends)))
                     }
-                    _ => Err(AttemptEnd::new(Ending::Environment, "no space")),
+                    _ => {
+                        let end = AttemptEnd::new(Ending::Environment, "no space");
+                        Err(Unprepared::Ended(end))
+                    }
                 };
                 Event::Prepared { ticket, result }
             }
@@ -208,6 +219,7 @@ impl World {
             windows: Vec::new(),
             can_continue: false,
             notes: Vec::new(),
+            meanwhile: Vec::new(),
         }
     }
 
@@ -249,7 +261,11 @@ impl World {
             return Ok(LandResult::InTheWay("a person's file".to_owned()));
         }
         if self.rng.percent(4) {
-            return Ok(LandResult::Trouble("ref locked".to_owned()));
+            return Ok(LandResult::Trouble("no space".to_owned()));
+        }
+        if self.rng.percent(4) {
+            self.seen.note("locked");
+            return Ok(LandResult::Locked("ref locked".to_owned()));
         }
         self.move_target(commit)?;
         Ok(LandResult::Landed(self.carried.get(commit).cloned()))
