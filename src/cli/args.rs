@@ -71,6 +71,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Prove from ledger and git what orch promises of landed commits
     Audit(AuditArgs),
+    /// Write the account of a run: asked, done, verified, decided, spent
+    Report(ReportArgs),
     /// Halt the live run: running tasks finish and land, no new one starts
     Stop(StopArgs),
     /// End what runs for a task and settle it as cancelled
@@ -319,6 +321,41 @@ pub struct AuditArgs {
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+/// `orch report`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch report                                   the latest run, as Markdown\n  orch report --format html > report.html       one page that needs nothing else\n  orch report 20261121-063312-k3f9 --format json"
+)]
+pub struct ReportArgs {
+    /// A run; by default the latest.
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Md)]
+    pub format: ReportFormat,
+}
+
+impl ReportArgs {
+    /// The run as other readers name it.
+    pub fn choice(&self) -> RunChoice {
+        RunChoice {
+            plan: None,
+            run: self.run.clone(),
+        }
+    }
+}
+
+/// What an account of a run is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// Markdown.
+    Md,
+    /// One page of HTML that loads nothing.
+    Html,
+    /// For scripts.
+    Json,
 }
 
 /// `orch stop`.

@@ -15,6 +15,7 @@ mod init;
 mod locate;
 mod logs;
 mod rehearse;
+mod report;
 mod run;
 mod show;
 mod site;
@@ -148,6 +149,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Why(args) => why::why(&args, out),
         Command::Show(args) => show::show(&args, out),
         Command::Audit(args) => audit::audit(&args, out),
+        Command::Report(args) => report::report(&args, out),
         Command::Stop(args) => control::stop(&args, out),
         Command::Cancel(args) => control::cancel(&args, out),
         Command::Retry(args) => control::retry(&args, out),

@@ -291,7 +291,13 @@ fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) ->
         // What it changed is told by the records that follow.
         return None;
     };
-    let what = match &control.verb {
+    let what = verb_in_words(&control.verb);
+    Some(line(Tone::Bad, format!("`{what}` is refused: {why}")))
+}
+
+/// A decision as it is typed.
+pub(super) fn verb_in_words(verb: &Verb) -> String {
+    match verb {
         Verb::Stop { .. } => "stop".to_owned(),
         Verb::Cancel { task } => format!("cancel {task}"),
         Verb::Hold { task } => format!("hold {task}"),
@@ -302,6 +308,5 @@ fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) ->
         Verb::MarkDone { task } => format!("done {task}"),
         Verb::Priority { task, .. } => format!("priority {task}"),
         Verb::Jobs { .. } => "jobs".to_owned(),
-    };
-    Some(line(Tone::Bad, format!("`{what}` is refused: {why}")))
+    }
 }

@@ -3,6 +3,7 @@
 //! Reporting cannot fail a run and decides nothing. stdout is data: records under `--format json`, and the summary at the
 //! end. Everything else is talk and goes to stderr.
 
+pub mod account;
 mod doing;
 mod lines;
 mod live;

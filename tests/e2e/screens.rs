@@ -17,8 +17,10 @@ macro_rules! assert_screen {
             filters => vec![
                 (format!("(/private)?{}", $fixture.root().display()).as_str(), "[root]"),
                 (r"\d{8}-\d{6}-[0-9a-z]{4}", "[run]"),
+                (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (ms|s))?", "[when]"),
                 (r"\d\d-\d\d \d\d:\d\d:\d\d", "[date and time]"),
                 (r"\d\d:\d\d:\d\d", "[time]"),
+                (r"\b[0-9a-f]{40}\b", "[commit]"),
                 (r"\b[0-9a-f]{10}\b", "[commit]"),
             ],
             omit_expression => true,
@@ -85,6 +87,32 @@ fn the_lines_of_a_run_and_its_end() {
     let f = mixed();
     let ran = f.orch(["run"]).exits(1);
     assert_screen!(f, format!("{}-------- stdout\n{}", ran.stderr, ran.stdout));
+}
+
+#[test]
+fn the_account_of_a_run() {
+    let f = mixed();
+    f.orch(["run"]).exits(1);
+    f.orch(["skip", "2", "--note", "not worth it"]).exits(0);
+    let ran = f.orch(["report"]).exits(0);
+    assert_screen!(f, ran.stdout);
+}
+
+#[test]
+fn the_page_of_a_run_loads_nothing_and_what_others_wrote_is_only_text_on_it() {
+    let f = Fixture::with_plan(&plan(&[(
+        "1",
+        "description: '<script>alert(1)</script> & ```'\nrun: echo a > a.txt",
+    )]));
+    f.orch(["run"]).exits(0);
+    let page = f.orch(["report", "--format", "html"]).exits(0).stdout;
+    assert!(page.contains("&lt;script&gt;alert(1)"), "{page}");
+    for forbidden in ["<script", "src=", "@import", "url(", "http"] {
+        assert!(!page.contains(forbidden), "{forbidden}: {page}");
+    }
+    let data = f.orch(["report", "--format", "json"]).exits(0).stdout;
+    let data: serde_json::Value = serde_json::from_str(&data).expect("JSON");
+    assert_eq!(data["tasks"][0]["asked"], "<script>alert(1)</script> & ```");
 }
 
 #[test]

@@ -1,0 +1,303 @@
+//! The account of a run, to be handed on: for each task what was asked, what was done, what was verified, what people
+//! decided and what was spent. As one page of HTML that needs nothing else, as Markdown, or as data.
+//!
+//! It is made from the records alone, and from the plan's text for what the tasks ask.
+
+use std::collections::BTreeMap;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use serde::Serialize;
+
+use super::{lines, summary};
+use crate::engine::Engine;
+use crate::engine::ending::Ending;
+use crate::engine::event::Author;
+use crate::engine::record::{Record, Stamped};
+use crate::engine::usage::Usage;
+use crate::engine::view::{TaskState, TaskView};
+use crate::ids::{ObjectId, TaskId};
+use crate::plan::Plan;
+use crate::time::{Wall, for_people};
+
+/// Version of the data; grows when a field changes its meaning or goes away.
+const FORMAT: u32 = 1;
+
+/// A run to be handed on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Account {
+    format: u32,
+    /// The plan's own name, else its path.
+    title: String,
+    run: String,
+    plan: String,
+    target: String,
+    /// How it ended or stands.
+    outcome: String,
+    /// Whether it ended with everything done.
+    good: bool,
+    started: Wall,
+    /// The last record.
+    until: Wall,
+    /// `8 tasks: 6 completed, 1 failed ...`
+    totals: String,
+    usage: Usage,
+    confinement: &'static str,
+    tasks: Vec<TaskAccount>,
+    /// Decisions about the run as a whole.
+    decided: Vec<Decision>,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Serialize)]
+struct TaskAccount {
+    id: TaskId,
+    name: String,
+    /// The section's name.
+    section: Option<String>,
+    /// Its description, where the plan's text is still known.
+    asked: Option<String>,
+    /// In words.
+    state: String,
+    /// In one word.
+    word: &'static str,
+    commit: Option<ObjectId>,
+    /// Whether gates passed on the landed tree; none where nothing landed.
+    verified: Option<bool>,
+    message: Option<String>,
+    /// The text of a report task.
+    report: Option<String>,
+    notes: Vec<String>,
+    attempts: Vec<AttemptAccount>,
+    decided: Vec<Decision>,
+    usage: Usage,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Serialize)]
+struct AttemptAccount {
+    number: u32,
+    started: Wall,
+    ended: Option<Wall>,
+    /// How it ended, in words.
+    end: Option<String>,
+    detail: Option<String>,
+    usage: Usage,
+}
+
+/// What somebody decided.
+#[derive(Debug, Clone, Serialize)]
+struct Decision {
+    at: Wall,
+    by: String,
+    what: String,
+    note: Option<String>,
+    /// Why it was not followed.
+    refused: Option<String>,
+}
+
+impl Account {
+    /// The account of the run that `records` led to. `plan` is the revision in force, where its text can be read;
+    /// `reports` are the texts of report tasks.
+    pub fn new(
+        engine: &Engine,
+        records: &[Stamped],
+        plan: Option<&Plan>,
+        reports: &BTreeMap<TaskId, String>,
+        live: bool,
+    ) -> Self {
+        let run = engine.run();
+        let mut attempts = attempts(records);
+        let mut decided = decisions(records);
+        let tasks = engine
+            .tasks()
+            .map(|view| {
+                let id = &view.node.id;
+                let asked = plan.and_then(|p| p.tasks.iter().find(|t| t.id == *id).map(|t| (p, t)));
+                TaskAccount {
+                    section: asked.map(|(plan, task)| plan.sections[task.section].name.clone()),
+                    asked: asked.and_then(|(_, task)| task.description.clone()),
+                    report: reports.get(id).cloned(),
+                    attempts: attempts.remove(id).unwrap_or_default(),
+                    decided: decided.remove(&Some(id.clone())).unwrap_or_default(),
+                    ..TaskAccount::of(&view)
+                }
+            })
+            .collect();
+        Self {
+            format: FORMAT,
+            title: plan
+                .and_then(|p| p.meta.name.clone())
+                .unwrap_or_else(|| run.plan.to_owned()),
+            run: run.run.to_string(),
+            plan: run.plan.to_owned(),
+            target: run.target.short().to_owned(),
+            outcome: match (run.ended, live) {
+                (Some(outcome), _) => outcome.in_words().to_owned(),
+                (None, true) => "running".to_owned(),
+                (None, false) => "interrupted".to_owned(),
+            },
+            good: run.ended.is_some_and(|outcome| outcome.exit_code() == 0),
+            started: run.started,
+            until: records.last().map_or(run.started, |last| last.at),
+            totals: summary::totals(engine),
+            usage: run.usage,
+            confinement: "none",
+            tasks,
+            decided: decided.remove(&None).unwrap_or_default(),
+        }
+    }
+
+    /// One page of HTML that loads nothing.
+    pub fn html(&self) -> anyhow::Result<String> {
+        self.rendered("report.html", include_str!("account/report.html"))
+    }
+
+    /// Markdown.
+    pub fn markdown(&self) -> anyhow::Result<String> {
+        self.rendered("report.md", include_str!("account/report.md"))
+    }
+
+    fn rendered(&self, name: &str, template: &str) -> anyhow::Result<String> {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()?,
+        );
+        // Whatever an agent or a plan says is text, on the page too.
+        env.set_auto_escape_callback(|name| match name.ends_with(".html") {
+            true => AutoEscape::Html,
+            false => AutoEscape::None,
+        });
+        env.add_filter("time", time);
+        env.add_filter("lasted", for_people);
+        env.add_filter("usd", usd);
+        env.add_filter("quoted", quoted);
+        env.add_filter("fenced", fenced);
+        Ok(env.render_named_str(name, template, Value::from(Serde(self)))?)
+    }
+}
+
+impl TaskAccount {
+    fn of(view: &TaskView<'_>) -> Self {
+        let (commit, verified) = match &view.state {
+            TaskState::Completed {
+                commit: Some(commit),
+                verified,
+                ..
+            } => (Some(commit.clone()), Some(*verified)),
+            _ => (None, None),
+        };
+        let text = |text: &str| Some(text.trim().to_owned()).filter(|t| !t.is_empty());
+        Self {
+            id: view.node.id.clone(),
+            name: view.node.name.clone(),
+            section: None,
+            asked: None,
+            state: summary::state_in_words(&view.state),
+            word: summary::word(&view.state),
+            commit,
+            verified,
+            message: view.message.and_then(text),
+            report: None,
+            notes: view.notes.to_vec(),
+            attempts: Vec::new(),
+            decided: Vec::new(),
+            usage: view.usage,
+        }
+    }
+}
+
+/// The attempts of each task, in order.
+fn attempts(records: &[Stamped]) -> BTreeMap<TaskId, Vec<AttemptAccount>> {
+    let mut attempts: BTreeMap<TaskId, Vec<AttemptAccount>> = BTreeMap::new();
+    for Stamped { record, at, .. } in records {
+        match record {
+            Record::AttemptStarted { ticket, .. } => {
+                attempts
+                    .entry(ticket.task.clone())
+                    .or_default()
+                    .push(AttemptAccount {
+                        number: ticket.attempt,
+                        started: *at,
+                        ended: None,
+                        end: None,
+                        detail: None,
+                        usage: Usage::default(),
+                    });
+            }
+            Record::Collected { ticket, end, .. } | Record::NotLandable { ticket, end, .. } => {
+                let of_task = attempts.entry(ticket.task.clone()).or_default();
+                if let Some(attempt) = of_task.iter_mut().find(|a| a.number == ticket.attempt) {
+                    attempt.ended = Some(*at);
+                    attempt.end = Some(end.ending.in_words().to_owned());
+                    // A success says nothing that the agent's message does not.
+                    let says_more = end.ending != Ending::Success && !end.detail.is_empty();
+                    attempt.detail = says_more.then(|| end.detail.clone());
+                    if let Record::Collected { usage, .. } = record {
+                        attempt.usage = attempt.usage.plus(*usage);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    attempts
+}
+
+/// What was decided about each task, and about the run.
+fn decisions(records: &[Stamped]) -> BTreeMap<Option<TaskId>, Vec<Decision>> {
+    let mut decisions: BTreeMap<Option<TaskId>, Vec<Decision>> = BTreeMap::new();
+    for Stamped { record, at, .. } in records {
+        if let Record::Controlled { control, refused } = record {
+            let about = control.verb.task().cloned();
+            decisions.entry(about).or_default().push(Decision {
+                at: *at,
+                by: match &control.by {
+                    Author::Person(name) => name.clone(),
+                    Author::Agent(task) => format!("the agent of {task}"),
+                    Author::Signal => "a signal".to_owned(),
+                    Author::StopFile => "the stop file".to_owned(),
+                    Author::Orch => "orch".to_owned(),
+                },
+                what: lines::verb_in_words(&control.verb),
+                note: control.note.clone(),
+                refused: refused.clone(),
+            });
+        }
+    }
+    decisions
+}
+
+/// `2026-11-21 10:42:38 UTC`: a page is read elsewhere, too.
+fn time(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms)
+        .map(|t| t.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+        .unwrap_or_default()
+}
+
+/// `$0.0123`.
+fn usd(micro: u64) -> String {
+    crate::engine::usage::MicroUsd(micro).to_string()
+}
+
+/// A text as a quotation of Markdown.
+fn quoted(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| format!("> {line}")).collect();
+    lines.join("\n")
+}
+
+/// A text as a block that no text can end: the fence is longer than any run of backticks in it.
+fn fenced(text: &str) -> String {
+    let longest = text
+        .split(|c| c != '`')
+        .map(str::len)
+        .max()
+        .unwrap_or_default();
+    let fence = "`".repeat(longest.max(2) + 1);
+    format!("{fence}\n{}\n{fence}", text.trim_end())
+}
