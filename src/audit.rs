@@ -3,12 +3,13 @@
 //!
 //! It changes nothing and needs no lock. What it finds are facts that contradict each other, never opinions.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use git2::{Commit, Oid, Repository, Sort};
 use serde::Serialize;
 
-use crate::engine::ending::Ending;
 use crate::engine::record::{Next, Record, Settlement, Stamped};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
 
@@ -26,6 +27,8 @@ pub struct Case<'a> {
     pub target: &'a RefName,
     /// Its records in order.
     pub records: &'a [Stamped],
+    /// The records of all runs that tell of refs removed because nothing needs them any more.
+    pub discards: &'a [Stamped],
 }
 
 /// What was looked at, and what contradicts what.
@@ -37,6 +40,8 @@ pub struct Report {
     pub unverified: usize,
     /// Candidates that were checked.
     pub candidates: usize,
+    /// Work saved from slots that was checked.
+    pub salvaged: usize,
     /// Commits of a range that orch did not make.
     pub others: usize,
     /// Contradictions.
@@ -90,7 +95,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
             );
         }
     }
-    report.candidates(repo, case);
+    report.kept(repo, case, &history, &receipts);
     Ok(report)
 }
 
@@ -359,48 +364,6 @@ impl Report {
                 Some(id),
                 format!("{} does not hold it", case.target.short()),
             );
-        }
-    }
-
-    /// Every candidate can still be read, under its ref, but those that a record calls lost.
-    fn candidates(&mut self, repo: &Repository, case: &Case<'_>) {
-        let known_lost: BTreeSet<(&TaskId, u32)> = case
-            .records
-            .iter()
-            .filter_map(|s| match &s.record {
-                Record::NotLandable { ticket, end, .. } if end.ending == Ending::Crashed => {
-                    Some((&ticket.task, ticket.attempt))
-                }
-                _ => None,
-            })
-            .collect();
-        for stamped in case.records {
-            let Record::Collected {
-                ticket,
-                candidate: Some(id),
-                ..
-            } = &stamped.record
-            else {
-                continue;
-            };
-            if known_lost.contains(&(&ticket.task, ticket.attempt)) {
-                continue;
-            }
-            self.candidates += 1;
-            let name = format!(
-                "refs/orch/candidate/{}/{}/{}",
-                case.run, ticket.task, ticket.attempt
-            );
-            let at = repo.refname_to_id(&name).map(object_id).ok();
-            let is_readable = find(repo, id).is_ok_and(|c| c.tree().is_ok());
-            if at.as_ref() != Some(id) || !is_readable {
-                self.find(
-                    "candidate",
-                    Some(&ticket.task),
-                    Some(id),
-                    format!("{name} does not lead to it, or it cannot be read"),
-                );
-            }
         }
     }
 }

@@ -73,6 +73,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Write the account of a run: asked, done, verified, decided, spent
     Report(ReportArgs),
+    /// Look at work that was saved from slots, and bring it back
+    Salvage(SalvageArgs),
     /// Halt the live run: running tasks finish and land, no new one starts
     Stop(StopArgs),
     /// End what runs for a task and settle it as cancelled
@@ -356,6 +358,54 @@ pub enum ReportFormat {
     Html,
     /// For scripts.
     Json,
+}
+
+/// `orch salvage`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What an attempt left in its slot and nobody collected, and commits that an agent made beside its\nresult, are saved before the slot is used again.\n\nExamples:\n  orch salvage list\n  orch salvage show 5d0c1f3\n  orch salvage restore 5d0c1f3 --to ../found"
+)]
+pub struct SalvageArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SalvageCommand,
+}
+
+/// `orch salvage ...`.
+#[derive(Debug, Subcommand)]
+pub enum SalvageCommand {
+    /// List everything that was saved, oldest first
+    List {
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Show what one of them holds
+    #[command(after_help = "Examples:\n  orch salvage show 5d0c\n  orch salvage show 5d0c --patch")]
+    Show {
+        /// Its id, or the first digits of it.
+        id: String,
+        /// Which files it changes, and how much; this is the default.
+        #[arg(long, conflicts_with = "patch")]
+        stat: bool,
+        /// The changes line by line.
+        #[arg(long)]
+        patch: bool,
+    },
+    /// Bring it back, into an empty directory or under a new branch; nothing is overwritten
+    #[command(
+        after_help = "Examples:\n  orch salvage restore 5d0c                       as branch salvage/5d0c1f3\n  orch salvage restore 5d0c --branch found\n  orch salvage restore 5d0c --to ../found         its files, those kept out of git included"
+    )]
+    Restore {
+        /// Its id, or the first digits of it.
+        id: String,
+        /// Write its files into this directory, which must be empty or not there.
+        #[arg(long, value_name = "DIR", conflicts_with = "branch")]
+        to: Option<PathBuf>,
+        /// Make this branch at it; by default `salvage/<id>`.
+        #[arg(long, value_name = "NAME")]
+        branch: Option<String>,
+    },
 }
 
 /// `orch stop`.

@@ -47,11 +47,16 @@ fn of_run(run: Option<&str>) -> Result<Report> {
     })?;
     let records = chosen.reader.records(&chosen.run.run).or_environment()?;
     let repo = git2::Repository::discover(".").or_environment()?;
+    let discards = chosen
+        .reader
+        .records_of_kind("discarded")
+        .or_environment()?;
     let case = Case {
         run: &chosen.run.run,
         plan: &chosen.run.plan_id,
         target: &chosen.run.target,
         records: &records,
+        discards: &discards,
     };
     audit::run(&repo, &case).or_environment()
 }
@@ -103,10 +108,14 @@ fn text(report: &Report, out: &Out<'_>) -> String {
         ));
     }
     text.push_str(&format!(
-        "{} landed commits ({} unverified), {} candidates, {} commits by others: {}\n",
+        "{} landed commits ({} unverified), {} candidates{}, {} commits by others: {}\n",
         report.landed,
         report.unverified,
         report.candidates,
+        match report.salvaged {
+            0 => String::new(),
+            n => format!(", {n} saved"),
+        },
         report.others,
         match report.findings.len() {
             0 => out.paint.good("no contradiction"),

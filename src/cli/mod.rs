@@ -17,6 +17,7 @@ mod logs;
 mod rehearse;
 mod report;
 mod run;
+mod salvage;
 mod show;
 mod site;
 mod status;
@@ -150,6 +151,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Show(args) => show::show(&args, out),
         Command::Audit(args) => audit::audit(&args, out),
         Command::Report(args) => report::report(&args, out),
+        Command::Salvage(args) => salvage::salvage(&args.command, out),
         Command::Stop(args) => control::stop(&args, out),
         Command::Cancel(args) => control::cancel(&args, out),
         Command::Retry(args) => control::retry(&args, out),

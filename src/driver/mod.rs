@@ -371,6 +371,7 @@ fn panicked(action: &Action) -> Event {
     match action {
         Action::Prepare { ticket, .. } => Event::Prepared {
             ticket: ticket.clone(),
+            saved: Vec::new(),
             result: Err(Unprepared::Ended(end())),
         },
         Action::Build { ticket, .. } => Event::Built {

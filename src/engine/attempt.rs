@@ -6,7 +6,7 @@ use super::after::{self, Leaves};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Collected, StopLevel, Unprepared};
 use super::outcome::Outcome;
-use super::record::{Next, Record};
+use super::record::{Next, Record, Salvage};
 use super::task::{Phase, Task};
 use super::usage::Usage;
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -16,13 +16,15 @@ impl Turn<'_> {
     pub(super) fn prepared(
         &mut self,
         ticket: &Ticket,
+        saved: Vec<Salvage>,
         result: Result<ObjectId, Unprepared>,
     ) -> bool {
-        let Some(task) = self.awaited(ticket) else {
+        let is_preparing = |task: &&Task| matches!(task.phase, Phase::Preparing { .. });
+        if self.awaited(ticket).filter(is_preparing).is_none() {
             return false;
-        };
-        if !matches!(task.phase, Phase::Preparing { .. }) {
-            return false;
+        }
+        for salvage in saved {
+            self.record(Record::Salvaged { salvage });
         }
         let result = match result {
             Ok(base) => Ok(base),
@@ -35,6 +37,9 @@ impl Turn<'_> {
                 self.target_rewritten(found);
                 return true;
             }
+        };
+        let Some(task) = self.awaited(ticket) else {
+            return false;
         };
         match result {
             Ok(base) if !self.state.bars_starts() && task.closing.is_none() => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ending::AttemptEnd;
 use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
+use super::record::Salvage;
 use super::usage::Usage;
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::{Graph, RetryFrom};
@@ -18,6 +19,8 @@ pub enum Event {
     Prepared {
         /// The order answered.
         ticket: Ticket,
+        /// What an earlier attempt had left in the slot, and is saved now.
+        saved: Vec<Salvage>,
         /// The base the attempt starts on.
         result: Result<ObjectId, Unprepared>,
     },

@@ -168,7 +168,11 @@ impl Engine {
         let heard = match event {
             Event::Control(control) => turn.control(control),
             _ if !attached => false,
-            Event::Prepared { ticket, result } => turn.prepared(&ticket, result),
+            Event::Prepared {
+                ticket,
+                saved,
+                result,
+            } => turn.prepared(&ticket, saved, result),
             Event::Executed { ticket } => turn.executed(&ticket),
             Event::Collected { ticket, result } => turn.collected(&ticket, *result),
             Event::Built { ticket, result } => turn.built(&ticket, result),

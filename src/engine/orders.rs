@@ -97,6 +97,8 @@ impl Shell {
             | Record::LandingMissed { .. }
             | Record::Superseded { .. }
             | Record::WaitEnded { .. }
+            | Record::Salvaged { .. }
+            | Record::Discarded { .. }
             | Record::Controlled { .. }
             | Record::Stopping { .. }
             | Record::TargetRewritten { .. }
@@ -169,6 +171,8 @@ impl Turn<'_> {
             | Record::Settled { .. }
             | Record::Reopened { .. }
             | Record::WaitEnded { .. }
+            | Record::Salvaged { .. }
+            | Record::Discarded { .. }
             | Record::Controlled {
                 refused: Some(_), ..
             }

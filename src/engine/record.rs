@@ -164,6 +164,19 @@ pub enum Record {
         /// The task.
         task: TaskId,
     },
+    /// Work that was in no candidate and reached by no ref was saved before its slot was used for anything else. Written
+    /// after the ref.
+    Salvaged {
+        /// What, and where it is.
+        salvage: Salvage,
+    },
+    /// Refs of orch's own are about to be removed, because nothing needs them any more.
+    Discarded {
+        /// Their full names.
+        refs: Vec<RefName>,
+        /// Whether the run's directory goes, too.
+        directory: bool,
+    },
     /// A person or a signal decided something; what it changed follows as records of its own.
     Controlled {
         /// The decision.
@@ -243,6 +256,56 @@ pub enum Selection {
         /// The task, if given.
         task: Option<TaskId>,
     },
+}
+
+/// Work of an attempt that was saved from its slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Salvage {
+    /// The run of the attempt, which may be an earlier one than the run that saved it.
+    pub run: RunId,
+    /// Its task.
+    pub task: TaskId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Counts what was saved of the task, from 1.
+    pub number: u32,
+    /// The commit of the files, or the newest of the agent's commits.
+    pub commit: ObjectId,
+    /// What it is.
+    pub of: SalvageOf,
+    /// Where it is.
+    pub place: SalvagePlace,
+}
+
+/// How many digits of a commit name what was saved: enough for the few such commits of a repository.
+const ID_DIGITS: usize = 7;
+
+impl Salvage {
+    /// By what people call it: the first digits of its commit.
+    pub fn id(&self) -> &str {
+        let commit = self.commit.as_str();
+        commit.get(..ID_DIGITS).unwrap_or(commit)
+    }
+}
+
+/// What was saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SalvageOf {
+    /// Files of the working tree, as a commit on the attempt's base.
+    Files,
+    /// Commits that the agent made: on branches, in its stash, or reached by nothing.
+    Commits,
+}
+
+/// Where saved work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SalvagePlace {
+    /// In the repository, under `refs/orch/salvage/`.
+    Repository,
+    /// Beside the attempt, as a pack: it holds files that do not go into the repository unasked.
+    RunDirectory,
 }
 
 /// What follows an attempt.
@@ -354,6 +417,8 @@ impl Record {
             | Self::Reopened { .. }
             | Self::Superseded { .. }
             | Self::WaitEnded { .. }
+            | Self::Salvaged { .. }
+            | Self::Discarded { .. }
             | Self::Controlled { .. }
             | Self::Stopping { .. }
             | Self::TargetRewritten { .. }
@@ -379,9 +444,12 @@ impl Record {
                 Some(task)
             }
             Self::Controlled { control, .. } => control.verb.task(),
+            // It is about the task of that run, which may be another one.
+            Self::Salvaged { .. } => None,
             Self::RunStarted(_)
             | Self::RunResumed { .. }
             | Self::PlanAccepted { .. }
+            | Self::Discarded { .. }
             | Self::Stopping { .. }
             | Self::TargetRewritten { .. }
             | Self::RunFailed { .. }

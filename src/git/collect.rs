@@ -119,11 +119,7 @@ struct Untracked {
 impl Survey {
     fn of(slot: &Slot, limits: Limits) -> Result<Self, SlotError> {
         let listed = list_untracked(slot, &[])?;
-        let included = match std::fs::read(slot.included_list()) {
-            Ok(list) => names(&list).map(Path::to_owned).collect(),
-            Err(e) if e.kind() == ErrorKind::NotFound => HashSet::new(),
-            Err(e) => return Err(SlotError::io("read", &slot.included_list(), e)),
-        };
+        let included: HashSet<PathBuf> = slot.noted_included()?.into_iter().collect();
         let mut survey = Self::default();
         for name in listed
             .stdout

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::slot::{SlotError, files};
 
@@ -73,7 +73,7 @@ pub struct LeftOut {
 }
 
 /// Why something is not in the candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// It is larger than one file may be.
@@ -112,6 +112,14 @@ impl Reason {
 /// # Errors
 /// If it has to be looked into and cannot be read.
 pub(super) fn is_secret(name: &OsStr, path: &Path) -> std::io::Result<bool> {
+    is_secret_holding(name, |wanted| contains(path, wanted))
+}
+
+/// The same for a file whose content is not at a path: `holds` says whether its beginning holds some bytes.
+pub(super) fn is_secret_holding<E>(
+    name: &OsStr,
+    holds: impl Fn(&[u8]) -> Result<bool, E>,
+) -> Result<bool, E> {
     let name = name.to_string_lossy().to_ascii_lowercase();
     let ends_with = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     if SECRET_NAMES.contains(&name.as_str()) || ends_with(&SECRET_ENDINGS) {
@@ -121,10 +129,10 @@ pub(super) fn is_secret(name: &OsStr, path: &Path) -> std::io::Result<bool> {
         return Ok(!ends_with(&SHARED_ENV_ENDINGS));
     }
     if ends_with(&[".pem", ".key"]) {
-        return contains(path, b"PRIVATE KEY");
+        return holds(b"PRIVATE KEY");
     }
     if name == ".npmrc" {
-        return contains(path, b"_auth");
+        return holds(b"_auth");
     }
     Ok(false)
 }
@@ -134,7 +142,16 @@ fn contains(path: &Path, wanted: &[u8]) -> std::io::Result<bool> {
     fs::File::open(path)?
         .take(LOOK_BYTES)
         .read_to_end(&mut start)?;
-    Ok(start.windows(wanted.len()).any(|window| window == wanted))
+    Ok(begins_with(&start, wanted))
+}
+
+/// Whether the part of a file that is looked into holds `wanted`.
+pub(super) fn begins_with(content: &[u8], wanted: &[u8]) -> bool {
+    let looked_into =
+        usize::try_from(LOOK_BYTES).map_or(content, |end| content.get(..end).unwrap_or(content));
+    looked_into
+        .windows(wanted.len())
+        .any(|window| window == wanted)
 }
 
 /// The list of what was saved, `manifest.json`.
@@ -189,6 +206,36 @@ pub fn save(tree: &Path, left_out: &[LeftOut], dest: &Path) -> Result<(), SlotEr
     let text = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from);
     text.and_then(|text| fs::write(&path, text))
         .map_err(|cause| SlotError::io("write", &path, cause))
+}
+
+/// Copies what lies below `files` to the same places below `dir`, where nothing may lie at any of them; nothing where
+/// nothing was left out.
+///
+/// # Errors
+/// If something cannot be written.
+pub(super) fn put_back(files: &Path, dir: &Path) -> Result<(), SlotError> {
+    let mut waiting = vec![PathBuf::new()];
+    while let Some(below) = waiting.pop() {
+        let from = files.join(&below);
+        let io = |cause| SlotError::io("list", &from, cause);
+        let entries = match fs::read_dir(&from) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(io(e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(io)?;
+            let path = below.join(entry.file_name());
+            let to = dir.join(&path);
+            let is_dir = entry.file_type().map_err(io)?.is_dir();
+            if is_dir && to.is_dir() && !to.is_symlink() {
+                waiting.push(path);
+            } else {
+                save_one(&entry.path(), &to, u64::MAX)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn save_one(from: &Path, to: &Path, room: u64) -> Result<Saved, SlotError> {

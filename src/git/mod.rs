@@ -20,6 +20,7 @@ pub mod program;
 pub mod publish;
 pub mod refs;
 pub mod repository;
+pub mod salvage;
 pub mod settings;
 pub mod slot;
 pub mod snapshot;

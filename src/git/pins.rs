@@ -76,6 +76,49 @@ pub fn name_candidate(repo: &Repository, name: &RefName, id: &ObjectId) -> Resul
         .map(drop)
 }
 
+/// The ref that names work of a task saved from a slot: `refs/orch/salvage/<run>/<task>/<number>`.
+pub fn salvage_ref(run: &RunId, task: &TaskId, number: u32) -> RefName {
+    RefName::new(format!("{}{number}", salvage_prefix(run, task)))
+}
+
+/// Names what was saved. Naming it again changes nothing.
+///
+/// # Errors
+/// If the object is not there, or the ref cannot be written.
+pub fn name_salvage(repo: &Repository, name: &RefName, id: &ObjectId) -> Result<(), git2::Error> {
+    repo.reference(name.as_str(), oid(id)?, true, "orch: salvage")
+        .map(drop)
+}
+
+/// What was saved of a task: number and object, in order.
+///
+/// # Errors
+/// If refs cannot be read.
+pub fn salvage_of(
+    repo: &Repository,
+    run: &RunId,
+    task: &TaskId,
+) -> Result<Vec<(u32, ObjectId)>, git2::Error> {
+    let prefix = salvage_prefix(run, task);
+    let mut found = Vec::new();
+    for reference in repo.references_glob(&format!("{prefix}*"))? {
+        let reference = reference?;
+        let number = reference
+            .name()
+            .ok()
+            .and_then(|name| name.strip_prefix(&prefix)?.parse().ok());
+        if let (Some(number), Some(id)) = (number, reference.target()) {
+            found.push((number, object_id(id)));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn salvage_prefix(run: &RunId, task: &TaskId) -> String {
+    format!("refs/orch/salvage/{run}/{task}/")
+}
+
 fn pin_prefix(run: &RunId) -> String {
     format!("refs/orch/pin/{run}/")
 }

@@ -11,6 +11,7 @@
 pub(super) mod files;
 mod fill;
 mod private;
+mod tenant;
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use private::PrivateGit;
 use sha2::{Digest, Sha256};
+pub use tenant::{Stage, Tenant};
 
 use super::program::{GitCommand, GitError};
 use super::repository::{Repository, RepositoryError};
@@ -188,7 +190,7 @@ impl Slot {
     /// ignored, HEAD detached at the base, the private git directory as new, and the files `included` (paths relative
     /// to the top, see [`super::include`]) copied from the user's checkout.
     ///
-    /// What the slot held is gone afterwards; whoever wants it collects it first.
+    /// What the slot held is gone afterwards: see [`super::salvage`].
     ///
     /// # Errors
     /// If the commit is not in the repository, or the files cannot be written even into an empty slot.
@@ -211,7 +213,7 @@ impl Slot {
         mark(&self.dir, &self.repo)?;
         let filled = self.fill(files)?;
         point("slot-filled");
-        let (git, tree) = (self.dir.join("git"), self.tree());
+        let (git, tree) = (self.private_git(), self.tree());
         let private = PrivateGit {
             dir: &git,
             tree: &tree,
@@ -244,6 +246,16 @@ impl Slot {
         std::fs::rename(&self.dir, &place)
             .map_err(|cause| SlotError::io("set aside", &self.dir, cause))?;
         Ok(place)
+    }
+
+    /// Where it lies.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The private git directory.
+    pub(super) fn private_git(&self) -> PathBuf {
+        self.dir.join("git")
     }
 
     /// orch's own index of the working tree.

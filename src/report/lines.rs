@@ -1,7 +1,7 @@
 //! One plain line for each record that a person wants to hear of.
 
 use crate::engine::event::{Author, StopLevel, Verb};
-use crate::engine::record::{Charge, Miss, Next, Record, Settlement, Stamped};
+use crate::engine::record::{Charge, Miss, Next, Record, Salvage, SalvageOf, Settlement, Stamped};
 use crate::time::{Wall, for_people};
 
 /// What a line is about; decides its colour where there is one.
@@ -155,6 +155,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             ),
         ),
         Record::Settled { task, as_ } => return settled(task, as_),
+        Record::Salvaged { salvage } => line(Tone::Dim, salvaged(salvage)),
         Record::Reopened { task, .. } => line(Tone::Plain, format!("{task}  is open again")),
         Record::Controlled { control, refused } => return controlled(control, refused.as_deref()),
         Record::Stopping { level, by } => {
@@ -198,7 +199,8 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
         | Record::Building { .. }
         | Record::LandingIntended { .. }
         | Record::Superseded { .. }
-        | Record::WaitEnded { .. } => return None,
+        | Record::WaitEnded { .. }
+        | Record::Discarded { .. } => return None,
     };
     Some(made)
 }
@@ -263,6 +265,19 @@ fn then(next: &Next, now: Wall) -> String {
         Next::Fail { .. } => "; no attempts left, the task has failed".to_owned(),
         Next::Land | Next::Complete | Next::AskStatus | Next::Nothing => String::new(),
     }
+}
+
+fn salvaged(salvage: &Salvage) -> String {
+    let what = match salvage.of {
+        SalvageOf::Files => "files that were not collected",
+        SalvageOf::Commits => "commits that the agent made beside its result",
+    };
+    format!(
+        "{}  attempt {} left {what}; they are saved: `orch salvage show {}`",
+        salvage.task,
+        salvage.attempt,
+        salvage.id()
+    )
 }
 
 fn settled(task: &crate::ids::TaskId, as_: &Settlement) -> Option<Line> {

@@ -106,10 +106,15 @@ impl StateDir {
         self.root.join("orch.lock")
     }
 
+    /// Where the directories of runs lie.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
     /// The directory of a run.
     pub fn run(&self, run: &RunId) -> RunDir {
         RunDir {
-            root: self.root.join("runs").join(run.as_str()),
+            root: self.runs().join(run.as_str()),
         }
     }
 

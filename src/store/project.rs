@@ -63,6 +63,8 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
         | Record::Settled { .. }
         | Record::Superseded { .. }
         | Record::WaitEnded { .. }
+        | Record::Salvaged { .. }
+        | Record::Discarded { .. }
         | Record::Controlled { .. }
         | Record::Stopping { .. }
         | Record::TargetRewritten { .. }

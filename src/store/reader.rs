@@ -183,6 +183,19 @@ impl Reader {
         })
     }
 
+    /// The records of one kind of all runs, in order.
+    ///
+    /// # Errors
+    /// If the ledger or one of the records cannot be read.
+    pub fn records_of_kind(&self, kind: &str) -> Result<Vec<Stamped>, LedgerError> {
+        const SQL: &str =
+            "SELECT seq, run_id, at_ms, body FROM records WHERE kind = ?1 ORDER BY seq";
+        self.ask(|conn, path| {
+            let found = rows(conn, path, SQL, [kind], |row| self.stamped(row))?;
+            Ok(found.into_iter().flatten().collect())
+        })
+    }
+
     /// What runs of a plan landed on a target, in order of landing.
     ///
     /// # Errors

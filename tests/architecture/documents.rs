@@ -27,10 +27,11 @@ fn pages() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Long flags by command, the ones of every command included.
+/// Long flags by command, the ones of every command and those of commands below it included.
 fn flags(command: &clap::Command) -> Vec<String> {
     let longs = command.get_arguments().filter_map(clap::Arg::get_long);
-    longs.map(|l| format!("--{l}")).collect()
+    let below = command.get_subcommands().flat_map(flags);
+    longs.map(|l| format!("--{l}")).chain(below).collect()
 }
 
 fn cli() -> clap::Command {

@@ -11,6 +11,7 @@ mod matrix;
 mod people;
 mod roles;
 mod runs;
+mod salvage;
 mod screens;
 mod shapes;
 mod slots;

@@ -4,4 +4,5 @@ mod collecting;
 mod isolation;
 mod preparing;
 mod repository;
+mod salvaging;
 mod scene;

@@ -164,7 +164,7 @@ impl Laws {
                 entry.pause = None;
                 entry.node = entry.newest.clone();
             }
-            Record::Superseded { .. } => {}
+            Record::Superseded { .. } | Record::Salvaged { .. } | Record::Discarded { .. } => {}
             Record::WaitEnded { task } => {
                 let entry = self.tasks.get_mut(task).expect("a known task");
                 let (since, until) = entry.pause.take().ok_or("a wait ends that is none")?;

@@ -67,6 +67,7 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "Reopened",
         "Superseded",
         "WaitEnded",
+        "Salvaged",
         "Controlled",
         "Stopping",
         "TargetRewritten",

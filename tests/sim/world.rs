@@ -467,6 +467,8 @@ fn kind(record: &Record) -> &'static str {
         Record::Reopened { .. } => "Reopened",
         Record::Superseded { .. } => "Superseded",
         Record::WaitEnded { .. } => "WaitEnded",
+        Record::Salvaged { .. } => "Salvaged",
+        Record::Discarded { .. } => "Discarded",
         Record::Controlled { .. } => "Controlled",
         Record::Stopping { .. } => "Stopping",
         Record::TargetRewritten { .. } => "TargetRewritten",

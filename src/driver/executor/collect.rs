@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
+use super::trouble::Trouble;
 use super::{blocking, execute};
 use crate::agent::Start;
 use crate::agent::failure::{self, Evidence};
@@ -36,8 +37,6 @@ use work::Work;
 const TAIL_BYTES: u64 = 16 << 10;
 /// Longest plan copy that is read back.
 const PLAN_BYTES_MAX: u64 = plan::syntax::SOURCE_BYTES_MAX as u64;
-/// Less room than this on a disk, and whatever git says may be because of it.
-const ROOM_BYTES_MIN: u64 = 1 << 20;
 /// Paths named in one sentence.
 const PATHS_SHOWN: usize = 10;
 
@@ -103,40 +102,6 @@ pub(super) async fn collect(site: Arc<Site>, order: Order) -> Event {
             ),
         },
     }
-}
-
-/// Why nothing could be collected.
-enum Trouble {
-    /// The machine refused; on another day the same files can be read.
-    Machine(anyhow::Error),
-    /// The files themselves, as far as can be told: the same would be met again.
-    Files(anyhow::Error),
-}
-
-impl Trouble {
-    /// The trouble behind an error that came while the files of a slot were read.
-    fn of(site: &Site, error: anyhow::Error) -> Self {
-        let kind = error
-            .chain()
-            .find_map(|cause| cause.downcast_ref::<std::io::Error>())
-            .map(std::io::Error::kind);
-        let refused = matches!(
-            kind,
-            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
-        );
-        let places = [site.repo.common_dir(), &site.slots];
-        if refused || places.into_iter().any(is_nearly_full) {
-            Self::Machine(error)
-        } else {
-            Self::Files(error)
-        }
-    }
-}
-
-/// Whether so little room is left that git may have failed for it, which its exit code does not tell.
-fn is_nearly_full(dir: &Path) -> bool {
-    rustix::fs::statvfs(dir)
-        .is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM_BYTES_MIN)
 }
 
 /// Keeps a slot whose files cannot be read whole, out of the way of the next attempt. The run stops over it, since what
@@ -226,6 +191,8 @@ fn read_slot(
         end = given.clone();
     }
     let candidate = work.candidate(site, order, &end)?;
+    slot.note_kept(&files.tree, &files.left_out)?;
+    point("slot-kept");
     let can_ask = end.ending == Ending::NoStatus
         && sheet.how.runner == Runner::Claude
         && site.settings.ask_status.value;

@@ -8,6 +8,7 @@ mod execute;
 mod landing;
 mod prepare;
 mod publish;
+mod trouble;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
@@ -214,12 +215,7 @@ impl Executor {
                 evidence,
             } => {
                 let order = prepare::Order::new(&site, engine, ticket, slot, start, evidence);
-                Box::pin(prepare::prepare(
-                    site,
-                    order,
-                    self.leases.clone(),
-                    self.recalled.clone(),
-                ))
+                Box::pin(prepare::prepare(self.clone(), order))
             }
             Action::Execute {
                 ticket,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::{Leases, Recalled, blocking, execute};
+use super::trouble::Trouble;
+use super::{Executor, Recalled, blocking, execute};
 use crate::agent::prompt::{
     Brief, PlanSummary, SectionSummary, Shared, Wants, shared_part, task_part,
 };
@@ -21,9 +22,11 @@ use crate::engine::Engine;
 use crate::engine::action::StartFrom;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Event, Unprepared};
+use crate::engine::record::Salvage;
 use crate::git::durable::is_whole;
 use crate::git::merge::{Merge, merge};
-use crate::git::slot::{EXCHANGE_DIR, Filled, Slot, Start};
+use crate::git::salvage::{self, Surroundings};
+use crate::git::slot::{EXCHANGE_DIR, Filled, Slot, Start, Tenant};
 use crate::git::{commit, pins, refs};
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 use crate::plan::graph::TaskKind;
@@ -97,16 +100,13 @@ struct SetupEnded;
 #[error("the target no longer holds what was landed")]
 struct TargetRewritten(Option<ObjectId>);
 
-pub(super) async fn prepare(
-    site: Arc<Site>,
-    order: Order,
-    leases: Leases,
-    recalled: Recalled,
-) -> Event {
+pub(super) async fn prepare(executor: Executor, order: Order) -> Event {
     let ticket = order.ticket.clone();
-    let result = prepared(site, order, leases, recalled).await;
+    let mut saved = Vec::new();
+    let result = prepared(executor, order, &mut saved).await;
     Event::Prepared {
         ticket,
+        saved,
         result: result.map_err(|error| {
             if let Some(TargetRewritten(found)) = error.downcast_ref() {
                 return Unprepared::Rewritten(found.clone());
@@ -121,17 +121,26 @@ pub(super) async fn prepare(
 }
 
 async fn prepared(
-    site: Arc<Site>,
+    executor: Executor,
     order: Order,
-    leases: Leases,
-    recalled: Recalled,
+    saved: &mut Vec<Salvage>,
 ) -> anyhow::Result<ObjectId> {
+    let site = Arc::clone(&executor.site);
     let lease = Lease::take(&site.ports)?;
     let port = lease.first();
-    leases.put(&order.ticket.task, lease);
+    executor.leases.put(&order.ticket.task, lease);
+    let owner = executor.clone();
+    let (order, vacated) = blocking(move || {
+        let vacated = vacated(&owner, &order);
+        (order, vacated)
+    })
+    .await;
+    let (tip, result) = vacated?;
+    *saved = result.saved;
+    result.done?;
     let owner = Arc::clone(&site);
     let (order, sheet, needs_setup) = blocking(move || -> anyhow::Result<_> {
-        let (sheet, filled) = place(&owner, &order, port)?;
+        let (sheet, filled) = place(&owner, &order, tip, port)?;
         owner.attempt_dir(&order.ticket).create()?;
         // From here on a later orch can find what this attempt starts.
         sheet.save(&owner.attempt_dir(&order.ticket))?;
@@ -144,7 +153,7 @@ async fn prepared(
     })
     .await?;
     if needs_setup {
-        run_setup(&site, &sheet, &recalled).await?;
+        run_setup(&site, &sheet, &executor.recalled).await?;
     }
     blocking(move || {
         write(&site, &order, &sheet)?;
@@ -154,8 +163,15 @@ async fn prepared(
     .await
 }
 
-/// Brings the slot to its start.
-fn place(site: &Site, order: &Order, port: u16) -> anyhow::Result<(Sheet, Filled)> {
+/// What came of saving what a slot held.
+struct Vacated {
+    saved: Vec<Salvage>,
+    done: anyhow::Result<()>,
+}
+
+/// The commit that the attempt will start on, and a slot that holds nothing which is kept nowhere else.
+fn vacated(executor: &Executor, order: &Order) -> anyhow::Result<(ObjectId, Vacated)> {
+    let site = &*executor.site;
     let repo = site.repo.open()?;
     let tip = refs::tip(&repo, &site.target)?;
     if let Some(landed) = site.last_landed() {
@@ -168,25 +184,71 @@ fn place(site: &Site, order: &Order, port: u16) -> anyhow::Result<(Sheet, Filled
         }
     }
     let tip = tip.with_context(|| format!("{} is gone", site.target))?;
-    pins::pin(
-        &repo,
-        &site.run,
-        &format!("base-{}", order.ticket.task),
-        &tip,
-    )?;
+    let pin = format!("base-{}", order.ticket.task);
+    pins::pin(&repo, &site.run, &pin, &tip)?;
     point("base-pinned");
+    let mut slot = Slot::open(&site.repo, &site.slots, site.place_of(order.slot))?;
+    let around = Surroundings {
+        identity: &site.identity,
+        base: &tip,
+        attempt_dir: &|run, task, attempt| {
+            let attempt = site.state.run(run).attempt(task, attempt);
+            attempt.path().to_owned()
+        },
+    };
+    let mut saved = Vec::new();
+    let done = salvage::save(&mut slot, &around, &mut saved);
+    point("slot-vacated");
+    let done = match done.map_err(|error| Trouble::of(site, error.into())) {
+        Ok(()) => Ok(()),
+        Err(Trouble::Machine(error)) => Err(error.context("the slot holds work to be saved")),
+        Err(Trouble::Files(error)) => kept_whole(executor, slot, &error),
+    };
+    Ok((tip, Vacated { saved, done }))
+}
+
+/// Keeps a slot of which not everything can be saved, for people.
+fn kept_whole(executor: &Executor, slot: Slot, error: &anyhow::Error) -> anyhow::Result<()> {
+    let name = match slot.tenant()? {
+        Some(tenant) => {
+            let (task, attempt) = (&tenant.ticket.task, tenant.ticket.attempt);
+            format!("{}-{task}-{attempt}", tenant.run)
+        }
+        None => "unknown".to_owned(),
+    };
+    let kept = slot.set_aside(&name)?;
+    executor.say(format!(
+        "not everything in a slot could be saved, so that it is kept whole in {}: {error:#}",
+        kept.display()
+    ));
+    Ok(())
+}
+
+/// Brings the slot to its start.
+fn place(site: &Site, order: &Order, tip: ObjectId, port: u16) -> anyhow::Result<(Sheet, Filled)> {
+    let repo = site.repo.open()?;
     let place = site.place_of(order.slot);
     let mut slot = Slot::open(&site.repo, &site.slots, place)?;
     let files = match &order.start {
         StartFrom::Tip => None,
         StartFrom::Candidate(candidate) => on_tip(site, &repo, candidate, &tip)?,
     };
+    let tenant = Tenant::new(
+        site.run.clone(),
+        order.ticket.clone(),
+        tip.clone(),
+        files.clone().unwrap_or_else(|| tip.clone()),
+    );
+    slot.note(&tenant)?;
+    point("tenant-noted");
     let filled = slot.prepare(
         &tip,
         files.as_ref().map_or(Start::Base, Start::Files),
         &site.included,
     )?;
     point("slot-prepared");
+    slot.note_working(tenant)?;
+    point("tenant-works");
     let task = order.task()?;
     let how = site.how(task, &order.plan);
     Ok((

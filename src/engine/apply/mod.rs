@@ -104,6 +104,8 @@ impl State {
             Record::Reopened { task, from } => self.reopened(task, *from, at),
             Record::Superseded { ticket } => self.superseded(ticket),
             Record::WaitEnded { task } => self.wait_ended(task, at),
+            // They tell of slots and refs, of which the state knows nothing; both can come after the end.
+            Record::Salvaged { .. } | Record::Discarded { .. } => true,
             Record::Controlled { control, refused } => {
                 refused.is_some() || self.controlled(control)
             }
@@ -299,6 +301,8 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::LandingMissed { .. }
         | Record::Superseded { .. }
         | Record::WaitEnded { .. }
+        | Record::Salvaged { .. }
+        | Record::Discarded { .. }
         | Record::Controlled { .. }
         | Record::Stopping { .. }
         | Record::TargetRewritten { .. }

@@ -252,6 +252,7 @@ fn nothing_starts_on_a_target_that_lost_what_was_landed_and_no_attempt_is_spent(
     let (ticket, ()) = bench.take("a", |a| matches!(a, Action::Prepare { .. }).then_some(()));
     bench.hear(Event::Prepared {
         ticket,
+        saved: Vec::new(),
         result: Err(Unprepared::Rewritten(None)),
     });
     assert_eq!(bench.finish(), Outcome::WaitingForPerson);

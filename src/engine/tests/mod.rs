@@ -178,7 +178,11 @@ impl Bench {
     fn prepared(&mut self, name: &str) {
         let (ticket, ()) = self.take(name, |a| matches!(a, Action::Prepare { .. }).then_some(()));
         let result = Ok(self.tip.clone());
-        self.hear(Event::Prepared { ticket, result });
+        self.hear(Event::Prepared {
+            ticket,
+            saved: Vec::new(),
+            result,
+        });
     }
 
     fn executed(&mut self, name: &str) {

@@ -68,6 +68,13 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), SlotError> {
     fs::write(path, bytes).map_err(|cause| SlotError::io("write", path, cause))
 }
 
+/// Puts `bytes` at `path` in one step: whoever looks, also after a crash, finds the old file or the new one, whole.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), SlotError> {
+    let new = path.with_extension("new");
+    write(&new, bytes)?;
+    fs::rename(&new, path).map_err(|cause| SlotError::io("write", path, cause))
+}
+
 /// Copies the file or symbolic link `from` to `to`, in place of whatever is there; nothing there leaves nothing here.
 pub(crate) fn copy_if_there(from: &Path, to: &Path) -> Result<(), SlotError> {
     remove(to)?;

@@ -5,14 +5,31 @@ use orch::engine::ending::{AttemptEnd, Ending};
 use orch::engine::event::{
     Author, BuildFailure, Collected, Event, LandResult, Landing, Unprepared,
 };
+use orch::engine::record::{Salvage, SalvageOf, SalvagePlace};
 use orch::engine::usage::{MicroUsd, Usage};
 use orch::engine::view::TaskState;
-use orch::ids::ObjectId;
+use orch::ids::{ObjectId, RunId, Ticket};
 use orch::plan::graph::Declared;
 
 use super::{Agent, Order, Work, World};
 
 impl World {
+    /// What an earlier attempt may have left in the slot.
+    fn salvage(&mut self, ticket: &Ticket) -> Vec<Salvage> {
+        if !self.rng.percent(5) {
+            return Vec::new();
+        }
+        vec![Salvage {
+            run: RunId::parse("20260101-000000-aaaa").expect("an id"),
+            task: ticket.task.clone(),
+            attempt: 1,
+            number: 1,
+            commit: ObjectId::new("5a17a9e"),
+            of: SalvageOf::Files,
+            place: SalvagePlace::Repository,
+        }]
+    }
+
     pub(super) fn begin(&mut self, action: Action) -> Result<(), String> {
         self.say(|_| format!("   -> {action:?}"));
         let soon = 1 + self.rng.ms(2_000);
@@ -146,7 +163,12 @@ impl World {
                         Err(Unprepared::Ended(end))
                     }
                 };
-                Event::Prepared { ticket, result }
+                let saved = self.salvage(&ticket);
+                Event::Prepared {
+                    ticket,
+                    saved,
+                    result,
+                }
             }
             Action::Execute { ticket, .. } => {
                 self.agents.get_mut(&ticket.task).expect("it ran").ends = self.now.mono.0;
