@@ -7,8 +7,8 @@
 //! - 1: [`plan`] (the document), [`config`] (settings that know where they came from)
 //! - 2: [`engine`] (pure policy)
 //! - 3: [`store`] (ledger, run directory), [`git`], [`process`] (shim, sweep)
-//! - 4: [`agent`] (runners, prompt, status), [`verify`] (scope), [`report`] (readers of the record stream), [`audit`]
-//!   (the independent checker)
+//! - 4: [`agent`] (runners, prompt, status), [`verify`] (scope), [`report`] (readers of the record stream), [`notify`]
+//!   (telling people who do not watch), [`audit`] (the independent checker)
 //! - 5: [`driver`] (the loop around the engine)
 //! - 6: [`cli`]; 7: `main.rs`
 //!
@@ -25,6 +25,7 @@ pub mod engine;
 pub mod error;
 pub mod git;
 pub mod ids;
+pub mod notify;
 pub mod plan;
 pub mod process;
 pub mod report;

@@ -1,14 +1,19 @@
 //! Which of the ends an attempt had, told from what it left: exit, stream, status, changes.
 //!
-//! What the program states in fields comes first, the texts of its error records second; what the model said never
-//! decides. What follows from an end is the engine's policy.
+//! What the program states in fields comes first, the texts of its error records second; what the model said, or a tool
+//! printed, never decides. What follows from an end is the engine's policy.
+
+use chrono::TimeZone;
 
 use crate::engine::ending::{AttemptEnd, Ending};
+use crate::engine::limit::{LimitHit, LimitScope};
 use crate::process::{AgentEnd, AgentRun, Cause, Exit};
 
 use super::status::{Finding, Said};
-use super::stream::{LimitStatus, ResultLine, SessionReport};
+use super::stream::{Limit, ResultLine, SessionReport};
+use crate::time::Wall;
 
+mod reset;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -16,17 +21,57 @@ mod texts;
 /// Longest quotation of a program in the sentence for people.
 const QUOTE_CHARS_MAX: usize = 500;
 
+/// SIGHUP, SIGINT, SIGTERM: by these people and machines ask programs to end.
+const ENDING_SIGNALS: [i32; 3] = [1, 2, 15];
+
 /// What an attempt left.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     /// How the process ended; none if its shim died without a report.
     pub exit: Option<&'a AgentEnd>,
+    /// Why orch ended it, where that was by itself and not by order of a person.
+    pub ended_for: Option<&'a AttemptEnd>,
     /// The end of what it wrote to standard error.
     pub stderr: &'a str,
     /// What was found of a status.
     pub status: &'a Finding,
     /// Whether it left what the task wants: a change of the repository, or the text of a report.
     pub changed: bool,
+}
+
+/// The usage limit that ended a session: whose it is, and when it ends. `written` is when the session ended, and `local`
+/// the zone of its machine, for messages that name a time of day and no more.
+pub fn limit_hit(session: &SessionReport, written: Wall, local: &impl TimeZone) -> LimitHit {
+    let text = error_text(session, session.result.as_ref());
+    let limit = session.limit.as_ref().filter(|limit| limit.is_hit());
+    let resets_at = limit
+        .and_then(|limit| reset::from_epoch(limit.resets_at?, written))
+        .or_else(|| reset::from_text(&text, written, local));
+    LimitHit {
+        scope: limit
+            .and_then(scope_of_window)
+            .unwrap_or_else(|| texts::scope(&text)),
+        resets_at,
+    }
+}
+
+/// Whose limit a window is, by the program's name for it.
+fn scope_of_window(limit: &Limit) -> Option<LimitScope> {
+    let kind = limit.kind.as_deref()?;
+    Some(match kind {
+        "seven_day_opus" => model("opus"),
+        "seven_day_sonnet" => model("sonnet"),
+        "seven_day_overage_included" => model("fable"),
+        _ => LimitScope::Account {
+            window: kind.to_owned(),
+        },
+    })
+}
+
+fn model(name: &str) -> LimitScope {
+    LimitScope::Model {
+        model: name.to_owned(),
+    }
 }
 
 /// How the attempt of an agent ended.
@@ -95,7 +140,11 @@ fn of_process(evidence: &Evidence<'_>) -> Option<AttemptEnd> {
                 Ending::Interrupted,
                 "the agent ran too long without an orch to watch it".to_owned(),
             ),
-            Cause::Ended => (Ending::Interrupted, "orch ended the agent".to_owned()),
+            Cause::Ended => {
+                return Some(evidence.ended_for.cloned().unwrap_or_else(|| {
+                    AttemptEnd::new(Ending::Interrupted, "orch ended the agent")
+                }));
+            }
         },
     };
     Some(AttemptEnd::new(ending, detail))
@@ -161,6 +210,7 @@ fn of_error(session: &SessionReport, result: Option<&ResultLine>) -> AttemptEnd 
         .and_then(of_result_fields)
         .or_else(|| of_service_fields(session, result, &text))
         .or_else(|| texts::ending(&text))
+        .or_else(|| of_rejection(session, result))
         .unwrap_or(Ending::Crashed);
     let mut detail = quoted(&text);
     if ending == Ending::UsageLimit
@@ -183,7 +233,9 @@ fn of_result_fields(result: &ResultLine) -> Option<Ending> {
         ("error_max_structured_output_retries", _) | (_, "structured_output_retry_exhausted") => {
             Ending::BadStatus
         }
-        (_, "prompt_too_long") => Ending::Context,
+        // A context that is full again at once after it was compacted does not get better either.
+        (_, "prompt_too_long" | "blocking_limit" | "rapid_refill_breaker") => Ending::Context,
+        (_, "aborted_tools" | "aborted_streaming") => Ending::Interrupted,
         _ if result.stop_reason.as_deref() == Some("refusal") => Ending::Refused,
         _ => return None,
     })
@@ -197,24 +249,15 @@ fn of_service_fields(
     text: &str,
 ) -> Option<Ending> {
     let error = session.api_error.as_ref();
-    let status = result
-        .and_then(|r| r.api_error_status)
-        .or(error.and_then(|e| e.status));
     let name = result
         .and_then(|r| r.api_error.as_deref())
         .or(error.and_then(|e| e.name.as_deref()));
-    let limited = session
-        .limit
-        .as_ref()
-        .is_some_and(|l| l.status == LimitStatus::Rejected && l.kind.is_some() && !l.using_overage);
-    match (name, error.map(|e| e.class.as_str()), status) {
-        (Some("usage_limit_reached"), ..) => {
-            Some(texts::ending(text).unwrap_or(Ending::UsageLimit))
-        }
+    let class = error.map(|e| e.class.as_str());
+    let limited = session.limit.as_ref().is_some_and(Limit::is_hit);
+    match (name, class, service_status(session, result)) {
+        (Some("usage_limit_reached"), ..) => Some(limit_or_billing(text)),
         (Some("connection_failed"), ..) => Some(Ending::Throttled),
-        (_, _, Some(429)) | (_, Some("rate_limit"), _) if limited => {
-            Some(texts::ending(text).unwrap_or(Ending::UsageLimit))
-        }
+        (_, _, Some(429)) | (_, Some("rate_limit"), _) if limited => Some(limit_or_billing(text)),
         (_, _, Some(429)) | (_, Some("rate_limit"), _) => {
             Some(texts::ending(text).unwrap_or(Ending::Throttled))
         }
@@ -227,6 +270,28 @@ fn of_service_fields(
         }
         _ => None,
     }
+}
+
+/// Some limits no waiting lifts: a person has to pay or to allow.
+fn limit_or_billing(text: &str) -> Ending {
+    match texts::ending(text) {
+        Some(Ending::Billing) => Ending::Billing,
+        _ => Ending::UsageLimit,
+    }
+}
+
+/// What the service rejected for a reason that is not known here. It would reject it again, so the session is over; a
+/// fresh one asks in other words.
+fn of_rejection(session: &SessionReport, result: Option<&ResultLine>) -> Option<Ending> {
+    service_status(session, result)
+        .filter(|status| (400..500).contains(status))
+        .map(|_| Ending::Refused)
+}
+
+fn service_status(session: &SessionReport, result: Option<&ResultLine>) -> Option<u16> {
+    result
+        .and_then(|r| r.api_error_status)
+        .or(session.api_error.as_ref().and_then(|e| e.status))
 }
 
 fn error_text(session: &SessionReport, result: Option<&ResultLine>) -> String {
@@ -256,6 +321,12 @@ fn without_result(evidence: &Evidence<'_>, session: &SessionReport) -> AttemptEn
             "the session could not be resumed to ask for its status",
         );
     }
+    if session.limit.as_ref().is_some_and(Limit::is_hit) {
+        return AttemptEnd::new(
+            Ending::UsageLimit,
+            format!("{}, at a usage limit", exit_in_words(evidence)),
+        );
+    }
     let mut detail = exit_in_words(evidence);
     if let Some(retry) = &session.last_retry {
         let status = retry
@@ -269,7 +340,24 @@ fn without_result(evidence: &Evidence<'_>, session: &SessionReport) -> AttemptEn
     if !stderr.is_empty() {
         detail = format!("{detail}: {}", last_lines(stderr));
     }
-    AttemptEnd::new(Ending::Crashed, detail)
+    let ending = if is_asked_to_end(evidence) {
+        Ending::Interrupted
+    } else {
+        Ending::Crashed
+    };
+    AttemptEnd::new(ending, detail)
+}
+
+/// Whether somebody other than orch asked the program to end: a shutdown of the machine, a `kill`. Programs that catch
+/// the signal end with 128 and its number.
+fn is_asked_to_end(evidence: &Evidence<'_>) -> bool {
+    let Some(AgentEnd::Ended(run)) = evidence.exit else {
+        return false;
+    };
+    match run.exit {
+        Exit::Signal(n) => ENDING_SIGNALS.contains(&n),
+        Exit::Code(code) => ENDING_SIGNALS.iter().any(|n| code == 128 + n),
+    }
 }
 
 fn exit_in_words(evidence: &Evidence<'_>) -> String {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Start;
+use crate::engine::limit::UsageWindow;
 use crate::engine::usage::{MicroUsd, Usage};
 
 mod line;
@@ -18,7 +19,7 @@ pub(in crate::agent) mod tests;
 
 pub use line::{ApiError, Init, Limit, LimitStatus, ResultLine, RetryNote};
 use line::{Block, Line};
-use spent::Spent;
+use spent::{OpenTurn, Spent};
 
 /// Open tool calls that are remembered; a model starts a handful at once.
 const OPEN_TOOLS_MAX: usize = 1024;
@@ -31,6 +32,7 @@ pub struct SessionReader {
     start: Start,
     report: SessionReport,
     spent: Spent,
+    open_turn: OpenTurn,
     open_tools: BTreeSet<String>,
     last_message: Option<String>,
     last_tool: Option<String>,
@@ -46,6 +48,8 @@ pub struct SessionReport {
     pub result: Option<ResultLine>,
     /// Whether a turn began after the last result.
     pub turn_open: bool,
+    /// Whether the service answered at least once.
+    pub answered: bool,
     /// The last state of the account's limits.
     pub limit: Option<Limit>,
     /// The last error of the service that the program reported as such.
@@ -77,9 +81,19 @@ pub struct Live {
     pub open_tools: u32,
     /// Known once a turn has ended.
     pub cost: Option<MicroUsd>,
+    /// Whether the service has answered.
+    pub answered: bool,
+    /// How full the account's windows are, as far as it said.
+    pub windows: Vec<UsageWindow>,
 }
 
 impl SessionReport {
+    /// How full the account's windows were when last reported.
+    pub fn windows(&self) -> Vec<UsageWindow> {
+        let limit = self.limit.as_ref();
+        limit.map_or_else(Vec::new, |limit| limit.windows.clone())
+    }
+
     /// The structured status, if the session with this id gave one and ended well.
     pub fn structured_output(&self, session: Uuid) -> Option<&Value> {
         let result = self.result.as_ref().filter(|r| !r.is_error)?;
@@ -95,6 +109,7 @@ impl SessionReader {
             start,
             report: SessionReport::default(),
             spent: Spent::default(),
+            open_turn: OpenTurn::default(),
             open_tools: BTreeSet::new(),
             last_message: None,
             last_tool: None,
@@ -125,6 +140,8 @@ impl SessionReader {
             turns: self.messages,
             open_tools: u32::try_from(self.open_tools.len()).unwrap_or(u32::MAX),
             cost: self.report.result.as_ref().and(self.spent.cost),
+            answered: self.report.answered,
+            windows: self.report.windows(),
         }
     }
 
@@ -143,7 +160,10 @@ impl SessionReader {
         self.report.usage = Usage {
             sessions: 1,
             unpriced_sessions: u32::from(unpriced),
-            ..self.spent.added_to(self.report.usage)
+            ..self
+                .spent
+                .and_unpriced(self.open_turn.tokens())
+                .added_to(self.report.usage)
         };
         self.report
     }
@@ -161,14 +181,26 @@ impl SessionReader {
             Line::Denied(what) => self.report.denials.push(what),
             Line::Assistant {
                 message,
+                tokens,
                 main,
                 blocks,
                 error,
             } => {
+                if let (Some(message), Some(tokens)) = (&message, tokens) {
+                    self.open_turn.heard(message, tokens);
+                }
                 if main && message.is_some() && message != self.last_message {
+                    if self.messages == 0
+                        && self.start == Start::Fresh
+                        && let Some(first) = tokens
+                    {
+                        self.report.usage.first_prompt_tokens = first.prompt();
+                        self.report.usage.first_cached_tokens = first.cached();
+                    }
                     self.messages += 1;
                     self.last_message = message;
                 }
+                self.report.answered |= error.is_none();
                 if main {
                     // An answer after an error: the program got over it.
                     self.report.api_error = error;
@@ -201,6 +233,8 @@ impl SessionReader {
 
     fn result(&mut self, result: ResultLine) {
         self.open_tools.clear();
+        // The result tells of all of its turn, with the price.
+        self.open_turn = OpenTurn::default();
         let resumed = self.start == Start::Resume;
         self.spent = self.spent.after(&result, resumed);
         let report = &mut self.report;

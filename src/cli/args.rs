@@ -202,6 +202,9 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Where")]
     pub live: bool,
 
+    /// Let the machine fall asleep while the run goes on.
+    #[arg(long, help_heading = "Other")]
+    pub allow_sleep: bool,
     /// Remove a .stop file that is in the way, then run.
     #[arg(long, help_heading = "Other")]
     pub clear_stop: bool,

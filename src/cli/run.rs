@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -10,14 +10,21 @@ use super::args::{Format, RunArgs};
 use super::asked::Asked;
 use super::site::{claude_if_needed, judged, site};
 use super::{Out, dry_run, ending, locate, rehearse};
+use crate::config::notify::Subscription;
 use crate::driver::begin::begin;
 use crate::driver::site::Site;
-use crate::driver::{self, Ended, Inputs, Signals, control, stop_files, watch};
+use crate::driver::{self, Ended, Inputs, Loop, Signals, control, stop_files, watch};
 use crate::engine::outcome::Outcome;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::git::Repository;
+use crate::notify::Notifier;
+use crate::process::Awake;
 use crate::report::Reporter;
 use crate::store::{Holder, Ledger, LedgerError, LockError};
+use crate::time::Wall;
+
+/// The longest that a run which has ended stays for those who are told of it.
+const NOTIFYING_MAX: Duration = Duration::from_secs(15);
 
 /// `orch run`.
 pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
@@ -138,7 +145,10 @@ async fn work(
         signals,
     };
     let reporter = reporter(args, out);
-    let begun = begin(site, ledger, reporter, selection, jobs, started).await?;
+    let notifier = notifier(&site, &ledger, driver::now(started).wall)?;
+    let keeps_awake = site.settings.keep_awake.value && !args.allow_sleep && site.force.is_none();
+    let _awake = keeps_awake.then(Awake::hold).flatten();
+    let begun = begin(site, ledger, reporter, notifier, selection, jobs, started).await?;
     let (ended, mut done) = begun
         .work
         .run(begun.first, begun.found, &mut inputs)
@@ -148,7 +158,7 @@ async fn work(
     for saying in done.executor.sayings() {
         done.reporter.say(&saying);
     }
-    Ok(match ended {
+    let code = match ended {
         Ended::Run(outcome) => {
             if args.format == Format::Text {
                 ending::print(&done.engine, outcome, out)?;
@@ -160,7 +170,41 @@ async fn work(
             Outcome::Abandoned.exit_code()
         }
         Ended::Detached => Outcome::Stopped.exit_code(),
-    })
+    };
+    let Loop {
+        notifier, ledger, ..
+    } = done;
+    // Whoever is to be told is told without the lock: the next run need not wait for it.
+    drop(ledger);
+    if matches!(ended, Ended::Run(_)) {
+        tokio::select! {
+            biased;
+            () = inputs.signals.interrupted() => {}
+            () = notifier.finish() => {}
+            () = tokio::time::sleep(NOTIFYING_MAX) => {}
+        }
+    }
+    Ok(code)
+}
+
+/// Who is told of this run. A rehearsal is nobody's business.
+fn notifier(site: &Site, ledger: &Ledger, now: Wall) -> Result<Notifier> {
+    if site.force.is_some() {
+        return Ok(Notifier::silent());
+    }
+    let mut subscriptions = site.settings.notify.value.clone();
+    let address = site.plan_at_start.meta.notification_email.as_deref();
+    subscriptions.extend(address.map(Subscription::email));
+    Notifier::start(
+        subscriptions,
+        &site.state,
+        &ledger.reader(),
+        &site.run,
+        site.plan.shown(),
+        site.repo.worktree().to_owned(),
+        now,
+    )
+    .or_environment()
 }
 
 fn reporter(args: &RunArgs, out: &Out<'_>) -> Reporter {

@@ -10,7 +10,7 @@ use crate::plan::nearest;
 use crate::plan::syntax::{self, Node, NodeKind};
 
 /// Words that later versions give a meaning: refused, so that nobody relies on a gate or a limit that does not exist.
-pub(super) const RESERVED: [&str; 26] = [
+pub(super) const RESERVED: [&str; 25] = [
     "allow_protected",
     "backoff",
     "breaker",
@@ -26,7 +26,6 @@ pub(super) const RESERVED: [&str; 26] = [
     "limits",
     "model_escalation",
     "models",
-    "notify",
     "outputs",
     "protect",
     "repos",

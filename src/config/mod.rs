@@ -5,6 +5,7 @@
 //! here reads a file or a variable. `docs/settings.md` has a line for each key.
 
 mod layer;
+pub mod notify;
 mod read;
 mod show;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::{self, Diagnostic};
 use crate::plan::Runner;
 use layer::LayerKind;
+use notify::Subscription;
 use read::Given;
 use show::Show;
 
@@ -180,6 +182,10 @@ settings! {
     model: Option<String> = None, "model" by read::model;
     /// Longest time one attempt may take.
     timeout: Duration = Duration::from_secs(60 * 60), "timeout" by read::work_time;
+    /// How long a session may be silent while no tool call is open.
+    stall_timeout: Duration = Duration::from_secs(10 * 60), "stall_timeout" by read::work_time;
+    /// How long the agent program may take to say anything at all.
+    start_timeout: Duration = Duration::from_secs(2 * 60), "start_timeout" by read::work_time;
     /// Attempts of tasks when neither they nor the plan say a number; at least 1.
     max_attempts: u32 = crate::plan::schema::MAX_ATTEMPTS_DEFAULT, "max_attempts" by read::max_attempts;
     /// Whether a session that ended without a status is resumed once to ask for it.
@@ -192,6 +198,8 @@ settings! {
     output_max: u64 = 256 << 20, "output_max" by read::output_bytes;
     /// How agents are kept from the rest of the machine.
     confinement: Confinement = Confinement::None, "confinement" by read::confinement;
+    /// Whether a run keeps the machine from falling asleep.
+    keep_awake: bool = true, "keep_awake" by read::switch;
     /// Where slots are made; without it below the user's state directory.
     slots_dir: Option<PathBuf> = None, "slots_dir" by read::absolute_dir;
     /// Shell commands that make a fresh slot usable, in order.
@@ -208,6 +216,8 @@ settings! {
     dev_server_command: Option<String> = None, "dev_server_command" by read::command;
     /// The port of that server; told to agents.
     dev_server_port: Option<u16> = None, "dev_server_port" by read::port;
+    /// Who is told of what.
+    notify: Vec<Subscription> = Vec::new(), "notify" by notify::subscriptions;
     /// Whether commits get a `Signed-off-by` line.
     commit_sign_off: bool = false, "commit.sign_off" by read::switch;
     /// The `claude` program: a path, or a name to look up in `PATH`.

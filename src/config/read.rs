@@ -76,7 +76,12 @@ impl Given<'_> {
     }
 }
 
-fn scalar(node: &Node) -> Result<&str, String> {
+/// The word that a node is.
+pub(super) fn word_of(node: &Node) -> Result<&str, String> {
+    scalar(node).and_then(checked)
+}
+
+pub(super) fn scalar(node: &Node) -> Result<&str, String> {
     match &node.kind {
         NodeKind::Scalar { value, .. } => Ok(value),
         NodeKind::Alias { .. } => Err("aliases have no place in settings".to_owned()),

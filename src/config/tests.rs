@@ -118,12 +118,15 @@ jobs: 3
 runner: command
 model: opus
 timeout: 1h30m
+stall_timeout: 20m
+start_timeout: 5s
 max_attempts: 5
 ask_status: false
 unsupervised_max: 90
 kill_grace: 500ms
 output_max: 1GiB
 confinement: none
+keep_awake: false
 slots_dir: ~/slots
 setup:
   run: [npm ci, 'make deps']
@@ -135,6 +138,9 @@ build_command: make
 test_command: make check
 dev_server_command: make serve
 dev_server_port: 3000
+notify:
+  - {on: [run_ended, task_failed], run: ./tell}
+  - webhook: https://ann:pw@chat.example.org/hooks/s3cret
 commit: {sign_off: true}
 claude:
   binary: /opt/claude
@@ -163,12 +169,15 @@ x-note: [anything]
     runner = command
     model = opus
     timeout = 1 h 30 min
+    stall_timeout = 20 min 00 s
+    start_timeout = 5 s
     max_attempts = 5
     ask_status = false
     unsupervised_max = 1 min 30 s
     kill_grace = 500 ms
     output_max = 1073741824
     confinement = none
+    keep_awake = false
     slots_dir = /home/ann/slots
     setup.run = npm ci, make deps
     setup.when_changed = package-lock.json, **/*.lock
@@ -177,6 +186,7 @@ x-note: [anything]
     test_command = make check
     dev_server_command = make serve
     dev_server_port = 3000
+    notify = run `./tell` on task_failed run_ended; webhook at chat.example.org on limit breaker task_failed run_ended
     commit.sign_off = true
     claude.binary = /opt/claude
     claude.permission = accept-edits
@@ -201,12 +211,15 @@ fn defaults_are_the_documented_ones() {
     runner = claude
     model = not set
     timeout = 1 h 00 min
+    stall_timeout = 10 min 00 s
+    start_timeout = 2 min 00 s
     max_attempts = 3
     ask_status = true
     unsupervised_max = 30 min 00 s
     kill_grace = 5 s
     output_max = 268435456
     confinement = none
+    keep_awake = true
     slots_dir = not set
     setup.run = none
     setup.when_changed = none
@@ -215,6 +228,7 @@ fn defaults_are_the_documented_ones() {
     test_command = not set
     dev_server_command = not set
     dev_server_port = not set
+    notify = none
     commit.sign_off = false
     claude.binary = claude
     claude.permission = bypass
@@ -340,7 +354,7 @@ fn misspelt_and_unknown_keys_are_refused_in_our_files() {
     4 | colour: red
       | ^^^^^^
       |
-      = help: known here: jobs, runner, model, timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, setup, commit, claude
+      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, setup, commit, claude
     ");
 }
 

@@ -11,7 +11,7 @@ use anyhow::Context;
 use super::attempt::Sheet;
 use super::executor::revision;
 use super::site::Site;
-use super::{Executor, Loop, now, recovery};
+use super::{Loop, now, recovery};
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
@@ -21,6 +21,7 @@ use crate::engine::{Effects, Engine, InFlight};
 use crate::error::{OrKind, Result};
 use crate::git::refs;
 use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId, TaskId};
+use crate::notify::Notifier;
 use crate::report::Reporter;
 use crate::store::{Ledger, NewRun, Reader, RunSummary, StateDir};
 
@@ -61,6 +62,7 @@ pub async fn begin(
     site: Site,
     ledger: Ledger,
     reporter: Reporter,
+    notifier: Notifier,
     selection: Selection,
     jobs: u32,
     started: Instant,
@@ -72,13 +74,7 @@ pub async fn begin(
     if !known {
         let (engine, mut first) = Engine::start(site.run.clone(), &start, at);
         let new = new_run(&site);
-        let mut work = Loop::new(
-            engine,
-            ledger,
-            reporter,
-            Executor::new(site.into()),
-            started,
-        );
+        let mut work = Loop::new(engine, ledger, reporter, notifier, site, started);
         work.found(&new, &mut first).or_environment()?;
         return Ok(Begun {
             work,
@@ -109,13 +105,7 @@ pub async fn begin(
         }));
     let found = recovery::look(&site, &engine).await.or_environment()?;
     Ok(Begun {
-        work: Loop::new(
-            engine,
-            ledger,
-            reporter,
-            Executor::new(site.into()),
-            started,
-        ),
+        work: Loop::new(engine, ledger, reporter, notifier, site, started),
         first,
         found,
     })

@@ -29,12 +29,14 @@ use crate::engine::event::{Author, BuildFailure, Control, Event, StopLevel, Unpr
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::{Effects, Engine};
+use crate::notify::Notifier;
 use crate::report::Reporter;
 use crate::store::{Ledger, LedgerError, NewRun};
 use crate::time::{Mono, Now, Wall, for_people};
 
 use crash::Side;
 pub use executor::{Executor, stop_file, stop_files};
+use site::Site;
 
 /// The most one event may make the loop wait before it looks at the world again although nothing called it: a bound on
 /// how long a lost wake-up (a watch that the kernel dropped) can go unnoticed.
@@ -93,6 +95,15 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         })
     }
+
+    /// Returns when somebody wants this process to end.
+    pub async fn interrupted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
 }
 
 /// Reads both clocks.
@@ -115,9 +126,12 @@ pub struct Loop {
     pub ledger: Ledger,
     /// Tells.
     pub reporter: Reporter,
+    /// Tells those who do not watch.
+    pub notifier: Notifier,
     /// Acts.
     pub executor: Executor,
     started: Instant,
+    observed: mpsc::UnboundedReceiver<Event>,
     running: JoinSet<Event>,
     /// What to say for an action that panics.
     fallbacks: HashMap<Id, Event>,
@@ -130,15 +144,19 @@ impl Loop {
         engine: Engine,
         ledger: Ledger,
         reporter: Reporter,
-        executor: Executor,
+        notifier: Notifier,
+        site: Site,
         started: Instant,
     ) -> Self {
+        let (executor, observed) = Executor::new(site.into());
         Self {
             engine,
             ledger,
             reporter,
+            notifier,
             executor,
             started,
+            observed,
             running: JoinSet::new(),
             fallbacks: HashMap::new(),
             interrupts: 0,
@@ -207,6 +225,7 @@ impl Loop {
             Some(()) = inputs.signals.hangup.recv() => Heard::Leave(Ended::Detached),
             Some(request) = inputs.requests.recv() => Heard::Asked(request.control, request.answer),
             Some(done) = self.running.join_next_with_id() => Heard::Event(finished(done, &mut self.fallbacks)),
+            Some(event) = self.observed.recv() => Heard::Event(event),
             () = inputs.watch.changed() => Heard::Again,
             () = tokio::time::sleep(wake) => Heard::Event(Event::Tick),
             () = live => {
@@ -302,6 +321,7 @@ impl Loop {
         let stamped = append(&mut self.ledger, records)?;
         crash::pass(Side::After, stamped.iter().map(|s| &s.record));
         self.executor.note(&stamped);
+        self.notifier.records(&stamped);
         self.reporter
             .records(&self.engine, &stamped, now(self.started));
         Ok(())

@@ -40,7 +40,7 @@ pub enum Ending {
     Turns,
     /// The session's cap of money.
     Budget,
-    /// The model refused.
+    /// The model refused, or the service rejected what was asked as it was asked.
     Refused,
     /// The agent was denied the tools it needed.
     Denied,
@@ -128,7 +128,7 @@ impl Ending {
             Self::Context => "context too long",
             Self::Turns => "turn limit",
             Self::Budget => "budget",
-            Self::Refused => "refused by the model",
+            Self::Refused => "refused",
             Self::Denied => "tools denied",
             Self::Timeout => "timeout",
             Self::Stalled => "stalled",

@@ -30,6 +30,21 @@ pub struct Usage {
     pub turns: u32,
     /// Time the agent program spent waiting for its API, in milliseconds.
     pub api_ms: u64,
+    /// Tokens of the first request of fresh sessions, cached ones included: with the next field, how much of their
+    /// common beginning sessions share. Zero where a session did not say.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first_prompt_tokens: u64,
+    /// The part of them that was read from a prompt cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first_cached_tokens: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Usage {
@@ -52,6 +67,23 @@ impl Usage {
             sessions: self.sessions.saturating_add(other.sessions),
             turns: self.turns.saturating_add(other.turns),
             api_ms: self.api_ms.saturating_add(other.api_ms),
+            first_prompt_tokens: self
+                .first_prompt_tokens
+                .saturating_add(other.first_prompt_tokens),
+            first_cached_tokens: self
+                .first_cached_tokens
+                .saturating_add(other.first_cached_tokens),
+        }
+    }
+}
+
+impl Usage {
+    /// What is known of sessions that could tell nothing: that they were, and that nobody knows their price.
+    pub fn unknown_session() -> Self {
+        Self {
+            sessions: 1,
+            unpriced_sessions: 1,
+            ..Self::default()
         }
     }
 }

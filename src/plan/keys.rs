@@ -78,7 +78,7 @@ pub(super) const META: Level = Level {
         ("runner", Read),
         ("schedule", Read),
         ("id", Read),
-        ("notification_email", Unbuilt),
+        ("notification_email", Read),
         ("validation", Unbuilt),
         ("model_escalation", Unbuilt),
         ("budget", Unbuilt),

@@ -31,7 +31,7 @@ use read::Draft;
 use reader::Reader;
 
 pub use keys::nearest;
-pub use read::{ATTEMPTS_MAX, JOBS_MAX, TIMEOUT_MAX};
+pub use read::{ATTEMPTS_MAX, JOBS_MAX, TIMEOUT_MAX, is_mail_address};
 pub use schema::{Meta, Plan, Rehearse, RehearsedStatus, Runner, Schedule, Section, Task};
 
 /// What is done about unknown keys.

@@ -167,9 +167,39 @@ fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
             )
             .unwrap_or_default(),
         id,
-        notification_email: reader.owned(fields, "notification_email"),
+        notification_email: mail_address(reader, fields),
         unbuilt: unbuilt.map(|(key, ..)| key.to_owned()).collect(),
     }
+}
+
+/// An address goes onto a header line. An empty one is how claude-plan-orchestrator writes none.
+fn mail_address<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<String> {
+    let given = reader.text(fields, "notification_email")?;
+    if given.text.is_empty() {
+        return None;
+    }
+    if !is_mail_address(given.text) {
+        let message = format!(
+            "`notification_email`: {} is not a mail address",
+            quote(given.text)
+        );
+        reader.push(Diagnostic::error("wrong-value", message).at(given.span));
+        return None;
+    }
+    Some(given.text.to_owned())
+}
+
+/// Whether a text is one mail address and nothing else that a header line could hold.
+pub fn is_mail_address(text: &str) -> bool {
+    let usable = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && part
+                .chars()
+                .all(|c| c.is_alphanumeric() || ".!#$%&'*+/=?^_`{|}~-".contains(c))
+    };
+    text.split_once('@')
+        .is_some_and(|(name, domain)| usable(name) && usable(domain))
 }
 
 fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) {

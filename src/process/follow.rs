@@ -64,6 +64,11 @@ impl LineFollower {
         self.line_start
     }
 
+    /// How much was read, unfinished lines included.
+    pub fn seen(&self) -> u64 {
+        self.read_to
+    }
+
     /// The lines that were completed since the last call, or the first few megabytes of them. None means that there is
     /// no further complete line now.
     ///

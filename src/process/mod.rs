@@ -6,6 +6,7 @@
 //!
 //! What the agent is asked, and what its output means, is not known here.
 
+mod awake;
 mod environment;
 mod follow;
 mod identity;
@@ -16,6 +17,7 @@ mod supervise;
 mod sweep;
 mod table;
 
+pub use awake::Awake;
 pub use environment::scrub_environment;
 pub use follow::{Changes, LINE_BYTES_MAX, Line, LineFollower};
 pub use identity::ProcessIdentity;

@@ -7,6 +7,8 @@
 //!   ledger.db                 records and projections (docs/ledger.md)
 //!   runs/<run>/
 //!     log/orch.jsonl          diagnostics log
+//!     log/notices             which notices were delivered to whom
+//!     log/notify.log          what commands that delivered them printed
 //!     plans/<sha256>.yaml     every plan text that was accepted
 //!     <task>/<attempt>/       what one attempt was given and left
 //!       ask/                  the same for the session resumed to ask for a missing status
@@ -137,6 +139,16 @@ impl RunDir {
     /// The diagnostics log of the run, JSON lines.
     pub fn log(&self) -> PathBuf {
         self.root.join("log").join("orch.jsonl")
+    }
+
+    /// Which notices were delivered to whom; there only if the run had somebody to tell.
+    pub fn notices(&self) -> PathBuf {
+        self.root.join("log").join("notices")
+    }
+
+    /// What commands that delivered notices printed.
+    pub fn notify_log(&self) -> PathBuf {
+        self.root.join("log").join("notify.log")
     }
 
     /// A plan text by the SHA-256 of its bytes, in hexadecimal.

@@ -485,6 +485,8 @@ fn session_usage(row: &Row<'_>) -> Result<SessionUsage, Unreadable> {
             sessions: row.get("sessions")?,
             turns: row.get("turns")?,
             api_ms: count(row, "api_ms")?,
+            // What the first requests shared is in the records alone.
+            ..Usage::default()
         },
     })
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use source::Source;
 
 /// The floor of each module; a module uses only floors below its own.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("main", 7),
     ("cli", 6),
     ("driver", 5),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 18] = [
     ("agent", 4),
     ("audit", 4),
     ("verify", 4),
+    ("notify", 4),
     ("store", 3),
     ("git", 3),
     ("process", 3),

@@ -183,6 +183,7 @@ impl Bench {
     pub(crate) fn end(&self, left: &Left, changed: bool) -> AttemptEnd {
         let status = self.status(left);
         let evidence = Evidence {
+            ended_for: None,
             exit: Some(&left.exit),
             stderr: &left.stderr,
             status: &status,

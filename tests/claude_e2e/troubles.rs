@@ -106,7 +106,7 @@ fn a_request_that_the_service_cannot_read_is_shown_and_tried_again() {
     site.f
         .orch(["show", "1"])
         .exits(0)
-        .says("crashed: API Error: 400 messages: odd");
+        .says("refused: API Error: 400 messages: odd");
 }
 
 #[test]

@@ -30,6 +30,7 @@ const fn ended(cause: Cause, exit: Exit) -> AgentEnd {
 fn evidence<'a>(exit: &'a AgentEnd, status: &'a Finding) -> Evidence<'a> {
     Evidence {
         exit: Some(exit),
+        ended_for: None,
         stderr: "",
         status,
         changed: true,
@@ -62,6 +63,8 @@ fn recorded_sessions_end_as_what_they_were() {
         ("connection-dropped", Ending::Throttled),
         ("connection-dropped-v197", Ending::Throttled),
         ("five-hour-limit", Ending::UsageLimit),
+        ("opus-limit", Ending::UsageLimit),
+        ("fable-limit-v197", Ending::UsageLimit),
         ("weekly-limit-v197", Ending::UsageLimit),
         ("limit-without-reset-v197", Ending::UsageLimit),
         ("out-of-credits", Ending::UsageLimit),
@@ -74,11 +77,11 @@ fn recorded_sessions_end_as_what_they_were() {
         ("refused", Ending::Refused),
         ("refused-v197", Ending::Refused),
         ("unknown-model-v197", Ending::Environment),
-        ("bad-request-400", Ending::Crashed),
+        ("bad-request-400", Ending::Refused),
         ("out-of-turns", Ending::Turns),
         ("out-of-budget", Ending::Budget),
         ("killed-in-a-tool", Ending::Crashed),
-        ("interrupted-in-a-tool", Ending::Crashed),
+        ("interrupted-in-a-tool", Ending::Interrupted),
         ("interrupted-at-the-service", Ending::Crashed),
     ] {
         assert_eq!(ending_of(name), ending, "{name}");
@@ -95,6 +98,122 @@ fn a_limit_is_told_with_its_end() {
         end.detail,
         "You've hit your 5-hour limit · resets 6:40am (UTC) (until 2026-11-21 06:40:27 UTC)"
     );
+}
+
+fn wall(text: &str) -> Wall {
+    let at = chrono::DateTime::parse_from_rfc3339(text).expect("a time");
+    Wall(at.timestamp_millis())
+}
+
+fn account(window: &str) -> LimitScope {
+    LimitScope::Account {
+        window: window.to_owned(),
+    }
+}
+
+#[test]
+fn a_limit_of_a_window_is_told_from_one_of_a_model() {
+    let now = wall("2026-11-21T05:00:00Z");
+    for (name, scope, end) in [
+        (
+            "five-hour-limit",
+            account("five_hour"),
+            Some("2026-11-21T06:40:27Z"),
+        ),
+        ("opus-limit", model("opus"), Some("2026-11-23T12:13:48Z")),
+        (
+            "fable-limit-v197",
+            model("fable"),
+            Some("2026-11-21T06:41:48Z"),
+        ),
+        (
+            "out-of-credits",
+            account("overage"),
+            Some("2026-11-21T06:41:19Z"),
+        ),
+        ("limit-without-reset-v197", account("five_hour"), None),
+    ] {
+        let hit = limit_hit(&recorded(name), now, &chrono::Utc);
+        assert_eq!((hit.scope, hit.resets_at), (scope, end.map(wall)), "{name}");
+    }
+}
+
+#[test]
+fn messages_seen_in_public_are_known_with_their_scope_and_end() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        message: String,
+        now: String,
+        ending: Ending,
+        scope: Option<LimitScope>,
+        resets_at: Option<String>,
+    }
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/limit-messages.json"
+    );
+    let text = std::fs::read_to_string(path).expect("the messages");
+    let cases: Vec<Case> = serde_json::from_str(&text).expect("cases");
+    assert!(cases.len() > 15);
+    for case in cases {
+        let mut reader = SessionReader::new(Start::Fresh);
+        let line = serde_json::json!({ "type": "result", "subtype": "success", "is_error": true, "api_error_status": 429, "result": case.message });
+        reader.line(line.to_string().as_bytes());
+        let session = reader.finish();
+        let end = of_session(&evidence(&EXITED_1, &Finding::None), &session);
+        assert_eq!(end.ending, case.ending, "{}", case.message);
+        let Some(scope) = case.scope else { continue };
+        let hit = limit_hit(&session, wall(&case.now), &chrono_tz::Europe::Berlin);
+        let resets_at = case.resets_at.as_deref().map(wall);
+        assert_eq!(
+            (hit.scope, hit.resets_at),
+            (scope, resets_at),
+            "{}",
+            case.message
+        );
+    }
+}
+
+#[test]
+fn a_session_that_was_cut_at_a_limit_has_hit_it() {
+    let mut reader = SessionReader::new(Start::Fresh);
+    reader.line(br#"{"type":"system","subtype":"init"}"#);
+    reader.line(br#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","rateLimitType":"seven_day","resetsAt":1795243227,"isUsingOverage":false}}"#);
+    let killed = ended(Cause::Exited, Exit::Signal(9));
+    let end = of_session(&evidence(&killed, &Finding::None), &reader.finish());
+    assert_eq!(end.ending, Ending::UsageLimit);
+}
+
+#[test]
+fn a_request_that_the_service_rejects_for_an_unknown_reason_is_refused() {
+    for status in [400, 404, 409, 422] {
+        let mut reader = SessionReader::new(Start::Fresh);
+        let line = serde_json::json!({ "type": "result", "subtype": "success", "is_error": true, "api_error_status": status, "result": "API Error: odd" });
+        reader.line(line.to_string().as_bytes());
+        let end = of_session(&evidence(&EXITED_1, &Finding::None), &reader.finish());
+        assert_eq!(
+            end,
+            AttemptEnd::new(Ending::Refused, "API Error: odd"),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn an_agent_that_somebody_else_asked_to_end_was_interrupted() {
+    for exit in [
+        Exit::Signal(15),
+        Exit::Code(143),
+        Exit::Code(129),
+        Exit::Signal(2),
+    ] {
+        let exit = ended(Cause::Exited, exit);
+        let end = of_session(
+            &evidence(&exit, &Finding::None),
+            &recorded("killed-in-a-tool"),
+        );
+        assert_eq!(end.ending, Ending::Interrupted);
+    }
 }
 
 #[test]
@@ -202,6 +321,26 @@ fn the_shim_s_reasons_come_before_anything_that_was_printed() {
         .ending,
         Ending::Environment
     );
+}
+
+#[test]
+fn an_agent_that_orch_ended_by_itself_ended_for_that_reason() {
+    let stalled = AttemptEnd::new(Ending::Stalled, "silent");
+    let with = |cause: Cause| {
+        let exit = ended(cause, Exit::Code(143));
+        of_session(
+            &Evidence {
+                ended_for: Some(&stalled),
+                ..evidence(&exit, &Finding::None)
+            },
+            &recorded("killed-in-a-tool"),
+        )
+        .ending
+    };
+    assert_eq!(with(Cause::Ended), Ending::Stalled);
+    assert_eq!(with(Cause::Timeout), Ending::Timeout);
+    // It ended by itself before orch reached it.
+    assert_eq!(with(Cause::Exited), Ending::Interrupted);
 }
 
 #[test]

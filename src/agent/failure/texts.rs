@@ -1,9 +1,11 @@
 //! The agent program's error texts, for what its fields do not tell. Data, collected from releases 1.0.60 to 2.1.329.
 
+use super::model;
 use crate::engine::ending::Ending;
+use crate::engine::limit::LimitScope;
 
 /// Parts of texts, in lower case with a plain apostrophe, in the order in which they are tried.
-const FORMS: [(&str, Ending); 53] = [
+const FORMS: [(&str, Ending); 54] = [
     // Says "usage limit" to say that it is none.
     ("not your usage limit", Ending::Throttled),
     // Limits that no waiting lifts: a person has to pay or to allow.
@@ -29,6 +31,7 @@ const FORMS: [(&str, Ending); 53] = [
     ("out of usage credits", Ending::UsageLimit),
     ("out of extra usage", Ending::UsageLimit),
     ("spend limit", Ending::UsageLimit),
+    ("limit reached", Ending::UsageLimit),
     ("not logged in", Ending::Auth),
     ("please run /login", Ending::Auth),
     ("invalid api key", Ending::Auth),
@@ -64,11 +67,52 @@ const FORMS: [(&str, Ending); 53] = [
 
 /// The end that the text of an error record names.
 pub(super) fn ending(text: &str) -> Option<Ending> {
-    let text = text.to_lowercase().replace('\u{2019}', "'");
+    let text = plain(text);
     FORMS
         .iter()
         .find(|(form, _)| text.contains(form))
         .map(|(_, ending)| *ending)
+}
+
+/// Whose limit a text speaks of, in the order in which they are tried; by all others the account as a whole is meant.
+const SCOPES: [(&str, Whose); 12] = [
+    ("opus limit", Whose::Model("opus")),
+    ("opus weekly limit", Whose::Model("opus")),
+    ("sonnet limit", Whose::Model("sonnet")),
+    ("sonnet weekly limit", Whose::Model("sonnet")),
+    ("fable limit", Whose::Model("fable")),
+    ("fable 5 limit", Whose::Model("fable")),
+    ("org's monthly", Whose::Organisation),
+    ("5-hour limit", Whose::Window("five_hour")),
+    ("session limit", Whose::Window("five_hour")),
+    ("weekly limit", Whose::Window("seven_day")),
+    ("usage credits", Whose::Window("overage")),
+    ("spend limit", Whose::Window("overage")),
+];
+
+#[derive(Clone, Copy)]
+enum Whose {
+    Model(&'static str),
+    Window(&'static str),
+    Organisation,
+}
+
+/// Whose limit the text of an error record names.
+pub(super) fn scope(text: &str) -> LimitScope {
+    let text = plain(text);
+    let found = SCOPES.iter().find(|(form, _)| text.contains(form));
+    match found.map(|(_, whose)| *whose) {
+        Some(Whose::Model(name)) => model(name),
+        Some(Whose::Window(window)) => LimitScope::Account {
+            window: window.to_owned(),
+        },
+        Some(Whose::Organisation) => LimitScope::Organisation,
+        None => LimitScope::Unknown,
+    }
+}
+
+fn plain(text: &str) -> String {
+    text.to_lowercase().replace('\u{2019}', "'")
 }
 
 /// Whether standard error tells that the program did not take its start order: an unknown option, an unreadable file,

@@ -5,7 +5,9 @@ use serde_json::{Map, Value};
 
 use super::spent::{Spent, Tokens};
 use super::tool_line;
+use crate::engine::limit::UsageWindow;
 use crate::engine::usage::MicroUsd;
+use crate::time::Wall;
 
 /// A line by its kind.
 pub(super) enum Line {
@@ -14,6 +16,8 @@ pub(super) enum Line {
     Denied(String),
     Assistant {
         message: Option<String>,
+        /// What the service said at the beginning of the answer: all of its input, and next to nothing of its output.
+        tokens: Option<Tokens>,
         /// Not a subagent's.
         main: bool,
         blocks: Vec<Block>,
@@ -120,6 +124,16 @@ pub struct Limit {
     pub resets_at: Option<i64>,
     /// Whether paid credits are used: then a rejection of the window does not end the session.
     pub using_overage: bool,
+    /// The windows it tells of, each with how full it is.
+    pub windows: Vec<UsageWindow>,
+}
+
+impl Limit {
+    /// Whether it ended the session: a rejection by a window that no paid credits cover. One without a window is a
+    /// throttle of the service.
+    pub fn is_hit(&self) -> bool {
+        self.status == LimitStatus::Rejected && self.kind.is_some() && !self.using_overage
+    }
 }
 
 /// Whether requests pass.
@@ -225,7 +239,47 @@ fn limit(o: &Map<String, Value>) -> Limit {
             .get("isUsingOverage")
             .and_then(Value::as_bool)
             .unwrap_or(false),
+        windows: windows(info),
     }
+}
+
+/// All windows where the program lists them, from 2.1.329 on; else the one it speaks of, if it says how full it is.
+fn windows(info: &Map<String, Value>) -> Vec<UsageWindow> {
+    let named = info.get("unifiedWindows").and_then(Value::as_object);
+    let listed: Vec<UsageWindow> = named
+        .into_iter()
+        .flatten()
+        .filter_map(|(kind, window)| usage_window(kind, window.as_object()?))
+        .collect();
+    if !listed.is_empty() {
+        return listed;
+    }
+    text(info, "rateLimitType")
+        .and_then(|kind| usage_window(&kind, info))
+        .into_iter()
+        .collect()
+}
+
+fn usage_window(kind: &str, window: &Map<String, Value>) -> Option<UsageWindow> {
+    let share = window.get("utilization")?.as_f64()?;
+    let thousandths = (share * 1000.0).round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked"
+    )]
+    let utilisation = (0.0..1e6)
+        .contains(&thousandths)
+        .then_some(thousandths as u32)?;
+    Some(UsageWindow {
+        kind: kind.to_owned(),
+        utilisation,
+        resets_at: window
+            .get("resetsAt")
+            .and_then(Value::as_i64)
+            .and_then(|s| s.checked_mul(1000))
+            .map(Wall),
+    })
 }
 
 fn assistant(mut o: Map<String, Value>) -> Line {
@@ -242,11 +296,15 @@ fn assistant(mut o: Map<String, Value>) -> Line {
             .collect::<Vec<_>>()
             .join("\n"),
     });
+    let message = o.get("message");
     Line::Assistant {
-        message: o
-            .get("message")
+        message: message
             .and_then(|m| m.get("id")?.as_str())
             .map(str::to_owned),
+        tokens: message
+            .and_then(|m| m.get("usage"))
+            .map(Tokens::of_turn)
+            .filter(|_| error.is_none()),
         main,
         blocks: blocks(content),
         error,

@@ -1,5 +1,7 @@
 //! What a process used, added up from its results.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::line::ResultLine;
@@ -12,6 +14,34 @@ pub(super) struct Tokens {
     output: u64,
     cache_read: u64,
     cache_creation: u64,
+}
+
+/// Answers of one turn whose tokens are told apart; more, and those seen so far are not expected again.
+const ANSWERS_MAX: usize = 4096;
+
+/// What the answers of the turn under way used, as far as they said so themselves: all that is known of a turn that
+/// never came to a result. Several lines are about the same answer, and each tells of all of it so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenTurn {
+    answers: BTreeMap<String, Tokens>,
+    sum: Tokens,
+}
+
+impl OpenTurn {
+    pub(super) fn heard(&mut self, message: &str, tokens: Tokens) {
+        if self.answers.len() >= ANSWERS_MAX && !self.answers.contains_key(message) {
+            self.answers.clear();
+        }
+        let before = self.answers.entry(message.to_owned()).or_default();
+        let after = before.most(tokens);
+        self.sum = self.sum.plus(after.minus(*before));
+        *before = after;
+    }
+
+    /// Tokens without a price: only results have one.
+    pub(super) fn tokens(&self) -> Tokens {
+        self.sum
+    }
 }
 
 /// Tokens and their price; none: unknown.
@@ -63,6 +93,14 @@ impl Spent {
                 tokens: self.tokens.plus(result.tokens),
                 cost: result.total_cost,
             },
+        }
+    }
+
+    /// This, and the tokens of a turn that has no price.
+    pub(super) fn and_unpriced(self, tokens: Tokens) -> Self {
+        Self {
+            tokens: self.tokens.plus(tokens),
+            cost: self.cost,
         }
     }
 
@@ -125,12 +163,36 @@ impl Tokens {
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    /// What an answer was given to: input of all kinds.
+    pub(super) fn prompt(self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_creation)
+    }
+
+    /// The part of it that was read from a cache.
+    pub(super) fn cached(self) -> u64 {
+        self.cache_read
+    }
+
+    fn most(self, other: Self) -> Self {
+        self.zip(other, u64::max)
+    }
+
+    fn minus(self, other: Self) -> Self {
+        self.zip(other, u64::saturating_sub)
+    }
+
+    fn zip(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
         Self {
-            input: self.input.saturating_add(other.input),
-            output: self.output.saturating_add(other.output),
-            cache_read: self.cache_read.saturating_add(other.cache_read),
-            cache_creation: self.cache_creation.saturating_add(other.cache_creation),
+            input: with(self.input, other.input),
+            output: with(self.output, other.output),
+            cache_read: with(self.cache_read, other.cache_read),
+            cache_creation: with(self.cache_creation, other.cache_creation),
         }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self.zip(other, u64::saturating_add)
     }
 }

@@ -69,6 +69,8 @@ fn a_completed_session_tells_its_model_text_and_use() {
         sessions: 1,
         turns: 5,
         api_ms: 110,
+        first_prompt_tokens: 13_941,
+        first_cached_tokens: 0,
     };
     assert_eq!(report.usage, expected);
 }
@@ -253,7 +255,9 @@ fn a_running_session_shows_its_last_tool_with_its_argument_on_one_line() {
             last_tool: Some("Write src/a.rs".to_owned()),
             turns: 1,
             open_tools: 1,
-            cost: None
+            cost: None,
+            answered: true,
+            windows: Vec::new(),
         }
     );
     reader.line(
@@ -288,4 +292,69 @@ proptest::proptest! {
         read(serde_json::json!({ "type": "result", key.as_str(): value }).to_string().as_bytes());
         read(serde_json::json!({ "type": "assistant", "message": { "content": [{ "type": value, "id": key }] } }).to_string().as_bytes());
     }
+}
+
+#[test]
+fn a_session_that_was_killed_used_what_its_answers_say() {
+    let mut reader = SessionReader::new(Start::Fresh);
+    for line in [
+        r#"{"type":"system","subtype":"init"}"#,
+        r#"{"type":"assistant","message":{"id":"a","usage":{"input_tokens":10,"cache_read_input_tokens":70,"cache_creation_input_tokens":20,"output_tokens":1}}}"#,
+        // The same answer's second block.
+        r#"{"type":"assistant","message":{"id":"a","usage":{"input_tokens":10,"cache_read_input_tokens":70,"cache_creation_input_tokens":20,"output_tokens":5}}}"#,
+        r#"{"type":"assistant","message":{"id":"s","usage":{"input_tokens":3,"output_tokens":1}},"parent_tool_use_id":"t"}"#,
+        r#"{"type":"assistant","message":{"id":"b","usage":{"input_tokens":2,"cache_read_input_tokens":90,"output_tokens":1}}}"#,
+    ] {
+        reader.line(line.as_bytes());
+    }
+    let usage = reader.finish().usage;
+    assert_eq!(
+        (usage.input_tokens, usage.output_tokens),
+        (15, 7),
+        "each answer once, a subagent's too"
+    );
+    assert_eq!(
+        (usage.cache_read_tokens, usage.cache_creation_tokens),
+        (160, 20)
+    );
+    assert_eq!((usage.sessions, usage.unpriced_sessions), (1, 1));
+    assert_eq!(
+        (usage.first_prompt_tokens, usage.first_cached_tokens),
+        (100, 70)
+    );
+}
+
+#[test]
+fn answers_before_a_result_are_counted_by_the_result_alone() {
+    let mut reader = SessionReader::new(Start::Fresh);
+    for line in [
+        r#"{"type":"system","subtype":"init"}"#,
+        r#"{"type":"assistant","message":{"id":"a","usage":{"input_tokens":10,"output_tokens":1}}}"#,
+        r#"{"type":"result","is_error":false,"total_cost_usd":0.5,"usage":{"input_tokens":10,"output_tokens":40}}"#,
+        r#"{"type":"system","subtype":"init"}"#,
+        r#"{"type":"assistant","message":{"id":"b","usage":{"input_tokens":7,"output_tokens":1}}}"#,
+    ] {
+        reader.line(line.as_bytes());
+    }
+    let usage = reader.finish().usage;
+    assert_eq!((usage.input_tokens, usage.output_tokens), (17, 41));
+    assert_eq!(usage.cost, MicroUsd(500_000), "what is known of it");
+    assert_eq!(usage.unpriced_sessions, 1, "the second turn has no price");
+}
+
+#[test]
+fn the_windows_of_an_account_are_read_however_they_are_listed() {
+    let window = |name: &str| {
+        let limit = recorded(name).limit.expect("a limit");
+        let window = limit.windows.first().cloned().expect("a window");
+        (window.kind, window.utilisation, window.resets_at.is_some())
+    };
+    assert_eq!(
+        window("near-the-limit"),
+        ("five_hour".to_owned(), 920, true)
+    );
+    assert_eq!(
+        window("five-hour-limit"),
+        ("five_hour".to_owned(), 1000, true)
+    );
 }

@@ -1,20 +1,16 @@
 //! `Collect`: nothing of the attempt's process tree lives any more, what it left is read and told apart, and its files
 //! are a candidate commit.
 
+mod session;
 mod work;
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::trouble::Trouble;
 use super::{blocking, execute};
-use crate::agent::Start;
-use crate::agent::failure::{self, Evidence};
-use crate::agent::status::{self, Expected, Finding};
-use crate::agent::stream::{SessionReader, SessionReport};
 use crate::crash::point;
 use crate::driver::attempt::Sheet;
 use crate::driver::site::Site;
@@ -22,19 +18,17 @@ use crate::engine::Engine;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Collected, Event};
 use crate::engine::outcome::Outcome;
-use crate::engine::usage::Usage;
 use crate::git::collect::collect as collect_files;
 use crate::git::left_out::{self, Limits};
 use crate::git::slot::{Slot, SlotError};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::TaskKind;
 use crate::plan::{self, Runner};
-use crate::process::{self, AgentEnd, ExitReport, LineFollower, Marker};
-use crate::store::{AttemptDir, SessionDir, SessionPart, sha256_hex, write_atomic};
+use crate::process::{self, AgentEnd, Marker};
+use crate::store::{AttemptDir, SessionDir};
+use session::{Left, used};
 use work::Work;
 
-/// How much of the end of stderr is looked at and quoted.
-const TAIL_BYTES: u64 = 16 << 10;
 /// Longest plan copy that is read back.
 const PLAN_BYTES_MAX: u64 = plan::syntax::SOURCE_BYTES_MAX as u64;
 /// Paths named in one sentence.
@@ -114,11 +108,7 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
     let dir = site.attempt_dir(&order.ticket);
     let sheet = Sheet::load(&dir)?;
     let part = execute::last_part(site, &order.ticket);
-    let usage = if sheet.speaks_stream_json() {
-        read_stream(&part, start_of(&part, &dir))?.usage
-    } else {
-        Usage::default()
-    };
+    let usage = used(&sheet, &part, &dir)?;
     let slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
     let name = format!(
         "{}-{}-{}",
@@ -197,15 +187,15 @@ fn read_slot(
         && sheet.how.runner == Runner::Claude
         && site.settings.ask_status.value;
     Ok(Collected {
-        end,
         usage: left.usage,
         candidate,
         message: left.message,
         report: left.report,
         can_ask,
-        limit: None,
-        windows: Vec::new(),
-        can_continue: false,
+        can_continue: left.can_continue && end.ending.row().continues,
+        limit: left.limit.filter(|_| end.ending == Ending::UsageLimit),
+        windows: left.windows,
+        end,
         notes,
         meanwhile: Vec::new(),
     })
@@ -219,11 +209,7 @@ fn without_tree(
     part: &SessionDir,
     tree: &Path,
 ) -> anyhow::Result<Collected> {
-    let usage = if sheet.speaks_stream_json() {
-        read_stream(part, start_of(part, dir))?.usage
-    } else {
-        Usage::default()
-    };
+    let usage = used(sheet, part, dir)?;
     let end = order.ended_by_orch.clone().unwrap_or_else(|| {
         AttemptEnd::new(
             Ending::AgentFailed,
@@ -243,14 +229,6 @@ fn without_tree(
         notes: Vec::new(),
         meanwhile: Vec::new(),
     })
-}
-
-fn start_of(part: &SessionDir, dir: &AttemptDir) -> Start {
-    if *part == dir.session(SessionPart::Work) {
-        Start::Fresh
-    } else {
-        Start::Resume
-    }
 }
 
 /// Ends what is left of the attempt's processes, unless its shim reported that nothing is.
@@ -274,160 +252,4 @@ fn end_leftovers(site: &Site, sheet: &Sheet, part: &SessionDir) -> anyhow::Resul
         );
     }
     Ok(())
-}
-
-/// What the session said and used.
-struct Left {
-    end: AttemptEnd,
-    usage: Usage,
-    message: Option<String>,
-    report: Option<String>,
-}
-
-impl Left {
-    fn read(
-        site: &Site,
-        order: &Order,
-        sheet: &Sheet,
-        slot: &Slot,
-        dir: &AttemptDir,
-        work: &Work,
-        notes: &mut Vec<String>,
-    ) -> anyhow::Result<Self> {
-        let part = execute::last_part(site, &order.ticket);
-        if let Some(reason) = execute::start_error(&part)? {
-            let end = AttemptEnd::new(
-                Ending::Environment,
-                format!("the agent could not be started: {reason}"),
-            );
-            return Ok(Self {
-                end,
-                usage: Usage::default(),
-                message: None,
-                report: None,
-            });
-        }
-        let exit = process::read_exit(part.path())?;
-        let session = if sheet.speaks_stream_json() {
-            Some(read_stream(&part, start_of(&part, dir))?)
-        } else {
-            None
-        };
-        notes.extend(
-            session
-                .iter()
-                .flat_map(|s| s.denials.iter())
-                .map(|d| format!("denied: {d}")),
-        );
-        let expected = Expected {
-            task: &order.ticket.task,
-            nonce: &sheet.nonce,
-        };
-        let structured = session
-            .as_ref()
-            .and_then(|s| s.structured_output(sheet.session))
-            .cloned();
-        let file = status::read(&slot.tree());
-        let found = status::judge(structured.as_ref(), file, expected);
-        notes.extend(found.notes);
-        keep_status(dir, &found.finding)?;
-        let message = match &found.finding {
-            Finding::Status(status) => Some(status.message.clone()),
-            Finding::None | Finding::Bad(_) => None,
-        };
-        let report = keep_report(order, slot, dir, message.as_deref(), notes)?;
-        let changed = match order.kind {
-            TaskKind::Change => work.is_change(),
-            TaskKind::Report => report.is_some(),
-        };
-        let stderr = tail(&part.stderr())?;
-        let evidence = Evidence {
-            exit: exit.as_ref().map(|e: &ExitReport| &e.agent),
-            stderr: &stderr,
-            status: &found.finding,
-            changed,
-        };
-        let end = match &session {
-            Some(session) => failure::of_session(&evidence, session),
-            None => failure::of_command(&evidence, &tail(&part.stream())?),
-        };
-        let usage = session.map_or_else(Usage::default, |s| s.usage);
-        Ok(Self {
-            end,
-            usage,
-            message,
-            report,
-        })
-    }
-}
-
-fn read_stream(part: &SessionDir, start: Start) -> anyhow::Result<SessionReport> {
-    let path = part.stream();
-    let unreadable = || format!("cannot read {}", path.display());
-    let mut reader = SessionReader::new(start);
-    let mut follower = match LineFollower::open(&path, 0) {
-        Ok(follower) => follower,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(reader.finish()),
-        Err(e) => return Err(e).with_context(unreadable),
-    };
-    loop {
-        let lines = follower.read_new().with_context(unreadable)?;
-        if lines.is_empty() {
-            break;
-        }
-        lines
-            .iter()
-            .for_each(|line| execute::read_line(&mut reader, line));
-    }
-    if let Some(line) = follower.finish() {
-        execute::read_line(&mut reader, &line);
-    }
-    Ok(reader.finish())
-}
-
-fn keep_status(dir: &AttemptDir, finding: &Finding) -> anyhow::Result<()> {
-    if let Finding::Status(status) = finding {
-        let text = serde_json::json!({"status": format!("{:?}", status.said).to_lowercase(), "message": status.message});
-        write_atomic(&dir.status(), text.to_string().as_bytes())?;
-    }
-    Ok(())
-}
-
-/// Stores the text of a report task and gives its SHA-256: the report file, else the message.
-fn keep_report(
-    order: &Order,
-    slot: &Slot,
-    dir: &AttemptDir,
-    message: Option<&str>,
-    notes: &mut Vec<String>,
-) -> anyhow::Result<Option<String>> {
-    if order.kind != TaskKind::Report {
-        return Ok(None);
-    }
-    let text = match status::read_report(&slot.tree()) {
-        Ok(Some(text)) => Some(text),
-        Ok(None) => message.filter(|m| !m.trim().is_empty()).map(str::to_owned),
-        Err(error) => {
-            notes.push(error.to_string());
-            None
-        }
-    };
-    let Some(text) = text else { return Ok(None) };
-    write_atomic(&dir.report(), text.as_bytes())?;
-    Ok(Some(sha256_hex(text.as_bytes())))
-}
-
-/// The end of a text file; nothing, where there is no file.
-fn tail(path: &Path) -> anyhow::Result<String> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(String::new()),
-        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
-    };
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-    let mut bytes = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

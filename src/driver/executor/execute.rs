@@ -1,15 +1,18 @@
 //! `Execute`: a shim runs the agent, and orch waits for the shim and follows the stream for people.
 //!
-//! What the agent did is read in `collect`, from the files alone; nothing that is seen here decides anything.
+//! What the agent did is read in `collect`, from the files alone. What is seen here decides one thing: an agent that gives
+//! no sign of life any more is ended, and the reason is left in a file for `collect`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::anyhow;
 
 use anyhow::Context as _;
 
-use super::{Recalled, blocking};
+use super::silence::Silence;
+use super::{Observations, Recalled, blocking};
 use crate::agent::Start;
 use crate::agent::claude::Session;
 use crate::agent::stream::SessionReader;
@@ -18,8 +21,10 @@ use crate::driver::attempt::Sheet;
 use crate::driver::ports;
 use crate::driver::site::Site;
 use crate::engine::action::ExecuteMode;
+use crate::engine::ending::AttemptEnd;
 use crate::engine::event::Event;
-use crate::ids::{TaskId, Ticket};
+use crate::engine::limit::UsageWindow;
+use crate::ids::Ticket;
 use crate::plan::Runner;
 use crate::process::{
     self, Adoption, Changes, Confinement, Launch, Line, LineFollower, Marker, Running, ShimSpec,
@@ -49,6 +54,7 @@ pub(super) async fn execute(
     mode: ExecuteMode,
     board: Board,
     recalled: Recalled,
+    observations: Observations,
 ) -> Event {
     let part = match mode {
         ExecuteMode::Fresh => site.attempt_dir(&ticket).session(SessionPart::Work),
@@ -70,13 +76,25 @@ pub(super) async fn execute(
             {
                 tracing::warn!(%ticket, %error, "cannot reach the shim; its own limits end it");
             }
-            wait(running, &part, &ticket.task, &board).await;
+            let silence = silence(&site, &ticket).await;
+            let watch = Watch {
+                ticket: &ticket,
+                part: &part,
+                board: &board,
+                observations: &observations,
+            };
+            watch.until_end(running, silence).await;
         }
         Ok(None) => {}
         // Collect finds neither exit nor stream and says so; the reason is kept for it.
         Err(error) => note_failed_start(&part, &error),
     }
     Event::Executed { ticket }
+}
+
+/// Where stands why orch ended the agent by itself.
+pub(super) fn ended_for(part: &SessionDir) -> PathBuf {
+    part.path().join("ended-for.json")
 }
 
 /// Why the agent could not be started, if that was so.
@@ -89,7 +107,7 @@ pub(super) fn start_error(part: &SessionDir) -> anyhow::Result<Option<String>> {
     }
 }
 
-fn start_error_file(part: &SessionDir) -> std::path::PathBuf {
+fn start_error_file(part: &SessionDir) -> PathBuf {
     part.path().join("start-error")
 }
 
@@ -234,28 +252,113 @@ fn launch(
     }
 }
 
-/// Waits for the shim; meanwhile tells the board what the stream shows.
-async fn wait(running: Running, part: &SessionDir, task: &TaskId, board: &Board) {
-    let ended = running.wait();
-    tokio::pin!(ended);
-    let stream = part.stream();
-    let mut follow = Follow::open(&stream);
-    let mut changes = Changes::watch(&stream).ok();
-    loop {
-        tokio::select! {
-            biased;
-            result = &mut ended => {
-                if let Err(error) = result {
-                    tracing::warn!(%error, "waiting for a shim failed; its lock decides");
+/// Counts the silence of sessions; a command may be silent as long as it likes.
+async fn silence(site: &Arc<Site>, ticket: &Ticket) -> Option<Silence> {
+    let (owner, of) = (Arc::clone(site), ticket.clone());
+    let sheet = blocking(move || Sheet::load(&owner.attempt_dir(&of))).await;
+    match sheet {
+        Ok(sheet) if sheet.speaks_stream_json() => Some(Silence::new(
+            site.settings.start_timeout.value,
+            site.settings.stall_timeout.value,
+            Instant::now(),
+        )),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::warn!(%ticket, %error, "its silence is not watched");
+            None
+        }
+    }
+}
+
+/// One agent process while it runs.
+struct Watch<'a> {
+    ticket: &'a Ticket,
+    part: &'a SessionDir,
+    board: &'a Board,
+    observations: &'a Observations,
+}
+
+impl Watch<'_> {
+    /// Waits for the shim; meanwhile passes on what the stream shows, and ends an agent that has fallen silent.
+    async fn until_end(&self, running: Running, mut silence: Option<Silence>) {
+        let ended = running.wait();
+        tokio::pin!(ended);
+        let stream = self.part.stream();
+        let mut follow = Follow::open(&stream);
+        let mut changes = Changes::watch(&stream).ok();
+        loop {
+            let open_tools = follow.as_ref().map(Follow::open_tools);
+            let deadline = silence
+                .as_ref()
+                .and_then(|silence| silence.deadline(open_tools?));
+            let is_due = tokio::select! {
+                biased;
+                result = &mut ended => {
+                    if let Err(error) = result {
+                        tracing::warn!(%error, "waiting for a shim failed; its lock decides");
+                    }
+                    return;
                 }
-                return;
+                () = changed(&mut changes) => false,
+                () = until(deadline) => true,
+            };
+            // A stream that cannot be read tells nothing about the agent, so nothing follows from it.
+            let Some(followed) = follow.as_mut() else {
+                continue;
+            };
+            if let Err(error) = followed.look() {
+                tracing::warn!(ticket = %self.ticket, %error, "its stream cannot be followed");
+                follow = None;
+                continue;
             }
-            () = changed(&mut changes) => {
-                if let Some(doing) = follow.as_mut().and_then(Follow::look) {
-                    board.set(task, doing);
+            self.tell(followed);
+            if let Some(counting) = silence.as_mut() {
+                counting.looked(followed.lines.seen(), Instant::now());
+                let verdict = is_due
+                    .then(|| counting.verdict(followed.open_tools(), Instant::now()))
+                    .flatten();
+                if let Some(end) = verdict {
+                    end_silent(self.part, &end).await;
+                    silence = None;
                 }
             }
         }
+    }
+
+    fn tell(&self, followed: &mut Follow) {
+        let live = followed.reader.live();
+        if live.answered && followed.observed.as_ref() != Some(&live.windows) {
+            self.observations.tell(Event::Observed {
+                ticket: self.ticket.clone(),
+                windows: live.windows.clone(),
+            });
+            followed.observed = Some(live.windows);
+        }
+        let doing = Doing {
+            last_tool: live.last_tool,
+            turns: live.turns,
+        };
+        self.board.set(&self.ticket.task, doing);
+    }
+}
+
+/// The reason is on disk before the agent is ended: whoever collects the attempt finds it, also after a crash.
+async fn end_silent(part: &SessionDir, end: &AttemptEnd) {
+    let noted = serde_json::to_vec(end)
+        .map_err(anyhow::Error::from)
+        .and_then(|text| Ok(crate::store::write_atomic(&ended_for(part), &text)?));
+    if let Err(error) = noted {
+        tracing::error!(%error, "why the agent is ended cannot be kept");
+    }
+    if let Err(error) = process::end(part.path()).await {
+        tracing::warn!(%error, "cannot reach the shim; its own limits end it");
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -282,6 +385,8 @@ pub(super) fn read_line(reader: &mut SessionReader, line: &Line) {
 struct Follow {
     lines: LineFollower,
     reader: SessionReader,
+    /// The windows of which the engine was told.
+    observed: Option<Vec<UsageWindow>>,
 }
 
 impl Follow {
@@ -289,19 +394,23 @@ impl Follow {
         Some(Self {
             lines: LineFollower::open(stream, 0).ok()?,
             reader: SessionReader::new(Start::Fresh),
+            observed: None,
         })
     }
 
-    fn look(&mut self) -> Option<Doing> {
-        self.lines
-            .read_new()
-            .ok()?
-            .iter()
-            .for_each(|line| read_line(&mut self.reader, line));
-        let live = self.reader.live();
-        Some(Doing {
-            last_tool: live.last_tool.clone(),
-            turns: live.turns,
-        })
+    fn look(&mut self) -> std::io::Result<()> {
+        loop {
+            let lines = self.lines.read_new()?;
+            if lines.is_empty() {
+                return Ok(());
+            }
+            lines
+                .iter()
+                .for_each(|line| read_line(&mut self.reader, line));
+        }
+    }
+
+    fn open_tools(&self) -> u32 {
+        self.reader.live().open_tools
     }
 }

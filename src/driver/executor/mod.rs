@@ -8,12 +8,15 @@ mod execute;
 mod landing;
 mod prepare;
 mod publish;
+mod silence;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
 
 use super::attempt::Sheet;
 use super::plan_file::Look;
@@ -39,6 +42,7 @@ pub struct Executor {
     board: Board,
     leases: Leases,
     recalled: Recalled,
+    observations: Observations,
     /// Diagnostics of plan edits that were rejected, told once.
     rejected: Arc<Mutex<Vec<String>>>,
 }
@@ -93,18 +97,33 @@ impl Recalled {
     }
 }
 
+/// What running agents show that matters before they end. The loop hears it like any event.
+#[derive(Debug, Clone)]
+struct Observations(mpsc::UnboundedSender<Event>);
+
+impl Observations {
+    fn tell(&self, event: Event) {
+        if self.0.send(event).is_err() {
+            tracing::debug!("the loop has ended and hears nothing more");
+        }
+    }
+}
+
 type Work = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 impl Executor {
-    /// For a run at `site`.
-    pub fn new(site: Arc<Site>) -> Self {
-        Self {
+    /// For a run at `site`, and where it tells of agents that run.
+    pub fn new(site: Arc<Site>) -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (observations, observed) = mpsc::unbounded_channel();
+        let executor = Self {
             site,
             board: Board::default(),
             leases: Leases::default(),
             recalled: Recalled::default(),
+            observations: Observations(observations),
             rejected: Arc::default(),
-        }
+        };
+        (executor, observed)
     }
 
     /// Where the run takes place.
@@ -227,6 +246,7 @@ impl Executor {
                 mode,
                 self.board.clone(),
                 self.recalled.clone(),
+                self.observations.clone(),
             )),
             Action::Collect {
                 ticket,
