@@ -38,6 +38,8 @@ pub struct Report {
     pub landed: usize,
     /// Of these, landed without a required verify command.
     pub unverified: usize,
+    /// Of these, known from the target's history alone: their intents and receipts were lost with a damaged ledger.
+    pub unproven: usize,
     /// Candidates that were checked.
     pub candidates: usize,
     /// Work saved from slots that was checked.
@@ -67,7 +69,6 @@ struct Receipt {
     task: TaskId,
     attempt: u32,
     onto: Option<ObjectId>,
-    generation: u32,
 }
 
 /// Checks every landing of a run, and that its target holds nothing in the run's name without a receipt.
@@ -78,7 +79,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
     let mut report = Report::default();
     let receipts = report.receipts(case);
     report.completions(case, &receipts);
-    let history = History::of(repo, case, &receipts)?;
+    let history = History::of(repo, case)?;
     for (commit, receipt) in &receipts {
         report.landing(repo, case, &history, commit, receipt);
     }
@@ -146,7 +147,7 @@ pub fn range(
 /// The commits that a run's records call landed.
 pub fn landed_commits(records: &[Stamped]) -> BTreeSet<ObjectId> {
     let landed = records.iter().filter_map(|s| match &s.record {
-        Record::Landed { commit, .. } => Some(commit.clone()),
+        Record::Landed { commit, .. } | Record::LandingFound { commit, .. } => Some(commit.clone()),
         _ => None,
     });
     landed.collect()
@@ -175,6 +176,9 @@ impl Report {
         let mut intents: BTreeMap<ObjectId, (TaskId, ObjectId)> = BTreeMap::new();
         let mut generations: BTreeMap<TaskId, u32> = BTreeMap::new();
         let mut receipts: BTreeMap<ObjectId, Receipt> = BTreeMap::new();
+        let mut landings = BTreeSet::new();
+        let mut done: BTreeSet<TaskId> = BTreeSet::new();
+        let has_gaps = has_gaps(case.records);
         for stamped in case.records {
             match &stamped.record {
                 Record::LandingIntended {
@@ -184,7 +188,42 @@ impl Report {
                 } => {
                     intents.insert(commit.clone(), (ticket.task.clone(), onto.clone()));
                 }
-                Record::Reopened { task, .. } => *generations.entry(task.clone()).or_default() += 1,
+                Record::Reopened { task, .. } => {
+                    *generations.entry(task.clone()).or_default() += 1;
+                    done.remove(task);
+                }
+                Record::Settled {
+                    task,
+                    as_:
+                        Settlement::LandedBefore { .. }
+                        | Settlement::Believed
+                        | Settlement::MarkedDone
+                        | Settlement::Skipped,
+                } => {
+                    done.insert(task.clone());
+                }
+                Record::LandingFound {
+                    task,
+                    attempt,
+                    commit,
+                } => {
+                    self.landed += 1;
+                    self.unverified += 1;
+                    self.unproven += 1;
+                    let receipt = Receipt {
+                        task: task.clone(),
+                        attempt: *attempt,
+                        onto: None,
+                    };
+                    if receipts.insert(commit.clone(), receipt).is_some() {
+                        self.find(
+                            "once",
+                            Some(task),
+                            Some(commit),
+                            "it was found in the history, and has a receipt as well".to_owned(),
+                        );
+                    }
+                }
                 Record::Landed {
                     ticket,
                     commit,
@@ -194,7 +233,9 @@ impl Report {
                     self.unverified += usize::from(!verified);
                     let generation = generations.get(&ticket.task).copied().unwrap_or(0);
                     let intent = intents.get(commit);
-                    if intent.is_none_or(|(task, _)| *task != ticket.task) {
+                    let is_lost = has_gaps && intent.is_none();
+                    self.unproven += usize::from(is_lost);
+                    if !is_lost && intent.is_none_or(|(task, _)| *task != ticket.task) {
                         self.find(
                             "intent",
                             Some(&ticket.task),
@@ -202,22 +243,21 @@ impl Report {
                             "it landed without a recorded intent".to_owned(),
                         );
                     }
-                    if receipts
-                        .values()
-                        .any(|r| r.task == ticket.task && r.generation == generation)
-                    {
+                    // Whether it was reopened in between may be among what is lost.
+                    let is_again = !landings.insert((ticket.task.clone(), generation));
+                    if (is_again || done.contains(&ticket.task)) && !has_gaps {
                         self.find(
                             "once",
                             Some(&ticket.task),
                             Some(commit),
-                            "the task landed twice without having been reopened".to_owned(),
+                            "the task was done already, and landed without having been reopened"
+                                .to_owned(),
                         );
                     }
                     let receipt = Receipt {
                         task: ticket.task.clone(),
                         attempt: ticket.attempt,
                         onto: intent.map(|(_, onto)| onto.clone()),
-                        generation,
                     };
                     if receipts.insert(commit.clone(), receipt).is_some() {
                         self.find(
@@ -267,7 +307,7 @@ impl Report {
             }
             _ => None,
         });
-        if ends_well != Some(true) {
+        if ends_well != Some(true) || has_gaps(case.records) {
             return;
         }
         let excused: BTreeSet<&TaskId> = case
@@ -377,11 +417,7 @@ struct History {
 }
 
 impl History {
-    fn of(
-        repo: &Repository,
-        case: &Case<'_>,
-        receipts: &BTreeMap<ObjectId, Receipt>,
-    ) -> Result<Self, git2::Error> {
+    fn of(repo: &Repository, case: &Case<'_>) -> Result<Self, git2::Error> {
         let is_rewritten = case
             .records
             .iter()
@@ -391,20 +427,12 @@ impl History {
             let mut walk = repo.revwalk()?;
             walk.set_sorting(Sort::NONE)?;
             walk.push(tip)?;
-            let bases = receipts.values().filter_map(|r| r.onto.as_ref());
-            let landed: BTreeSet<&ObjectId> = receipts.keys().collect();
-            for base in bases.filter(|base| !landed.contains(base)) {
-                let Ok(oid) = Oid::from_str(base.as_str()) else {
-                    continue;
-                };
-                // Somebody's commit between two landings is a base as well, and not older than the run.
-                let is_later = landed.iter().any(|commit| {
-                    Oid::from_str(commit.as_str())
-                        .is_ok_and(|commit| repo.graph_descendant_of(oid, commit).unwrap_or(false))
-                });
-                // What lies below the first tip is older than the run.
-                if !is_later && repo.graph_descendant_of(tip, oid).unwrap_or(false) {
-                    walk.hide(oid)?;
+            if let Some(base) = first_tip(case.records).filter(|_| !has_gaps(case.records)) {
+                // What lies below the first tip is older than the run; after a rebase, what both have.
+                match repo.merge_base(tip, Oid::from_str(base.as_str())?) {
+                    Ok(common) => walk.hide(common)?,
+                    Err(e) if e.code() == git2::ErrorCode::NotFound => {}
+                    Err(e) => return Err(e),
                 }
             }
             for id in walk {
@@ -427,6 +455,21 @@ impl History {
         }
         Ok(found)
     }
+}
+
+/// Where the target stood when the run landed for the first time.
+fn first_tip(records: &[Stamped]) -> Option<&ObjectId> {
+    records.iter().find_map(|s| match &s.record {
+        Record::LandingIntended { onto, .. } => Some(onto),
+        _ => None,
+    })
+}
+
+/// Whether records of the run were lost with a damaged ledger: what they said is not known, and contradicts nothing.
+fn has_gaps(records: &[Stamped]) -> bool {
+    records
+        .iter()
+        .any(|s| matches!(s.record, Record::LedgerRebuilt { .. }))
 }
 
 /// The tasks of the last plan revision of a run.

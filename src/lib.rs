@@ -9,7 +9,7 @@
 //! - 3: [`store`] (ledger, run directory), [`git`], [`process`] (shim, sweep)
 //! - 4: [`agent`] (runners, prompt, status), [`verify`] (scope), [`report`] (readers of the record stream), [`notify`]
 //!   (telling people who do not watch), [`audit`] (the independent checker)
-//! - 5: [`driver`] (the loop around the engine)
+//! - 5: [`driver`] (the loop around the engine), [`doctor`] (what is unhealthy, and a ledger made anew)
 //! - 6: [`cli`]; 7: `main.rs`
 //!
 //! The library exists for the binary and its tests; its interface is not a promise.
@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod crash;
 pub mod diagnostic;
+pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod error;

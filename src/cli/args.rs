@@ -75,6 +75,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Look at work that was saved from slots, and bring it back
     Salvage(SalvageArgs),
+    /// Name everything unhealthy here, with the next command; repair what is safe
+    Doctor(DoctorArgs),
     /// Halt the live run: running tasks finish and land, no new one starts
     Stop(StopArgs),
     /// End what runs for a task and settle it as cancelled
@@ -409,6 +411,23 @@ pub enum SalvageCommand {
         #[arg(long, value_name = "NAME")]
         branch: Option<String>,
     },
+}
+
+/// `orch doctor`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch doctor\n  orch doctor --format json | jq -r '.findings[] | select(.severity == \"problem\") | .id'\n  orch doctor --fix-safe\n  orch doctor --rebuild-ledger    after the ledger was damaged or lost\n\nExit codes: 0 healthy (there may be notes), 1 problems were found, 7 another orch works here,\n8 nothing can be looked at"
+)]
+pub struct DoctorArgs {
+    /// Repair what cannot lose anything: what a start or an end of a run would do anyway.
+    #[arg(long)]
+    pub fix_safe: bool,
+    /// Set a damaged or emptied ledger aside, and make a new one of what can still be told.
+    #[arg(long, conflicts_with = "fix_safe")]
+    pub rebuild_ledger: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 /// `orch stop`.

@@ -108,9 +108,13 @@ fn text(report: &Report, out: &Out<'_>) -> String {
         ));
     }
     text.push_str(&format!(
-        "{} landed commits ({} unverified), {} candidates{}, {} commits by others: {}\n",
+        "{} landed commits ({} unverified{}), {} candidates{}, {} commits by others: {}\n",
         report.landed,
         report.unverified,
+        match report.unproven {
+            0 => String::new(),
+            n => format!(", {n} known from the history alone, their records being lost"),
+        },
         report.candidates,
         match report.salvaged {
             0 => String::new(),

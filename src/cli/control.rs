@@ -132,8 +132,15 @@ fn into_ledger(state: &StateDir, control: Control) -> Result<()> {
         LockError::Held { .. } => Error::new(ErrorKind::Busy, e),
         LockError::Io { .. } => Error::new(ErrorKind::Environment, e),
     })?;
-    let mut ledger = Ledger::open(lock).or_environment()?;
+    let mut ledger = Ledger::open(lock).map_err(locate::unusable)?;
     let run = chosen.run.run;
+    if ledger.reader().lost_records(&run).or_environment()? {
+        return Err(Error::new(
+            ErrorKind::Negative,
+            anyhow!("run {run} is over: the ledger was rebuilt without all of its records"),
+        )
+        .hint("orch run                      begins a new run with what is left"));
+    }
     let records = ledger.reader().records(&run).or_environment()?;
     let mut engine = Engine::replay(run.clone(), records).or_bug()?;
     let at = now(started);

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::git::repository::RepositoryError;
 use crate::git::{Git, Repository};
 use crate::ids::{RunId, TaskId};
-use crate::store::{HeldBy, Reader, RunSummary, StateDir};
+use crate::store::{HeldBy, LedgerError, Reader, RunSummary, StateDir};
 
 use super::args::RunChoice;
 
@@ -54,6 +54,14 @@ pub(super) fn repository() -> Result<Repository> {
 
 /// Why a repository cannot be used, with what to do about it.
 pub(super) fn explain(error: RepositoryError) -> Error {
+    let hints = error.hints();
+    hints
+        .into_iter()
+        .fold(Error::new(ErrorKind::Environment, error), Error::hint)
+}
+
+/// Why a ledger cannot be used, with what to do about it.
+pub(super) fn unusable(error: LedgerError) -> Error {
     let hints = error.hints();
     hints
         .into_iter()
@@ -137,7 +145,7 @@ pub(super) fn run(choice: &RunChoice) -> Result<Chosen> {
         )
         .hint("orch run --plan FILE          starts one")
     };
-    let reader = Reader::open(&state).or_environment()?.ok_or_else(none)?;
+    let reader = Reader::open(&state).map_err(unusable)?.ok_or_else(none)?;
     let rows = reader.runs(RUNS_MAX).or_environment()?;
     let chosen = match (&choice.run, &choice.plan) {
         (Some(run), _) => {

@@ -7,6 +7,7 @@ mod audit;
 pub mod check;
 mod control;
 mod demo;
+mod doctor;
 mod dry_run;
 mod ending;
 mod events;
@@ -152,6 +153,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Audit(args) => audit::audit(&args, out),
         Command::Report(args) => report::report(&args, out),
         Command::Salvage(args) => salvage::salvage(&args.command, out),
+        Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Stop(args) => control::stop(&args, out),
         Command::Cancel(args) => control::cancel(&args, out),
         Command::Retry(args) => control::retry(&args, out),

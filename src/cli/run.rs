@@ -11,6 +11,7 @@ use super::asked::Asked;
 use super::site::{claude_if_needed, judged, site};
 use super::{Out, dry_run, ending, locate, rehearse};
 use crate::config::notify::Subscription;
+use crate::doctor;
 use crate::driver::begin::begin;
 use crate::driver::site::Site;
 use crate::driver::{self, Ended, Inputs, Loop, Signals, control, stop_files, watch};
@@ -20,7 +21,7 @@ use crate::git::Repository;
 use crate::notify::Notifier;
 use crate::process::Awake;
 use crate::report::Reporter;
-use crate::store::{Holder, Ledger, LedgerError, LockError};
+use crate::store::{Holder, Ledger, LockError};
 use crate::time::Wall;
 
 /// The longest that a run which has ended stays for those who are told of it.
@@ -107,21 +108,13 @@ async fn work(
         LockError::Held { .. } => busy(e),
         LockError::Io { .. } => Error::new(ErrorKind::Environment, e),
     })?;
+    doctor::check_for_lost_ledger(&state, &repo).map_err(locate::unusable)?;
     let ledger = if args.adopt_ledger {
         Ledger::open_moved(lock)
     } else {
         Ledger::open(lock)
     };
-    let ledger = ledger.map_err(|e| {
-        let is_copy = matches!(e, LedgerError::Copied { .. });
-        let error = Error::new(ErrorKind::Environment, e);
-        match is_copy {
-            true => error.hint(
-                "orch run --adopt-ledger       if no orch works on the repository it came from",
-            ),
-            false => error,
-        }
-    })?;
+    let ledger = ledger.map_err(locate::unusable)?;
     let selection = asked.selection.clone();
     let jobs = asked.settings.jobs.value;
     let site = site(repo, signature, asked, &ledger.reader(), args, claude, out)?;

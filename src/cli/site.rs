@@ -190,7 +190,7 @@ pub(super) fn site(
 }
 
 /// Hooks that `git commit` or `git merge` would run here.
-fn active_hooks(repo: &Repository) -> Vec<&'static str> {
+pub(super) fn active_hooks(repo: &Repository) -> Vec<&'static str> {
     let configured = repo
         .settings()
         .last("core.hookspath")
@@ -261,7 +261,7 @@ fn refused(error: TargetError) -> Error {
 }
 
 /// `$XDG_STATE_HOME/orch`, else `~/.local/state/orch`.
-fn user_state_dir() -> Result<PathBuf> {
+pub(super) fn user_state_dir() -> Result<PathBuf> {
     let given = std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|d| d.is_absolute());

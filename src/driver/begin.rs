@@ -45,13 +45,19 @@ pub struct Begun {
 /// If the ledger cannot be read.
 pub fn unfinished(reader: &Reader, plan: &PlanId, target: &RefName) -> Result<Option<RunSummary>> {
     let last = reader.latest_run(Some(plan)).or_environment()?;
-    Ok(last.filter(|run| {
+    let goes_on = |run: &RunSummary| {
         run.target == *target
             && run
                 .end
                 .as_ref()
                 .is_none_or(|end| end.outcome != Outcome::Completed)
-    }))
+    };
+    let Some(run) = last.filter(goes_on) else {
+        return Ok(None);
+    };
+    // What a run had under way whose records are lost is not known: its tasks begin anew, in a new run.
+    let is_over = reader.lost_records(&run.run).or_environment()?;
+    Ok((!is_over).then_some(run))
 }
 
 /// Starts the site's run, or goes on with it if the ledger knows it.
@@ -90,7 +96,8 @@ pub async fn begin(
     }
     let mut engine = Engine::replay(site.run.clone(), records)
         .context("the ledger's records of this run contradict each other")
-        .or_bug()?;
+        .or_bug()
+        .map_err(|e| e.hint("orch doctor                   says what is wrong"))?;
     let first = engine.resume(&start, at);
     if let Some(landed) = engine.tip() {
         site.note_landed(landed);
@@ -184,17 +191,20 @@ fn landed_before(site: &Site, reader: &Reader) -> Result<Vec<(TaskId, ObjectId)>
     let Some(tip) = refs::tip(&repo, &site.target).or_environment()? else {
         return Ok(Vec::new());
     };
-    let mut found = Vec::new();
-    for landing in reader
+    let landings = reader
         .landings(&site.plan_id, &site.target)
-        .or_environment()?
-    {
-        if landing.run != site.run
-            && refs::contains(&repo, &tip, &landing.commit).or_environment()?
-        {
-            found.push((landing.task, landing.commit));
-        }
-    }
+        .or_environment()?;
+    let (tasks, commits): (Vec<TaskId>, Vec<ObjectId>) = landings
+        .into_iter()
+        .filter(|landing| landing.run != site.run)
+        .map(|landing| (landing.task, landing.commit))
+        .unzip();
+    let held = refs::contained(&repo, &tip, &commits).or_environment()?;
+    let mut found: Vec<(TaskId, ObjectId)> = tasks
+        .into_iter()
+        .zip(commits)
+        .filter(|(_, commit)| held.contains(commit))
+        .collect();
     let landed: BTreeSet<TaskId> = found.iter().map(|(task, _)| task.clone()).collect();
     for (task, commit) in settled_before(site, reader, &tip)? {
         if !landed.contains(&task) && refs::contains(&repo, &tip, &commit).or_environment()? {

@@ -103,7 +103,9 @@ impl Shell {
             | Record::Stopping { .. }
             | Record::TargetRewritten { .. }
             | Record::RunFailed { .. }
-            | Record::RunEnded { .. } => {}
+            | Record::RunEnded { .. }
+            | Record::LandingFound { .. }
+            | Record::LedgerRebuilt { .. } => {}
         }
     }
 }
@@ -178,7 +180,9 @@ impl Turn<'_> {
             }
             | Record::Stopping { .. }
             | Record::TargetRewritten { .. }
-            | Record::RunFailed { .. } => {}
+            | Record::RunFailed { .. }
+            | Record::LandingFound { .. }
+            | Record::LedgerRebuilt { .. } => {}
         }
     }
 }

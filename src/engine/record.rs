@@ -208,6 +208,22 @@ pub enum Record {
         /// How.
         outcome: Outcome,
     },
+    /// A landing whose own records were lost with a damaged ledger: the target's history holds the commit, with the
+    /// run's trailers.
+    LandingFound {
+        /// The task.
+        task: TaskId,
+        /// The attempt that it says it is of.
+        attempt: u32,
+        /// The landing commit.
+        commit: ObjectId,
+    },
+    /// The ledger was damaged and some of the run's records are gone. The run is over: what it had under way is not
+    /// known, and its other tasks begin anew in the next run.
+    LedgerRebuilt {
+        /// What is not known, a line each.
+        lost: Vec<String>,
+    },
 }
 
 /// What a person asked for when starting or continuing a run.
@@ -423,7 +439,9 @@ impl Record {
             | Self::Stopping { .. }
             | Self::TargetRewritten { .. }
             | Self::RunFailed { .. }
-            | Self::RunEnded { .. } => false,
+            | Self::RunEnded { .. }
+            | Self::LandingFound { .. }
+            | Self::LedgerRebuilt { .. } => false,
         }
     }
 
@@ -440,9 +458,10 @@ impl Record {
             | Self::LandingMissed { ticket, .. }
             | Self::Landed { ticket, .. }
             | Self::Superseded { ticket } => Some(&ticket.task),
-            Self::Settled { task, .. } | Self::Reopened { task, .. } | Self::WaitEnded { task } => {
-                Some(task)
-            }
+            Self::Settled { task, .. }
+            | Self::Reopened { task, .. }
+            | Self::WaitEnded { task }
+            | Self::LandingFound { task, .. } => Some(task),
             Self::Controlled { control, .. } => control.verb.task(),
             // It is about the task of that run, which may be another one.
             Self::Salvaged { .. } => None,
@@ -453,7 +472,8 @@ impl Record {
             | Self::Stopping { .. }
             | Self::TargetRewritten { .. }
             | Self::RunFailed { .. }
-            | Self::RunEnded { .. } => None,
+            | Self::RunEnded { .. }
+            | Self::LedgerRebuilt { .. } => None,
         }
     }
 }

@@ -307,6 +307,28 @@ impl Drop for Hold {
     }
 }
 
+/// An update that is under way or was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The worktree.
+    pub worktree: PathBuf,
+    /// Its `index.lock`, if orch made it.
+    pub lock: Option<PathBuf>,
+}
+
+/// Whether an update is under way in a worktree or was cut off there. Only looks.
+pub(super) fn unfinished(worktree: &Worktree) -> Result<Option<Unfinished>, CheckoutError> {
+    let places = Places::of(worktree);
+    if look(&places.directory)?.is_none() {
+        return Ok(None);
+    }
+    let is_ours = places.lock_is_ours()?;
+    Ok(Some(Unfinished {
+        worktree: worktree.path.clone(),
+        lock: is_ours.then_some(places.git_lock),
+    }))
+}
+
 /// What an orch that died while a branch was moved under a worktree had left there, and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {

@@ -12,7 +12,7 @@ use crate::crash::point;
 use crate::ids::{ObjectId, RefName, TaskId};
 
 pub use super::checkout::Refusal;
-pub use super::hold::{Recovered, Recovery};
+pub use super::hold::{Recovered, Recovery, Unfinished};
 pub use super::plan_copy::PlanCopy;
 
 /// A landing as the engine ordered it.
@@ -139,6 +139,18 @@ pub fn recover_checkouts(repo: &Repository) -> Result<Vec<Recovered>, CheckoutEr
         .filter(|worktree| worktree.path.exists())
     {
         all.extend(hold::recover(repo, worktree)?);
+    }
+    Ok(all)
+}
+
+/// Worktrees in which such an update is under way or was cut off. Only looks.
+///
+/// # Errors
+/// If a worktree cannot be looked at.
+pub fn unfinished_checkouts(repo: &Repository) -> Result<Vec<Unfinished>, CheckoutError> {
+    let mut all = Vec::new();
+    for worktree in repo.worktrees()? {
+        all.extend(hold::unfinished(&worktree)?);
     }
     Ok(all)
 }

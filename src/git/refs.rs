@@ -1,5 +1,6 @@
 //! Refs read and moved: by compare-and-swap only, never by force.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use git2::{ErrorCode, Oid, ReferenceType, Repository};
@@ -102,6 +103,40 @@ pub fn contains(repo: &Repository, tip: &ObjectId, commit: &ObjectId) -> Result<
         return Ok(false);
     }
     repo.graph_descendant_of(tip, commit)
+}
+
+/// Commits between two landings over which [`contained`] follows the history before it asks anew.
+const BETWEEN_MAX: u32 = 1_000;
+
+/// Which of `commits` are `tip` or one of its ancestors. They come in the order in which they landed: as a rule each is
+/// a few steps below the next, so that one look at the whole history does for all.
+///
+/// # Errors
+/// If the history of `tip` cannot be read.
+pub fn contained(
+    repo: &Repository,
+    tip: &ObjectId,
+    commits: &[ObjectId],
+) -> Result<BTreeSet<ObjectId>, git2::Error> {
+    let wanted: BTreeSet<&ObjectId> = commits.iter().collect();
+    let mut found = BTreeSet::new();
+    for commit in commits.iter().rev() {
+        if found.contains(commit) || !contains(repo, tip, commit)? {
+            continue;
+        }
+        // Whatever it stands on is contained as well.
+        let (mut next, mut between) = (Some(commit.clone()), 0);
+        while let Some(id) = next.take() {
+            let parent = repo.find_commit(oid(&id)?)?.parent_id(0).ok();
+            between = match wanted.contains(&id) {
+                true if !found.insert(id) => break,
+                true => 0,
+                false => between + 1,
+            };
+            next = parent.map(object_id).filter(|_| between <= BETWEEN_MAX);
+        }
+    }
+    Ok(found)
 }
 
 /// Moves `name` from `from` to `to`, or creates it at `to` if `from` is none, with `why` in its reflog; if it stands

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::crash;
-use crate::ids::{RunId, Ticket};
+use crate::ids::{RunId, TaskId, Ticket};
 use crate::time::Wall;
 
 /// Version of `shim.json` and `exit.json`. A file with another one is refused.
@@ -208,6 +208,30 @@ impl Marker {
         Self { run, ticket }
     }
 
+    /// The run.
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// Task, attempt, and order.
+    pub fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// Reads the value of [`MARK_VARIABLE`].
+    pub(super) fn parse(value: &str) -> Option<Self> {
+        let parts: Vec<&str> = value.split('/').collect();
+        let [run, task, attempt, epoch] = parts.as_slice() else {
+            return None;
+        };
+        let ticket = Ticket {
+            task: TaskId::parse(task).ok()?,
+            attempt: attempt.parse().ok()?,
+            epoch: epoch.parse().ok()?,
+        };
+        Some(Self::new(RunId::parse(run).ok()?, ticket))
+    }
+
     /// The variables that the agent and all its descendants get.
     pub fn variables(&self) -> [(&'static str, String); 4] {
         [
@@ -356,6 +380,8 @@ mod tests {
             Marker::new(run.clone(), ticket).environ_entry()
         };
         assert_eq!(marker(2, 3), "ORCH_MARK=20260102-030405-abcd/1.1/2/3");
+        let read = Marker::parse("20260102-030405-abcd/1.1/2/3").expect("a mark");
+        assert_eq!(read.environ_entry(), marker(2, 3));
         assert_ne!(marker(2, 3), marker(2, 4));
         assert_ne!(marker(2, 3), marker(3, 3));
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, getpid};
 
-use super::launch::Marker;
+use super::launch::{MARK_VARIABLE, Marker};
 use super::table::{self, Delivery, Process};
 
 /// How long a sweep goes on. A process can outlive SIGKILL only in uninterruptible sleep, which ends by itself or not at
@@ -110,6 +110,68 @@ pub fn is_open(file: &Path) -> io::Result<bool> {
         })
     };
     Ok(table::pids()?.iter().any(has_it))
+}
+
+/// A process that works for an attempt, of whatever run and repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The process.
+    pub process: Swept,
+    /// What it works for.
+    pub marker: Marker,
+}
+
+/// The processes that carry the mark of any attempt, but for the caller and those it descends from.
+///
+/// # Errors
+/// If the process table cannot be read.
+pub fn marked() -> io::Result<Vec<Marked>> {
+    let spared = this_process_and_ancestors()?;
+    let mut found = Vec::new();
+    for pid in table::pids()? {
+        if spared.contains(&pid) {
+            continue;
+        }
+        let Some(marker) = mark_of(pid) else { continue };
+        let process = Process::look(pid)?.filter(|process| !process.is_dead);
+        found.extend(process.map(|process| Marked {
+            process: Swept::from(&process),
+            marker,
+        }));
+    }
+    Ok(found)
+}
+
+fn mark_of(pid: Pid) -> Option<Marker> {
+    let mut environ = Vec::new();
+    let path = format!("/proc/{}/environ", pid.as_raw_pid());
+    // A process whose environment may not be read is somebody else's.
+    File::open(path)
+        .and_then(|file| file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ))
+        .ok()?;
+    let environ = String::from_utf8_lossy(&environ);
+    let mut entries = environ.split('\0');
+    let value = entries.find_map(|e| e.strip_prefix(MARK_VARIABLE)?.strip_prefix('='))?;
+    Marker::parse(value)
+}
+
+/// Processes that can own a lock file of git: those that have it open, and every git that works below one of `dirs`.
+/// git closes its lock files long before it removes them.
+///
+/// # Errors
+/// If the process table cannot be read.
+pub fn owners_of_git_lock(lock: &Path, dirs: &[PathBuf]) -> io::Result<Vec<Swept>> {
+    let mut found = Vec::new();
+    for pid in table::pids()? {
+        let Some(process) = Process::look(pid)?.filter(|process| !process.is_dead) else {
+            continue;
+        };
+        let is_git = process.comm == "git" || process.comm.starts_with("git-");
+        if is_inside(pid, lock) || is_git && dirs.iter().any(|dir| is_inside(pid, dir)) {
+            found.push(Swept::from(&process));
+        }
+    }
+    Ok(found)
 }
 
 impl From<&Process> for Swept {

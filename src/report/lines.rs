@@ -192,6 +192,17 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
         Record::RunEnded { outcome } => {
             line(Tone::Plain, format!("run ended: {}", outcome.in_words()))
         }
+        Record::LandingFound { task, commit, .. } => line(
+            Tone::Plain,
+            format!("{task}  landed as {}: found in the history", commit.short()),
+        ),
+        Record::LedgerRebuilt { lost } => line(
+            Tone::Bad,
+            format!(
+                "run over: the ledger was rebuilt without {}",
+                lost.join(", ")
+            ),
+        ),
         Record::AgentStarting {
             asks_status: false, ..
         }

@@ -4,6 +4,7 @@
 //! <git common dir>/orch/
 //!   orch.lock                 held by the one orch that may write; says who it is
 //!   control.sock              where that orch listens
+//!   damaged/<time>/           ledgers that were set aside
 //!   ledger.db                 records and projections (docs/ledger.md)
 //!   runs/<run>/
 //!     log/orch.jsonl          diagnostics log
@@ -120,6 +121,34 @@ impl StateDir {
         }
     }
 
+    /// Where damaged ledgers are set aside.
+    pub fn set_aside(&self) -> PathBuf {
+        self.root.join("damaged")
+    }
+
+    /// The runs of which anything is kept, sorted.
+    ///
+    /// # Errors
+    /// If a directory cannot be read.
+    pub fn kept_runs(&self) -> io::Result<Vec<RunId>> {
+        let names = names_in(&self.root.join("runs"))?;
+        Ok(names.iter().filter_map(|n| RunId::parse(n).ok()).collect())
+    }
+
+    /// The directory of some attempt, if there ever was one here.
+    ///
+    /// # Errors
+    /// If a directory cannot be read.
+    pub fn any_attempt(&self) -> io::Result<Option<PathBuf>> {
+        for run in self.kept_runs()? {
+            let dir = self.run(&run);
+            if let Some((task, attempt)) = dir.kept_attempts()?.first() {
+                return Ok(Some(dir.attempt(task, *attempt).root));
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes the directory, for its owner alone (prompts and sessions can hold secrets). Its parent must exist.
     pub(super) fn create(&self) -> io::Result<()> {
         match std::fs::DirBuilder::new().mode(0o700).create(&self.root) {
@@ -181,6 +210,39 @@ impl RunDir {
             return Err(FileError::HashMismatch { path });
         }
         Ok(text)
+    }
+
+    /// The attempts of which anything is kept, sorted.
+    ///
+    /// # Errors
+    /// If a directory cannot be read.
+    pub fn kept_attempts(&self) -> io::Result<Vec<(TaskId, u32)>> {
+        let mut found = Vec::new();
+        for name in names_in(&self.root)? {
+            let Ok(task) = TaskId::parse(&name) else {
+                continue;
+            };
+            let numbers = names_in(&self.root.join(&name))?;
+            let numbers = numbers.iter().filter_map(|n| n.parse().ok());
+            found.extend(numbers.map(|n| (task.clone(), n)));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The texts of plans that are kept, oldest first.
+    ///
+    /// # Errors
+    /// If the directory or a file in it cannot be read.
+    pub fn kept_plans(&self) -> io::Result<Vec<PathBuf>> {
+        let dir = self.root.join("plans");
+        let mut found = Vec::new();
+        for name in names_in(&dir)? {
+            let path = dir.join(name);
+            found.push((std::fs::metadata(&path)?.modified()?, path));
+        }
+        found.sort();
+        Ok(found.into_iter().map(|(_, path)| path).collect())
     }
 
     /// The directory of an attempt.
@@ -315,6 +377,28 @@ fn create_dir_durably(dir: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(e),
     }
+}
+
+/// The names in a directory, sorted; none if it is not there or is a file.
+fn names_in(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(e) => return Err(e),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn sync_parent(dir: &Path) -> io::Result<()> {

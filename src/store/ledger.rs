@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::layout::StateDir;
@@ -106,6 +107,14 @@ pub enum LedgerError {
         /// What the system said.
         source: io::Error,
     },
+    /// There were runs here, and the ledger tells of none.
+    #[error("the ledger {} is gone or empty, and {evidence} tells of runs", path.display())]
+    Lost {
+        /// The ledger.
+        path: PathBuf,
+        /// What is left of runs.
+        evidence: String,
+    },
     /// Anything else that SQLite says.
     #[error("cannot use the ledger {}", path.display())]
     Sqlite {
@@ -117,6 +126,28 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// What a person can do about it: one command each.
+    pub fn hints(&self) -> Vec<String> {
+        let hints: &[&str] = match self {
+            Self::Copied { .. } => {
+                &["orch run --adopt-ledger       if no orch works on the repository it came from"]
+            }
+            Self::NewerFormat { .. } => &["install the newer orch; this one can only read it"],
+            Self::NotALedger { .. } | Self::Damaged { .. } | Self::Lost { .. } => &[
+                "orch doctor                   says what is wrong",
+                "orch doctor --rebuild-ledger  sets the file aside and saves what can still be read",
+            ],
+            Self::Full { .. } | Self::NotUsable { .. } | Self::NoLog { .. } => {
+                &["orch doctor                   says what is wrong"]
+            }
+            Self::Busy { .. }
+            | Self::Contradiction { .. }
+            | Self::Io { .. }
+            | Self::Sqlite { .. } => &[],
+        };
+        hints.iter().map(|&hint| hint.to_owned()).collect()
+    }
+
     pub(super) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {
@@ -210,9 +241,9 @@ impl Ledger {
     /// # Errors
     /// As [`LedgerError`] says; the lock is then released.
     pub fn open(lock: OrchLock) -> Result<Self, LedgerError> {
-        let ledger = Self::open_anywhere(lock)?;
+        let ledger = Self::open_complete(lock)?;
         let found = Identity::of_file(&ledger.path)?;
-        match ledger.identity()?.is_same_file(&found) {
+        match Identity::recorded(&ledger.conn, &ledger.path)?.is_same_file(&found) {
             true => Ok(ledger),
             false => Err(LedgerError::Copied { path: ledger.path }),
         }
@@ -224,7 +255,7 @@ impl Ledger {
     /// # Errors
     /// As for [`Ledger::open`], [`LedgerError::Copied`] excepted.
     pub fn open_moved(lock: OrchLock) -> Result<Self, LedgerError> {
-        let ledger = Self::open_anywhere(lock)?;
+        let ledger = Self::open_complete(lock)?;
         let here = Identity::of_file(&ledger.path)?;
         ledger
             .conn
@@ -236,6 +267,38 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Opens a ledger that tells of runs if there were any. SQLite would make a new one in place of a missing or empty
+    /// file, and remove the write-ahead log beside it, in which everything may stand.
+    fn open_complete(lock: OrchLock) -> Result<Self, LedgerError> {
+        let (state, path) = (lock.state().clone(), lock.state().ledger());
+        let lost = |path: &Path| -> Result<(), LedgerError> {
+            let kept = state.any_attempt().map_err(|e| LedgerError::io(path, e))?;
+            kept.map_or(Ok(()), |dir| {
+                Err(LedgerError::Lost {
+                    path: path.to_owned(),
+                    evidence: dir.display().to_string(),
+                })
+            })
+        };
+        if size_of(&path)? == 0 {
+            let log = reader::log_of(&path);
+            if size_of(&log)? > 0 {
+                let evidence = log.display().to_string();
+                return Err(LedgerError::Lost { path, evidence });
+            }
+            lost(&path)?;
+        }
+        let ledger = Self::open_anywhere(lock)?;
+        let has_runs: bool = ledger
+            .conn
+            .query_row("SELECT EXISTS (SELECT 1 FROM runs)", [], |row| row.get(0))
+            .map_err(|e| LedgerError::sqlite(&path, e))?;
+        if !has_runs {
+            lost(&path)?;
+        }
+        Ok(ledger)
+    }
+
     fn open_anywhere(lock: OrchLock) -> Result<Self, LedgerError> {
         let path = lock.state().ledger();
         let sqlite = |e| LedgerError::sqlite(&path, e);
@@ -244,6 +307,9 @@ impl Ledger {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut conn = Connection::open_with_flags(&path, flags).map_err(sqlite)?;
         conn.busy_timeout(BUSY_PATIENCE).map_err(sqlite)?;
+        // Until it is known to be sound, nothing is brought from the log into the file.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(sqlite)?;
         let format = reader::format_of(&conn, &path)?;
         if let Some(found) = format.filter(|&found| found > FORMAT) {
             return Err(LedgerError::NewerFormat { path, found });
@@ -263,6 +329,8 @@ impl Ledger {
             None => create(&mut conn, &path)?,
             Some(_) => quick_check(&conn, &path)?,
         }
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+            .map_err(sqlite)?;
         Ok(Self {
             conn,
             path,
@@ -300,19 +368,7 @@ impl Ledger {
         records: Vec<Record>,
     ) -> Result<Vec<Stamped>, LedgerError> {
         self.transact(Durability::Synced, |tx| {
-            tx.execute(
-                "INSERT INTO runs (run_id, plan_id, plan_path, target_ref, repository, started_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![
-                    new.run.as_str(),
-                    new.plan_id.as_str(),
-                    new.plan_path,
-                    new.target.as_str(),
-                    new.repository,
-                    at.0
-                ],
-            )
-            .map_err(project::contradiction(|| format!("run {} exists", new.run)))?;
+            insert_run(tx, new, at)?;
             append(tx, &new.run, at, records)
         })
     }
@@ -343,8 +399,7 @@ impl Ledger {
         let all = reader::all_records(&self.conn, &path)?;
         self.transact(Durability::Synced, |tx| {
             project::clear(tx)?;
-            all.iter()
-                .try_for_each(|record| project::project(tx, record))
+            project::project_all(tx, &all)
         })
     }
 
@@ -375,37 +430,36 @@ impl Ledger {
     /// Tells tests that the log is on disk.
     fn synced(&self) {
         if is_armed() {
-            let mut log = self.path.clone().into_os_string();
-            log.push("-wal");
-            synced("ledger", [self.path.as_path(), Path::new(&log)]);
+            let log = reader::log_of(&self.path);
+            synced("ledger", [self.path.as_path(), log.as_path()]);
         }
-    }
-
-    fn identity(&self) -> Result<Identity, LedgerError> {
-        self.conn
-            .query_row("SELECT device, inode, born_ns FROM meta", [], |row| {
-                Ok(Identity {
-                    device: row.get(0)?,
-                    inode: row.get(1)?,
-                    born_ns: row.get(2)?,
-                })
-            })
-            .map_err(|e| LedgerError::sqlite(&self.path, e))
     }
 }
 
 /// Which file this is, as far as a file system can tell.
 #[derive(Debug, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: i64,
     inode: i64,
     born_ns: Option<i64>,
 }
 
 impl Identity {
+    /// The file that the ledger was when it was last made this place's own.
+    pub(super) fn recorded(conn: &Connection, path: &Path) -> Result<Self, LedgerError> {
+        conn.query_row("SELECT device, inode, born_ns FROM meta", [], |row| {
+            Ok(Self {
+                device: row.get(0)?,
+                inode: row.get(1)?,
+                born_ns: row.get(2)?,
+            })
+        })
+        .map_err(|e| LedgerError::sqlite(path, e))
+    }
+
     /// Only asks by name: opening the file and closing it again would drop the locks that SQLite holds on it in this
     /// process (POSIX locks belong to process and file, not to descriptors).
-    fn of_file(path: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn of_file(path: &Path) -> Result<Self, LedgerError> {
         let meta = std::fs::metadata(path).map_err(|e| LedgerError::io(path, e))?;
         let born = meta.created().ok();
         let since_epoch = born.and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -418,7 +472,7 @@ impl Identity {
 
     /// Birth times are compared where both are known: they survive the renumbering of devices by a reboot, and no copy
     /// has the same.
-    fn is_same_file(&self, other: &Self) -> bool {
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
         let same_origin = match (self.born_ns, other.born_ns) {
             (Some(a), Some(b)) => a == b,
             _ => self.device == other.device,
@@ -472,6 +526,32 @@ fn quick_check(conn: &Connection, path: &Path) -> Result<(), LedgerError> {
     }
 }
 
+/// 0 if there is no such file.
+fn size_of(path: &Path) -> Result<u64, LedgerError> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.len()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(LedgerError::io(path, e)),
+    }
+}
+
+fn insert_run(tx: &Transaction<'_>, new: &NewRun, at: Wall) -> Result<(), Refusal> {
+    tx.execute(
+        "INSERT INTO runs (run_id, plan_id, plan_path, target_ref, repository, started_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            new.run.as_str(),
+            new.plan_id.as_str(),
+            new.plan_path,
+            new.target.as_str(),
+            new.repository,
+            at.0
+        ],
+    )
+    .map(drop)
+    .map_err(project::contradiction(|| format!("run {} exists", new.run)))
+}
+
 fn append(
     tx: &Transaction<'_>,
     run: &RunId,
@@ -499,5 +579,8 @@ fn append(
     Ok(stamped)
 }
 
+mod restore;
 #[cfg(test)]
 mod tests;
+
+pub use restore::Saved;

@@ -2,6 +2,7 @@
 //! step. What the facts mean is decided in `engine`; what lies in slots belongs to `git`.
 
 pub mod files;
+pub mod fragments;
 pub mod layout;
 pub mod ledger;
 pub mod lock;
@@ -9,7 +10,8 @@ mod project;
 pub mod reader;
 
 pub use files::{FileError, read_limited, write_atomic, write_whole};
+pub use fragments::{Fragment, Fragments};
 pub use layout::{AttemptDir, RunDir, SessionDir, SessionPart, StateDir, sha256_hex};
-pub use ledger::{Durability, Ledger, LedgerError, NewRun};
+pub use ledger::{Durability, Ledger, LedgerError, NewRun, Saved};
 pub use lock::{HeldBy, Holder, LockError, OrchLock};
 pub use reader::{Landing, Reader, RunEnd, RunSummary, SessionUsage};

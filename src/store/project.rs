@@ -3,6 +3,8 @@
 //! A projection that cannot be made is a contradiction between a record and what the ledger knows, and refuses the
 //! record: here the laws "landed exactly once" and "counted once" are held by the database itself.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::layout::SessionPart;
@@ -10,7 +12,7 @@ use crate::engine::event::PlanRevision;
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::usage::Usage;
-use crate::ids::{ObjectId, RunId, Ticket};
+use crate::ids::{ObjectId, RunId, TaskId, Ticket};
 
 /// Empties everything that [`project`] fills.
 pub(super) fn clear(tx: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -50,11 +52,9 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
             commit,
             verified,
         } => add_landing(tx, stamped, ticket, commit, *verified),
-        Record::RunEnded { outcome } => {
-            tx.prepare_cached("UPDATE runs SET ended_ms = ?2, outcome = ?3 WHERE run_id = ?1")?
-                .execute(params![run.as_str(), stamped.at.0, word_of(*outcome)])?;
-            Ok(())
-        }
+        Record::RunEnded { outcome } => end(tx, stamped, *outcome),
+        Record::LandingFound { task, commit, .. } => find_landing(tx, stamped, task, commit),
+        Record::LedgerRebuilt { .. } => end(tx, stamped, Outcome::Environment),
         Record::AgentEnded { .. }
         | Record::Building { .. }
         | Record::NotLandable { .. }
@@ -70,6 +70,23 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
         | Record::TargetRewritten { .. }
         | Record::RunFailed { .. } => Ok(()),
     }
+}
+
+/// Derives what follows from all records. Of a run some of whose records are gone, what does not follow without them is
+/// left out.
+pub(super) fn project_all(tx: &Transaction<'_>, all: &[Stamped]) -> Result<(), Refusal> {
+    let rebuilt: BTreeSet<&RunId> = all
+        .iter()
+        .filter(|stamped| matches!(stamped.record, Record::LedgerRebuilt { .. }))
+        .map(|stamped| &stamped.run)
+        .collect();
+    for stamped in all {
+        match project(tx, stamped) {
+            Err(Refusal::Contradiction(_)) if rebuilt.contains(&stamped.run) => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 /// Why a record was refused.
@@ -95,6 +112,16 @@ pub(super) fn contradiction(
         Some(rusqlite::ErrorCode::ConstraintViolation) => Refusal::Contradiction(what()),
         _ => Refusal::Sqlite(error),
     }
+}
+
+fn end(tx: &Transaction<'_>, stamped: &Stamped, outcome: Outcome) -> Result<(), Refusal> {
+    tx.prepare_cached("UPDATE runs SET ended_ms = ?2, outcome = ?3 WHERE run_id = ?1")?
+        .execute(params![
+            stamped.run.as_str(),
+            stamped.at.0,
+            word_of(outcome)
+        ])?;
+    Ok(())
 }
 
 fn reopen(tx: &Transaction<'_>, run: &RunId) -> rusqlite::Result<()> {
@@ -232,6 +259,33 @@ fn add_landing(
     .map_err(contradiction(|| {
         format!("task {task} landed twice in run {run}")
     }))?;
+    Ok(())
+}
+
+/// A landing that only the history tells of: what was asked for is what the plan asked for last, as far as that is known.
+fn find_landing(
+    tx: &Transaction<'_>,
+    stamped: &Stamped,
+    task: &TaskId,
+    commit: &ObjectId,
+) -> Result<(), Refusal> {
+    tx.prepare_cached(
+        "INSERT INTO landings
+            (seq, run_id, task, generation, spec_hash, plan_id, target_ref, commit_id, verified)
+         SELECT ?2, run_id, ?3,
+            (SELECT count(*) + 1 FROM landings l WHERE l.run_id = ?1 AND l.task = ?3),
+            coalesce((SELECT spec_hash FROM specs s WHERE s.run_id = ?1 AND s.task = ?3), 'unknown'),
+            plan_id, target_ref, ?4, 0
+         FROM runs WHERE run_id = ?1
+            AND NOT EXISTS (SELECT 1 FROM landings l WHERE l.run_id = ?1 AND l.commit_id = ?4)",
+    )?
+    .execute(params![
+        stamped.run.as_str(),
+        stamped.seq.cast_signed(),
+        task.as_str(),
+        commit.as_str()
+    ])
+    .map_err(contradiction(|| format!("task {task} landed twice")))?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::layout::{SessionPart, StateDir};
-use super::ledger::{APPLICATION_ID, BUSY_PATIENCE, FORMAT, LedgerError};
+use super::ledger::{APPLICATION_ID, BUSY_PATIENCE, FORMAT, Identity, LedgerError};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::usage::{MicroUsd, Usage};
@@ -96,7 +96,8 @@ impl Reader {
     /// If there is a file and it is not a readable ledger.
     pub fn open(state: &StateDir) -> Result<Option<Self>, LedgerError> {
         let mut reader = Self::of_current_format(&state.ledger());
-        if Stamp::of(&reader.path)?.is_none() {
+        // Of an empty file SQLite would remove the log, in which everything may stand, even when it opens for reading.
+        if Stamp::of(&reader.path)?.is_none_or(|stamp| stamp.main.bytes == 0) {
             return Ok(None);
         }
         let format = reader.ask(format_of)?;
@@ -218,6 +219,56 @@ impl Reader {
         self.ask(|conn, path| rows(conn, path, SQL, [run.as_str()], session_usage))
     }
 
+    /// The newest record of all runs: its place and time.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub fn newest(&self) -> Result<Option<(u64, Wall)>, LedgerError> {
+        const SQL: &str = "SELECT seq, at_ms FROM records ORDER BY seq DESC LIMIT 1";
+        self.ask(|conn, path| {
+            let newest = rows(conn, path, SQL, [], |row| {
+                Ok((count(row, "seq")?, Wall(row.get("at_ms")?)))
+            });
+            Ok(newest?.pop())
+        })
+    }
+
+    /// Whether the run lost records with a damaged ledger, and is over for that.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub fn lost_records(&self, run: &RunId) -> Result<bool, LedgerError> {
+        const SQL: &str =
+            "SELECT 1 FROM records WHERE run_id = ?1 AND kind = 'ledger_rebuilt' LIMIT 1";
+        self.ask(|conn, path| {
+            let found = rows(conn, path, SQL, [run.as_str()], |_| Ok(()));
+            Ok(!found?.is_empty())
+        })
+    }
+
+    /// What SQLite finds wrong with the file; nothing if it is sound. Reads all of it.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub fn integrity(&self) -> Result<Vec<String>, LedgerError> {
+        self.ask(|conn, path| {
+            let found = rows(conn, path, "PRAGMA integrity_check(20)", [], |row| {
+                Ok(row.get::<_, String>(0)?)
+            });
+            Ok(found?.into_iter().filter(|line| line != "ok").collect())
+        })
+    }
+
+    /// Whether the file is the one that was made here, and no copy of it.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub fn is_original(&self) -> Result<bool, LedgerError> {
+        self.ask(|conn, path| {
+            Ok(Identity::recorded(conn, path)?.is_same_file(&Identity::of_file(path)?))
+        })
+    }
+
     /// Asks one question of a state that held at one moment.
     fn ask<T>(
         &self,
@@ -228,6 +279,12 @@ impl Reader {
         };
         for _ in 0..TRIES {
             let before = Stamp::of(&self.path)?;
+            if before.as_ref().is_some_and(|stamp| stamp.main.bytes == 0) {
+                return Err(LedgerError::Damaged {
+                    path: self.path.clone(),
+                    detail: "it is empty".to_owned(),
+                });
+            }
             let access = before
                 .as_ref()
                 .map_or(Access::MainFile, |stamp| stamp.access);
@@ -284,6 +341,13 @@ fn uri_path(path: &Path) -> String {
         _ => format!("%{byte:02X}"),
     };
     path.as_os_str().as_bytes().iter().map(escape).collect()
+}
+
+/// The write-ahead log of a ledger.
+pub(super) fn log_of(ledger: &Path) -> PathBuf {
+    let mut name = ledger.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
 }
 
 /// How a ledger can be read without touching anything.

@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 use orch::cli::args::Cli;
 use orch::config;
+use orch::doctor::{Check, Severity};
 
 use crate::nothing;
 use crate::source::{self, read};
@@ -109,6 +110,20 @@ fn every_exit_code_is_told() {
         .iter()
         .filter(|code| !page.contains(&format!("| {code} |")));
     nothing(missing.map(u8::to_string));
+}
+
+#[test]
+fn every_finding_of_the_doctor_has_a_row() {
+    let page = read("docs/doctor.md");
+    let missing = Check::ALL.iter().filter(|check| {
+        let severity = match check.severity() {
+            Severity::Problem => "problem",
+            Severity::Note => "note",
+        };
+        let row = format!("| `{}` | {severity} |", check.id());
+        !page.lines().any(|line| line.starts_with(&row))
+    });
+    nothing(missing.map(|check| check.id().to_owned()));
 }
 
 #[test]

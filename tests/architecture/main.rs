@@ -9,10 +9,11 @@ use std::path::Path;
 use source::Source;
 
 /// The floor of each module; a module uses only floors below its own.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("main", 7),
     ("cli", 6),
     ("driver", 5),
+    ("doctor", 5),
     ("report", 4),
     ("agent", 4),
     ("audit", 4),

@@ -26,12 +26,13 @@ fn main() -> ExitCode {
         return measure_child(command);
     }
     let wanted: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
-    let parts: [(&str, fn()); 5] = [
+    let parts: [(&str, fn()); 6] = [
         ("start", start),
         ("check", check),
         ("memory", memory),
         ("hundred", hundred),
         ("thousand", thousand),
+        ("restart", restart),
     ];
     row("what", "orch", "bar or beside it", "ratio");
     for (_, part) in parts
@@ -140,6 +141,38 @@ fn thousand() {
     }
 }
 
+/// What goes on with, checks, and follows a run in which 1,000 tasks landed.
+fn restart() {
+    let scene = Scene::new(&(plan(1_000, |_| "pending") + LAST));
+    scene.used_by(orch().as_os_str(), &["run", "-j", "2"], FAILED);
+    against_bar(
+        "restart to first action, 1,000 finished",
+        median((0..5).map(|_| scene.restart())),
+        Duration::from_millis(300),
+    );
+    let audit = scene.median(5, &["audit"]);
+    against_bar(
+        "audit of 1,000 landed commits",
+        audit.wall,
+        Duration::from_secs(2),
+    );
+    row("", &mib(audit.rss_kib), "", "");
+    let doctor = scene.median(5, &["doctor"]);
+    row("doctor of the same", &ms(doctor.wall), "", "");
+    scene.orch(&["skip", "last"]);
+    scene.orch(&["run"]);
+    let plan = scene.repo().join(".claude/plans/plan.yaml");
+    let text = std::fs::read_to_string(&plan).expect("a plan");
+    std::fs::write(&plan, text + MORE).expect("a plan");
+    scene.sh("git commit -qam More");
+    row(
+        "new run after 1,000 landings, to first action",
+        &ms(scene.first_action()),
+        "",
+        "",
+    );
+}
+
 /// The exit code of a run in which a task failed.
 const FAILED: i32 = 1;
 /// A task that fails, so that a later start goes on with the run.
@@ -148,6 +181,13 @@ const LAST: &str = "      - id: last
         runner: command
         max_attempts: 1
         run: 'false'
+";
+
+/// A task that was added later.
+const MORE: &str = "      - id: more
+        name: More
+        runner: command
+        run: 'echo x > more.txt'
 ";
 
 /// A plan of `count` tasks, each of which writes one file.
@@ -256,6 +296,11 @@ impl Scene {
     /// The time from a start that goes on with a run to the first thing it begins.
     fn restart(&self) -> Duration {
         self.orch(&["retry", "--failed"]);
+        self.first_action()
+    }
+
+    /// The time from a start to the first attempt.
+    fn first_action(&self) -> Duration {
         let started = Instant::now();
         let mut child = self
             .clean(orch())

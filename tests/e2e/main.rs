@@ -3,9 +3,11 @@
 mod audits;
 mod controls;
 mod crashes;
+mod doctor;
 mod examples;
 mod fixture;
 mod hostile;
+mod ledgers;
 mod manners;
 mod matrix;
 mod notices;
@@ -20,3 +22,4 @@ mod slots;
 mod stops;
 mod surroundings;
 mod tally;
+mod upgrades;

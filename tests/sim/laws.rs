@@ -203,6 +203,9 @@ impl Laws {
                 self.just_failed = true;
             }
             Record::RunEnded { outcome } => self.run_ended(*outcome, just_failed)?,
+            Record::LandingFound { .. } | Record::LedgerRebuilt { .. } => {
+                law(false, || "no live run decides that".to_owned())?;
+            }
         }
         Ok(())
     }

@@ -474,5 +474,7 @@ fn kind(record: &Record) -> &'static str {
         Record::TargetRewritten { .. } => "TargetRewritten",
         Record::RunFailed { .. } => "RunFailed",
         Record::RunEnded { .. } => "RunEnded",
+        Record::LandingFound { .. } => "LandingFound",
+        Record::LedgerRebuilt { .. } => "LedgerRebuilt",
     }
 }

@@ -4,7 +4,7 @@ use crate::engine::ending::AttemptEnd;
 use crate::engine::record::{Miss, Next};
 use crate::engine::state::State;
 use crate::engine::task::{Pause, Phase, Settled};
-use crate::ids::{ObjectId, Ticket};
+use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::time::Wall;
 
 impl State {
@@ -124,5 +124,29 @@ impl State {
             self.tip = Some(commit);
         }
         possible
+    }
+
+    /// Whatever was known of the task: the target holds its commit.
+    pub(super) fn landing_found(
+        &mut self,
+        id: &TaskId,
+        attempt: u32,
+        commit: &ObjectId,
+        at: Wall,
+    ) -> bool {
+        let Some(task) = self.task_mut(id) else {
+            return false;
+        };
+        task.attempt = task.attempt.max(attempt);
+        task.fresh = false;
+        task.lost = false;
+        task.closing = None;
+        let landed = Settled::Landed {
+            commit: commit.clone(),
+            verified: false,
+        };
+        task.enter(Phase::Settled(landed), at);
+        self.tip = Some(commit.clone());
+        true
     }
 }

@@ -113,6 +113,15 @@ impl State {
             Record::TargetRewritten { .. } => !std::mem::replace(&mut self.parked, true),
             Record::RunFailed { outcome, detail } => self.run_failed(*outcome, detail),
             Record::RunEnded { outcome } => self.run_ended(*outcome),
+            Record::LandingFound {
+                task,
+                attempt,
+                commit,
+            } => self.landing_found(task, *attempt, commit, at),
+            Record::LedgerRebuilt { .. } => {
+                self.close_rebuilt(at);
+                true
+            }
         };
         if possible {
             if may_satisfy(record) {
@@ -285,7 +294,11 @@ impl State {
 /// Whether a record can change which needs are met.
 fn may_satisfy(record: &Record) -> bool {
     match record {
-        Record::Settled { .. } | Record::Reopened { .. } | Record::Landed { .. } => true,
+        Record::Settled { .. }
+        | Record::Reopened { .. }
+        | Record::Landed { .. }
+        | Record::LandingFound { .. }
+        | Record::LedgerRebuilt { .. } => true,
         // A task that is no longer in the plan stops counting when nothing is under way for it.
         Record::Collected { next, .. } | Record::NotLandable { next, .. } => {
             !matches!(next, Next::Land | Next::AskStatus)

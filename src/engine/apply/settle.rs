@@ -1,6 +1,7 @@
 //! Records that settle a task, open it again, or let it go on.
 
 use crate::engine::action::StartFrom;
+use crate::engine::outcome::Outcome;
 use crate::engine::record::Settlement;
 use crate::engine::state::State;
 use crate::engine::task::{Phase, Settled};
@@ -91,6 +92,16 @@ impl State {
             self.rebuild_topology();
         }
         true
+    }
+
+    /// The run is over, and nothing is known of what it had under way.
+    pub(super) fn close_rebuilt(&mut self, at: Wall) {
+        for task in self.tasks.iter_mut().filter(|t| t.phase.is_under_way()) {
+            task.lost = false;
+            task.closing = None;
+            task.enter(Phase::Open { pause: None }, at);
+        }
+        self.ended = Some(Outcome::Environment);
     }
 
     pub(super) fn superseded(&mut self, ticket: &Ticket) -> bool {

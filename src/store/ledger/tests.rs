@@ -19,6 +19,7 @@ use crate::store::{RunEnd, SessionPart};
 use crate::time::Wall;
 
 mod appending;
+mod damaged;
 mod opening;
 mod reading;
 
