@@ -63,6 +63,14 @@ pub enum Refusal {
     /// The person's copy of the plan is not what it was when its new text was made.
     #[error("{} was just changed", .0.display())]
     PlanChanged(PathBuf),
+    /// A directory in which files change cannot be written: read-only, or another user's.
+    #[error("{} cannot be written: {why}", directory.display())]
+    Unwritable {
+        /// The directory.
+        directory: PathBuf,
+        /// The system's refusal.
+        why: String,
+    },
     /// git would not do it, for a reason of its own.
     #[error("git cannot update {}: {detail}", worktree.display())]
     Git {
@@ -96,6 +104,9 @@ impl Refusal {
             }
             Self::Away(path) => {
                 format!("connect its disk, or `git worktree unlock {}`", shown(path))
+            }
+            Self::Unwritable { directory, .. } => {
+                format!("make {} writable", shown(directory))
             }
             Self::PlanChanged(_) | Self::Git { .. } | Self::Unfinished(_) => return Vec::new(),
         };
@@ -132,6 +143,9 @@ pub enum CheckoutError {
         #[source]
         cause: io::Error,
     },
+    /// A file of the new commit could not be written, and nothing is in its way.
+    #[error("`{}` cannot be written; is the disk full?", .0.display())]
+    Unwritten(PathBuf),
     /// The git program failed.
     #[error(transparent)]
     Git(#[from] GitError),

@@ -36,6 +36,14 @@ pub enum FlushError {
         /// The file.
         path: PathBuf,
     },
+    /// An object is gone: a `git gc --prune=now` took it before a ref held it.
+    #[error("the object {id} of {commit} is gone")]
+    Gone {
+        /// The commit.
+        commit: ObjectId,
+        /// The object.
+        id: Oid,
+    },
     /// An object cannot be read.
     #[error("cannot read the objects of {commit}")]
     Objects {
@@ -54,12 +62,26 @@ pub enum FlushError {
 /// # Errors
 /// If an object is missing, or the disk refuses.
 pub fn flush_commit(repo: &Repository, commit: &ObjectId) -> Result<(), FlushError> {
-    let objects = new_objects(repo, commit).map_err(|cause| FlushError::Objects {
+    let unreadable = |cause| FlushError::Objects {
         commit: commit.clone(),
         cause,
-    })?;
+    };
+    let objects = new_objects(repo, commit).map_err(unreadable)?;
     let store = repo.commondir().join("objects");
     let files: Vec<PathBuf> = objects.iter().map(|id| loose_file(&store, *id)).collect();
+    for (id, _) in objects
+        .iter()
+        .zip(&files)
+        .filter(|(_, file)| !file.exists())
+    {
+        let packed = repo.odb().map(|odb| odb.exists(*id));
+        if !packed.map_err(unreadable)? {
+            return Err(FlushError::Gone {
+                commit: commit.clone(),
+                id: *id,
+            });
+        }
+    }
     if let Some(path) = files.iter().find(|file| is_empty(file)) {
         return Err(FlushError::Empty { path: path.clone() });
     }
@@ -254,5 +276,30 @@ mod tests {
         assert_eq!(count(&second), (5, true), "the old blob is not among them");
         let same = commit("d/e/g", "new", Some(&second));
         assert_eq!(count(&same), (1, true));
+    }
+
+    #[test]
+    fn a_commit_whose_objects_were_taken_away_is_not_called_safe() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let repo = Repository::init(dir.path()).expect("made");
+        let who = git2::Signature::new("t", "t@t", &git2::Time::new(0, 0)).expect("valid");
+        let empty = repo
+            .treebuilder(None)
+            .and_then(|empty| empty.write())
+            .expect("written");
+        let tree =
+            tree_with_file(&repo, &object_id(empty), Path::new("a"), Some(b"text")).expect("made");
+        let tree = repo.find_tree(oid(&tree).expect("an id")).expect("there");
+        let id = repo.commit(None, &who, &who, "m", &tree, &[]);
+        let id = object_id(id.expect("written"));
+        flush_commit(&repo, &id).expect("it is whole");
+        let blob = tree.get_name("a").expect("there").id();
+        fs::remove_file(loose_file(&repo.path().join("objects"), blob)).expect("removed");
+        let refused = flush_commit(&repo, &id);
+        assert!(
+            matches!(refused, Err(FlushError::Gone { id, .. }) if id == blob),
+            "{refused:?}"
+        );
+        assert!(!is_whole(&repo, &id).expect("it can be told"));
     }
 }

@@ -176,6 +176,40 @@ impl Slot {
         })
     }
 
+    /// Opens the slot whose working tree is `tree`, in which an attempt of `repo` worked, wherever the repository lies
+    /// by now: when it is moved, its next slots lie elsewhere.
+    ///
+    /// # Errors
+    /// If there is no slot there, or it cannot be locked.
+    pub fn reopen(repo: &Repository, tree: &Path) -> Result<Self, SlotError> {
+        let dir = tree
+            .parent()
+            .ok_or_else(|| SlotError::Foreign(tree.to_owned()))?;
+        let marked = match std::fs::read(dir.join("orch/slot")) {
+            Ok(marker) => marker.starts_with(MARKER.as_bytes()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(SlotError::Gone(tree.to_owned()));
+            }
+            Err(cause) => return Err(SlotError::io("look into", dir, cause)),
+        };
+        if !marked {
+            return Err(SlotError::Foreign(dir.to_owned()));
+        }
+        Ok(Self {
+            repo: repo.clone(),
+            dir: dir.to_owned(),
+            lock: lock(dir)?,
+        })
+    }
+
+    /// Forgets which files were read before: the next collection reads, and stores, each of them.
+    ///
+    /// # Errors
+    /// If the index cannot be removed.
+    pub fn forget_index(&mut self) -> Result<(), SlotError> {
+        files::remove(&self.index())
+    }
+
     /// The working tree: where an agent works.
     pub fn tree(&self) -> PathBuf {
         self.dir.join("tree")

@@ -10,6 +10,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::checkout::{Change, Changes, CheckoutError, Refusal, git_in};
 use super::plan_copy::PlanCopy;
 use super::program::{GitCommand, GitError};
@@ -54,6 +56,9 @@ impl Update<'_> {
         }
         if !in_the_way.is_empty() {
             return Ok(Some(self.refusal(&in_the_way)));
+        }
+        if let Some(refusal) = self.unwritable()? {
+            return Ok(Some(refusal));
         }
         let output = self
             .git()
@@ -190,6 +195,34 @@ impl Update<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// A directory in which a file is to be written, made or removed, and which does not allow that.
+    fn unwritable(&self) -> Result<Option<Refusal>, CheckoutError> {
+        let above = self.changes.keys().filter_map(|path| path.parent());
+        let directories: BTreeSet<&Path> = above.collect();
+        for directory in directories {
+            let existing = directory.ancestors().find_map(|dir| {
+                let found = self.look(dir).transpose()?;
+                let is_directory = |found: &fs::Metadata| found.is_dir();
+                let dir = self.worktree.path.join(dir);
+                found.map(|f| is_directory(&f).then_some(dir)).transpose()
+            });
+            let Some(existing) = existing.transpose()? else {
+                continue;
+            };
+            match rustix::fs::access(&existing, rustix::fs::Access::WRITE_OK) {
+                Ok(()) => {}
+                Err(why @ (Errno::ROFS | Errno::ACCESS)) => {
+                    return Ok(Some(Refusal::Unwritable {
+                        directory: existing,
+                        why: why.to_string(),
+                    }));
+                }
+                Err(e) => return Err(CheckoutError::io(&existing)(e.into())),
+            }
+        }
+        Ok(None)
     }
 
     /// A file in the directory at `path`, which gives way to a file, that does not go with it.

@@ -3,6 +3,7 @@
 mod audits;
 mod controls;
 mod crashes;
+mod disks;
 mod doctor;
 mod examples;
 mod fixture;

@@ -377,3 +377,54 @@ fn a_copy_of_a_repository_in_use_is_refused_and_the_run_in_the_original_goes_on(
     std::fs::remove_dir_all(&copy).expect("removed");
     f.assert_tidy();
 }
+
+#[test]
+fn a_repository_that_is_moved_during_a_run_is_worked_on_where_it_went_and_no_attempt_is_spent() {
+    let f = Fixture::with_plan(&plan(&[
+        ONE,
+        (
+            "2",
+            &format!(
+                "max_attempts: 1\nrun: '{}'",
+                gated("up", "go", "echo b > b.txt")
+            ),
+        ),
+        ("3", "run: cat a.txt b.txt > c.txt"),
+    ]));
+    let moved = f.root().join("moved");
+    let orch = f.live(["run"]);
+    f.await_gate("up");
+    std::fs::rename(f.repo(), &moved).expect("moved");
+    f.open("go");
+    orch.ended().exits(8);
+    orch_in(&f, &moved, &["run"]).exits(0);
+    orch_in(&f, &moved, &["audit"]).exits(0);
+    std::fs::rename(&moved, f.repo()).expect("moved back");
+    assert_eq!(
+        f.subjects("main")[..3],
+        ["3: Task 3", "2: Task 2", "1: Task 1"]
+    );
+    assert_eq!(f.attempts(), 3);
+    assert_eq!(f.read("c.txt"), "a\nb\n");
+    f.assert_tidy();
+}
+
+#[test]
+fn an_agent_whose_repository_was_moved_is_followed_there() {
+    let f = Fixture::with_plan(&waiting_task());
+    let moved = f.root().join("moved");
+    let orch = f.live(["run"]);
+    f.await_gate("up");
+    orch.killed();
+    std::fs::rename(f.repo(), &moved).expect("moved");
+    let mut command = f.command(["run"]);
+    command.current_dir(&moved);
+    let next = crate::fixture::Live::of(command, f.root());
+    next.await_says("goes on");
+    f.open("go");
+    next.ended().exits(0);
+    std::fs::rename(&moved, f.repo()).expect("moved back");
+    assert_eq!(f.attempts(), 1);
+    assert_eq!(f.read("a.txt"), "a\n");
+    f.assert_tidy();
+}

@@ -284,3 +284,17 @@ fn a_required_filter_that_fails_fails_the_collection() {
         "{error}"
     );
 }
+
+#[test]
+fn objects_that_a_collection_of_garbage_took_are_stored_again_once_the_index_is_forgotten() {
+    let scene = Scene::new();
+    let mut slot = scene.prepared();
+    write(&slot.tree().join("new.txt"), "only here\n");
+    let first = scene.collect(&mut slot);
+    scene.git(&["prune", "--expire=now"]);
+    let blob = format!("{}:new.txt", first.tree);
+    slot.forget_index().expect("removed");
+    let second = scene.collect(&mut slot);
+    assert_eq!(second, first);
+    assert_eq!(scene.git(&["cat-file", "-p", &blob]), "only here");
+}

@@ -31,6 +31,8 @@ use work::Work;
 
 /// Longest plan copy that is read back.
 const PLAN_BYTES_MAX: u64 = plan::syntax::SOURCE_BYTES_MAX as u64;
+/// How often files are read whose objects vanish as soon as they are written.
+const READS_MAX: u32 = 4;
 /// Paths named in one sentence.
 const PATHS_SHOWN: usize = 10;
 
@@ -109,7 +111,7 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
     let sheet = Sheet::load(&dir)?;
     let part = execute::last_part(site, &order.ticket);
     let usage = used(&sheet, &part, &dir)?;
-    let slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
+    let slot = Slot::reopen(&site.repo, &sheet.tree)?;
     let name = format!(
         "{}-{}-{}",
         site.run, order.ticket.task, order.ticket.attempt
@@ -139,23 +141,54 @@ fn collected(site: &Site, order: &Order) -> Result<Collected, Trouble> {
         let sheet = Sheet::load(&site.attempt_dir(&order.ticket))?;
         end_leftovers(site, &sheet, &execute::last_part(site, &order.ticket))?;
         point("leftovers-ended");
-        let slot = Slot::open(&site.repo, &site.slots, sheet.slot)?;
+        let slot = slot_of(site, &sheet)?;
         Ok((sheet, slot))
     };
-    let (sheet, slot) = opened().map_err(Trouble::Machine)?;
-    read_slot(site, order, &sheet, slot).map_err(|error| Trouble::of(site, error))
+    let (sheet, mut slot) = opened().map_err(Trouble::Machine)?;
+    for _ in 1..READS_MAX {
+        match read_slot(site, order, &sheet, &mut slot) {
+            Err(error) if is_taken(&error) => {
+                tracing::warn!(ticket = %order.ticket, "objects are gone as soon as they are written");
+                slot.forget_index()
+                    .map_err(|error| Trouble::of(site, error.into()))?;
+            }
+            read => return read.map_err(|error| Trouble::of(site, error)),
+        }
+    }
+    read_slot(site, order, &sheet, &mut slot).map_err(|error| Trouble::of(site, error))
+}
+
+/// The slot in which the attempt worked. One that it removed whole is made again, empty, to be found without its tree.
+fn slot_of(site: &Site, sheet: &Sheet) -> Result<Slot, SlotError> {
+    match Slot::reopen(&site.repo, &sheet.tree) {
+        Err(SlotError::Gone(_)) => Slot::open(&site.repo, &site.slots, sheet.slot),
+        opened => opened,
+    }
+}
+
+/// A `git gc --prune=now` takes objects that no ref holds yet, also such as were written at that moment.
+#[derive(Debug, thiserror::Error)]
+#[error("objects of {0} are gone: is a `git gc --prune=now` at work?")]
+struct ObjectsTaken(ObjectId);
+
+fn is_taken(error: &anyhow::Error) -> bool {
+    let is_missing = |e: &git2::Error| e.code() == git2::ErrorCode::NotFound;
+    error.is::<ObjectsTaken>()
+        || error
+            .chain()
+            .any(|cause| cause.downcast_ref().is_some_and(is_missing))
 }
 
 fn read_slot(
     site: &Site,
     order: &Order,
     sheet: &Sheet,
-    mut slot: Slot,
+    slot: &mut Slot,
 ) -> anyhow::Result<Collected> {
     let dir = site.attempt_dir(&order.ticket);
     let part = execute::last_part(site, &order.ticket);
     let mut notes = Vec::new();
-    let files = match collect_files(&mut slot, &order.base, Limits::default()) {
+    let files = match collect_files(slot, &order.base, Limits::default()) {
         Err(SlotError::Gone(tree)) => return without_tree(order, sheet, &dir, &part, &tree),
         result => result?,
     };
@@ -170,8 +203,8 @@ fn read_slot(
         left_out::save(&slot.tree(), &files.left_out, &dir.left_out())?;
     }
     point("files-read");
-    let work = Work::of(site, order, &slot, &files, &dir)?;
-    let left = Left::read(site, order, sheet, &slot, &dir, &work, &mut notes)?;
+    let work = Work::of(site, order, slot, &files, &dir)?;
+    let left = Left::read(site, order, sheet, slot, &dir, &work, &mut notes)?;
     let mut end = left.end.clone();
     if matches!(end.ending, Ending::Success | Ending::NoChange) {
         if let Some(refused) = work.refused(order, &sheet.how)? {

@@ -390,6 +390,7 @@ fn not_ready(refusal: &Refusal) -> LandResult {
         Refusal::PlanChanged(_) | Refusal::Unfinished(_) => LandResult::Trouble(told),
         Refusal::Underway { .. }
         | Refusal::Dirty { .. }
+        | Refusal::Unwritable { .. }
         | Refusal::Git { .. }
         | Refusal::Away(_) => LandResult::InTheWay(told),
     }

@@ -13,23 +13,29 @@ use super::{Update, names, push_entry, remove_if_there, succeed};
 /// How many names one command line is given: with git's longest paths (4096 bytes) far below what Linux takes (2 MiB).
 const NAMES_AT_ONCE: usize = 250;
 
+/// The part of a mode that tells files, links and submodules apart, and what it is for files.
+const FILE_KIND: i32 = 0o170_000;
+const REGULAR: i32 = 0o100_000;
+
 /// The mode of a submodule in a tree.
 const SUBMODULE: i32 = 0o160_000;
 
 impl Update<'_> {
     /// To be called on a fresh copy of the worktree's index, of which all entries to be changed become the new
-    /// commit's. A file does if it is the old commit's, or is not there, as when git was about to write it. Returns
-    /// the files that were kept.
+    /// commit's. A file does if it is the old commit's, or is not there or only its beginning is, as when git was about to
+    /// write it or could not end that. Returns the files that were kept.
     pub(in crate::git) fn settle(&self, lock: &File) -> Result<BTreeSet<PathBuf>, CheckoutError> {
         let skipped = self.skipped()?;
         let unlike_old = self.unlike("old", |change| change.old)?;
-        let mut old = BTreeSet::new();
+        let (mut old, mut begun) = (BTreeSet::new(), BTreeSet::new());
         for path in self
             .unlike("new", |change| change.new)?
             .difference(&skipped)
         {
             if !unlike_old.contains(path) || self.look(path)?.is_none() {
                 old.insert(path.clone());
+            } else if self.is_begun(path)? {
+                begun.insert(path.clone());
             }
         }
         self.enter(self.changes.keys().map(PathBuf::as_path))?;
@@ -37,10 +43,20 @@ impl Update<'_> {
         for path in old.iter().filter(|path| self.was_file(path)) {
             self.remove(path)?;
         }
+        for path in &begun {
+            remove_if_there(&self.worktree.path.join(path))?;
+        }
         old.retain(|path| self.stays_or_comes(path));
-        self.write(&old, lock)?;
+        old.append(&mut begun);
+        let written = self.write(&old, lock)?;
         let mut kept = self.unlike("new", |change| change.new)?;
         kept.retain(|path| !skipped.contains(path) && !self.is_submodule(path));
+        for path in written.iter().filter(|path| kept.contains(**path)) {
+            // Nobody's file is in the way: it just could not be written.
+            if self.look(path)?.is_none() || self.is_begun(path)? {
+                return Err(CheckoutError::Unwritten(self.worktree.path.join(path)));
+            }
+        }
         let kept = self.finish_plan(kept)?;
         self.refresh()?;
         Ok(kept)
@@ -78,8 +94,29 @@ impl Update<'_> {
         Ok(())
     }
 
-    /// Writes the index's version of files that are not there. What something stands in the way of is left.
-    fn write(&self, paths: &BTreeSet<PathBuf>, lock: &File) -> Result<(), CheckoutError> {
+    /// Whether a file is a part of its new content from the start: what is left of a write that could not be ended.
+    fn is_begun(&self, path: &Path) -> Result<bool, CheckoutError> {
+        let Some(new) = self.changes.get(path).and_then(|change| change.new) else {
+            return Ok(false);
+        };
+        let full = self.worktree.path.join(path);
+        let found = self.look(path)?;
+        if new.mode & FILE_KIND != REGULAR || !found.is_some_and(|found| found.is_file()) {
+            return Ok(false);
+        }
+        let opened = self.repo.open()?;
+        let blob = opened.find_blob(new.id)?;
+        let there = fs::read(&full).map_err(CheckoutError::io(&full))?;
+        Ok(there.len() < blob.size() && blob.content().starts_with(&there))
+    }
+
+    /// Writes the index's version of files that are not there. What something stands in the way of is left; gives the
+    /// others.
+    fn write<'p>(
+        &self,
+        paths: &'p BTreeSet<PathBuf>,
+        lock: &File,
+    ) -> Result<Vec<&'p PathBuf>, CheckoutError> {
         let mut free = Vec::new();
         for path in paths {
             if !self.is_below_file(path)? {
@@ -93,7 +130,7 @@ impl Update<'_> {
             // Its exit code 1 says that something stood in the way, which it left.
             succeed(command, "git checkout-index")?;
         }
-        Ok(())
+        Ok(free)
     }
 
     fn is_below_file(&self, path: &Path) -> Result<bool, CheckoutError> {

@@ -60,7 +60,9 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
     let Some(dir) = args.next() else {
         return Err(io::Error::other("this command is not for people"));
     };
-    let dir = Path::new(&dir);
+    // By the directory itself from here on: its report arrives there even if the repository is moved meanwhile.
+    std::env::set_current_dir(&dir).map_err(at("entering the attempt's directory"))?;
+    let dir = Path::new(".");
     confirm_lock(dir).map_err(at("the lock"))?;
     let mut tree = Tree::new().map_err(at("taking charge of descendants"))?;
     let identity = ProcessIdentity::of_this_process().map_err(at("identifying itself"))?;

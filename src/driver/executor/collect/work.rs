@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
-use super::{Order, PATHS_SHOWN, PLAN_BYTES_MAX};
+use super::{ObjectsTaken, Order, PATHS_SHOWN, PLAN_BYTES_MAX};
 use crate::agent::role::Profile;
 use crate::agent::status;
 use crate::crash::point;
@@ -15,6 +15,7 @@ use crate::driver::site::Site;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::git::collect::{Change, Collected as Files};
 use crate::git::commit::{CommitSpec, Signing, make_commit};
+use crate::git::durable::is_whole;
 use crate::git::slot::{EXCHANGE_DIR, Slot};
 use crate::git::tree::{file_in, tree_with_file};
 use crate::git::{commit, pins};
@@ -193,6 +194,10 @@ impl Work {
             &id,
         )?;
         point("candidate-named");
+        // Only now that a ref holds them can nothing take its objects any more.
+        if !is_whole(&repo, &id)? {
+            bail!(ObjectsTaken(id));
+        }
         Ok(Some(id))
     }
 }
