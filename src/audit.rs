@@ -3,6 +3,7 @@
 //!
 //! It changes nothing and needs no lock. What it finds are facts that contradict each other, never opinions.
 
+mod gates;
 mod kept;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +98,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
         }
     }
     report.kept(repo, case, &history, &receipts);
+    report.gates(repo, case);
     Ok(report)
 }
 

@@ -148,7 +148,7 @@ pub enum Format {
 /// `orch run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  orch run --plan plan.yaml --dry-run     what would happen, without doing anything\n  orch run --plan plan.yaml               one task after the other, on branch orch/plan\n  orch run --plan plan.yaml --parallel    up to four at once\n  orch run --resume-from 2.1              from task 2.1 on\n  orch run --rehearse                     the whole plan in a throwaway clone, without agents\n\nHalt it: Ctrl-C, `orch stop`, or touch .stop beside the plan. Run it again to go on."
+    after_help = "Examples:\n  orch run --plan plan.yaml --dry-run     what would happen, without doing anything\n  orch run --plan plan.yaml               one task after the other, on branch orch/plan\n  orch run --plan plan.yaml --parallel    up to four at once\n  orch run --resume-from 2.1              from task 2.1 on\n  orch run --rehearse                     the whole plan in a throwaway clone, without agents\n  orch run --require-verify               nothing lands that no command has tested\n\nHalt it: Ctrl-C, `orch stop`, or touch .stop beside the plan. Run it again to go on."
 )]
 pub struct RunArgs {
     /// The plan; without it, the only plan of .claude/plans.
@@ -188,6 +188,9 @@ pub struct RunArgs {
     /// The model of tasks whose role and text name none.
     #[arg(long, value_name = "MODEL", help_heading = "How")]
     pub model: Option<String>,
+    /// Refuse to start unless every task that changes something has a required verify command.
+    #[arg(long, help_heading = "How")]
+    pub require_verify: bool,
     /// Accepted for plans of other systems; there is no smoke test to skip yet.
     #[arg(long, help_heading = "How")]
     pub skip_smoke: bool,

@@ -13,9 +13,13 @@ use crate::driver::how;
 use crate::engine::record::Selection;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::ids::{PlanId, TaskId};
-use crate::plan::graph::Declared;
+use crate::plan::checks::Gates;
+use crate::plan::graph::{Declared, TaskKind};
 use crate::plan::{self, Plan, Runner, Strictness, Task};
 use crate::store::StateDir;
+
+/// Tasks that one sentence names.
+const TASKS_NAMED: usize = 10;
 
 /// What was typed, made sense of, before anything is touched.
 pub(super) struct Asked {
@@ -68,6 +72,9 @@ impl Asked {
         let roles = roles(&root, &plan, &settings)?;
         let force = args.every_task_rehearsed.then_some(Runner::Rehearsal);
         let selection = selection(args, &plan)?;
+        if settings.verify_require.value && force.is_none() {
+            all_verified(&plan, &settings)?;
+        }
         Ok(Self {
             root,
             state,
@@ -94,6 +101,34 @@ impl Asked {
             how::of(t, &self.plan, &self.settings, &self.roles, self.force).runner == runner
         })
     }
+}
+
+/// Every task that may change something has a required verify command.
+fn all_verified(plan: &Plan, settings: &Settings) -> Result<()> {
+    let without: Vec<String> = plan
+        .tasks
+        .iter()
+        .filter(|task| {
+            task.kind == TaskKind::Change
+                && !matches!(task.declared, Declared::Completed | Declared::Skipped)
+                && how::checks(task, plan, settings, None).gates() != Gates::Required
+        })
+        .map(|task| format!("`{}`", task.id))
+        .collect();
+    if without.is_empty() {
+        return Ok(());
+    }
+    let more = without.len().saturating_sub(TASKS_NAMED);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let named = without[..without.len().min(TASKS_NAMED)].join(", ");
+    Err(Error::usage(format!(
+        "no required verify command judges {named}{more}, and this run asks for one"
+    ))
+    .hint("write `verify: <command>` into orch.yaml, or into the plan's `meta`"))
 }
 
 fn selection(args: &RunArgs, plan: &Plan) -> Result<Selection> {
@@ -147,6 +182,7 @@ fn settings(
             parallel: args.parallel,
             runner,
             model: args.model.as_deref(),
+            require_verify: args.require_verify,
         },
         out,
     )

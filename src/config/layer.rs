@@ -10,7 +10,7 @@ use crate::plan::nearest;
 use crate::plan::syntax::{self, Node, NodeKind};
 
 /// Words that later versions give a meaning: refused, so that nobody relies on a gate or a limit that does not exist.
-pub(super) const RESERVED: [&str; 25] = [
+pub(super) const RESERVED: [&str; 23] = [
     "allow_protected",
     "backoff",
     "breaker",
@@ -27,7 +27,6 @@ pub(super) const RESERVED: [&str; 25] = [
     "model_escalation",
     "models",
     "outputs",
-    "protect",
     "repos",
     "review",
     "sandbox",
@@ -35,7 +34,6 @@ pub(super) const RESERVED: [&str; 25] = [
     "smoke",
     "validation",
     "vars",
-    "verify",
 ];
 
 /// The keys of `.claude/orchestrator-config.yaml`, a format of others: what it says beyond them is not ours to refuse.
@@ -128,6 +126,11 @@ pub(super) fn of_flags(
         ("--jobs", "jobs", jobs.as_deref()),
         ("--runner", "runner", flags.runner),
         ("--model", "model", flags.model),
+        (
+            "--require-verify",
+            "verify.require",
+            flags.require_verify.then_some("true"),
+        ),
     ];
     let mut partial = Partial::default();
     for (flag, name, text) in given {
@@ -230,7 +233,11 @@ impl FileReader<'_> {
     }
 
     fn entry(&mut self, word: &str, key: &Node, value: &Node, group: Option<&'static str>) {
-        let name = group.map_or(word.to_owned(), |group| format!("{group}.{word}"));
+        let mut name = group.map_or(word.to_owned(), |group| format!("{group}.{word}"));
+        // The commands alone need no mapping around them.
+        if name == "verify" && !matches!(value.kind, NodeKind::Mapping { .. }) {
+            name = "verify.commands".to_owned();
+        }
         let known = KEYS
             .iter()
             .find(|key| key.name == name)

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{self, Diagnostic};
 use crate::plan::Runner;
+use crate::plan::checks::VerifyCommand;
 use layer::LayerKind;
 use notify::Subscription;
 use read::Given;
@@ -116,6 +117,16 @@ pub enum Confinement {
     None,
 }
 
+/// For how long the record of a gate counts for a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cache {
+    /// Within the run.
+    #[default]
+    Run,
+    /// In later runs as well: a person says that the gates depend on nothing but the tree and the probed environment.
+    Hermetic,
+}
+
 /// Makes [`Settings`], its layers and the table of keys from one list: field, type, default, key, how it is read.
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:expr, $key:literal by $read:path;)+) => {
@@ -206,6 +217,20 @@ settings! {
     setup_run: Vec<String> = Vec::new(), "setup.run" by read::commands;
     /// Globs of files after whose change a slot is set up again.
     setup_when_changed: Vec<String> = Vec::new(), "setup.when_changed" by read::globs;
+    /// Commands that judge every landing commit, in order.
+    verify_commands: Vec<VerifyCommand> = Vec::new(), "verify.commands" by read::verify;
+    /// Longest time of one verify command that says none itself.
+    verify_timeout: Duration = Duration::from_secs(30 * 60), "verify.timeout" by read::work_time;
+    /// Whether ignored files are removed from a gate slot before each use.
+    verify_clean: bool = false, "verify.clean" by read::switch;
+    /// Commands whose output tells one environment of gates from another.
+    verify_env_probe: Vec<String> = Vec::new(), "verify.env_probe" by read::commands;
+    /// Whether records of earlier runs count for the same tree.
+    verify_cache: Cache = Cache::Run, "verify.cache" by read::cache;
+    /// Whether a run needs a required verify command for every task that changes something.
+    verify_require: bool = false, "verify.require" by read::switch;
+    /// Globs of paths that no candidate may change, beside the default ones.
+    protect: Vec<String> = Vec::new(), "protect" by read::globs;
     /// Where the project's roles lie, from the repository's root.
     agents_dir: PathBuf = PathBuf::from(".claude/agents"), "agents_dir" by read::project_dir;
     /// How the project is built; told to agents.
@@ -235,6 +260,22 @@ settings! {
 }
 
 impl Settings {
+    /// Commands that judge every landing commit: those of `verify`, else `build_command` and `test_command`.
+    pub fn verify(&self) -> Vec<VerifyCommand> {
+        if self.verify_commands.origin != Origin::Default {
+            return self.verify_commands.value.clone();
+        }
+        let told = [("build", &self.build_command), ("test", &self.test_command)];
+        let command = |(name, setting): (&str, &Setting<Option<String>>)| {
+            let run = setting.value.as_deref()?;
+            Some(VerifyCommand {
+                name: name.to_owned(),
+                ..VerifyCommand::plain(run)
+            })
+        };
+        told.into_iter().filter_map(command).collect()
+    }
+
     /// Every setting with its origin as the ledger keeps them: `jobs` -> `4 (orch.yaml:2)`.
     pub fn for_record(&self) -> BTreeMap<String, String> {
         let entry = |(key, value, origin): (&str, String, &Origin)| {
@@ -274,6 +315,8 @@ pub struct Flags<'a> {
     pub runner: Option<&'a str>,
     /// `--model`.
     pub model: Option<&'a str>,
+    /// `--require-verify`.
+    pub require_verify: bool,
 }
 
 /// The settings of a plan.

@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Confinement, Mcp, Permission};
+use super::{Cache, Confinement, Mcp, Permission};
+use crate::plan::checks::{self, VerifyCommand};
 use crate::plan::syntax::{Node, NodeKind};
 use crate::plan::{ATTEMPTS_MAX, JOBS_MAX, Runner, TIMEOUT_MAX};
 use crate::time;
@@ -220,6 +221,18 @@ pub(super) fn output_bytes(given: &Given<'_>) -> Result<u64, String> {
 
 pub(super) fn command(given: &Given<'_>) -> Result<Option<String>, String> {
     given.word().map(|text| Some(text.to_owned()))
+}
+
+/// Verify commands can only be written in a settings file.
+pub(super) fn verify(given: &Given<'_>) -> Result<Vec<VerifyCommand>, String> {
+    match given.raw {
+        Raw::Node(node) => checks::of_settings(node),
+        Raw::Text(text) => checked(text).map(|text| vec![VerifyCommand::plain(text)]),
+    }
+}
+
+pub(super) fn cache(given: &Given<'_>) -> Result<Cache, String> {
+    one_of(given, &[("run", Cache::Run), ("hermetic", Cache::Hermetic)])
 }
 
 pub(super) fn commands(given: &Given<'_>) -> Result<Vec<String>, String> {

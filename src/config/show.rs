@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Confinement, Mcp, Permission};
+use super::{Cache, Confinement, Mcp, Permission};
 use crate::plan::Runner;
+use crate::plan::checks::VerifyCommand;
 use crate::time;
 
 impl Permission {
@@ -84,6 +85,22 @@ impl Show for Mcp {
             Self::None => "none".to_owned(),
             Self::Project => "project".to_owned(),
             Self::File(path) => path.show(),
+        }
+    }
+}
+
+impl Show for Vec<VerifyCommand> {
+    fn show(&self) -> String {
+        let names: Vec<String> = self.iter().map(|command| command.name.clone()).collect();
+        names.show()
+    }
+}
+
+impl Show for Cache {
+    fn show(&self) -> String {
+        match self {
+            Self::Run => "run".to_owned(),
+            Self::Hermetic => "hermetic".to_owned(),
         }
     }
 }

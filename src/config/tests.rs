@@ -133,6 +133,14 @@ setup:
   when_changed:
     - package-lock.json
     - '**/*.lock'
+verify:
+  commands: [make check, {name: lint, run: make lint, required: false}]
+  timeout: 10m
+  clean: true
+  env_probe: [rustc -V]
+  cache: hermetic
+  require: true
+protect: [ci/**]
 agents_dir: ./.claude/agents/
 build_command: make
 test_command: make check
@@ -181,6 +189,13 @@ x-note: [anything]
     slots_dir = /home/ann/slots
     setup.run = npm ci, make deps
     setup.when_changed = package-lock.json, **/*.lock
+    verify.commands = make check, lint
+    verify.timeout = 10 min 00 s
+    verify.clean = true
+    verify.env_probe = rustc -V
+    verify.cache = hermetic
+    verify.require = true
+    protect = ci/**
     agents_dir = ./.claude/agents/
     build_command = make
     test_command = make check
@@ -223,6 +238,13 @@ fn defaults_are_the_documented_ones() {
     slots_dir = not set
     setup.run = none
     setup.when_changed = none
+    verify.commands = none
+    verify.timeout = 30 min 00 s
+    verify.clean = false
+    verify.env_probe = none
+    verify.cache = run
+    verify.require = false
+    protect = none
     agents_dir = .claude/agents
     build_command = not set
     test_command = not set
@@ -307,10 +329,51 @@ fn values_that_cannot_be_meant_are_refused_with_their_place() {
 }
 
 #[test]
+fn verify_commands_are_a_text_a_list_or_a_mapping_around_it() {
+    for (text, names) in [
+        ("verify: make check", vec!["make check"]),
+        (
+            "verify: [make lint, {name: test, run: make test}]",
+            vec!["make lint", "test"],
+        ),
+        (
+            "verify: {commands: [make check], clean: true}",
+            vec!["make check"],
+        ),
+        (
+            "build_command: make\ntest_command: make test",
+            vec!["build", "test"],
+        ),
+        (
+            "test_command: make test\nverify: make check",
+            vec!["make check"],
+        ),
+        ("jobs: 1", vec![]),
+    ] {
+        let commands = settings(&own(text)).verify();
+        let found: Vec<&str> = commands.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(found, names, "{text}");
+        assert!(commands.iter().all(|command| command.required));
+    }
+    for text in [
+        "verify: [{name: test}]",
+        "verify: [{run: a, nmae: b}]",
+        "verify: [{name: a, run: b}, {name: a, run: c}]",
+        "verify: {commands: {run: a}}",
+        "verify: ['']",
+        "verify: [{run: a, fail_on: never}]",
+        "verify: [{run: a, env: {ORCH_RUN: b}}]",
+        "verify: {cache: always}",
+    ] {
+        assert!(is_refused(&own(text)), "{text}");
+    }
+}
+
+#[test]
 fn words_of_later_versions_are_refused_by_name() {
     assert_eq!(
-        wrongs(&own("verify:\n  - run: make check\njobs: 2\n")),
-        ["reserved-key: `verify` is not in this version of orch"]
+        wrongs(&own("review:\n  - run: make check\njobs: 2\n")),
+        ["reserved-key: `review` is not in this version of orch"]
     );
     assert!(
         layer::RESERVED
@@ -354,7 +417,7 @@ fn misspelt_and_unknown_keys_are_refused_in_our_files() {
     4 | colour: red
       | ^^^^^^
       |
-      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, setup, commit, claude
+      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, protect, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, setup, verify, commit, claude
     ");
 }
 
@@ -479,6 +542,7 @@ fn flags_have_the_limits_of_files() {
         runner: Some("codex"),
         model: Some("--help"),
         parallel: false,
+        require_verify: false,
     };
     assert_eq!(
         wrongs(&Sources {

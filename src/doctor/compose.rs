@@ -18,6 +18,7 @@ use crate::engine::policy::Policy;
 use crate::engine::record::{FORMAT, Record, RunStart, Selection, Stamped};
 use crate::engine::view::{Completion, TaskState};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
+use crate::plan::checks::Gates;
 use crate::plan::graph::{Declared, Graph, Node, TaskKind};
 use crate::store::{Fragment, Fragments, NewRun, Saved};
 use crate::time::Wall;
@@ -329,6 +330,7 @@ impl Composing<'_> {
             revision: self.revision(run, new, account),
             landed_before: Vec::new(),
             policy: Policy::default(),
+            baseline: false,
         });
         let at = started_at(run).or(first.map(|first| first.at));
         let record = Record::RunStarted(start);
@@ -415,6 +417,7 @@ fn unknown_node(id: &TaskId) -> Node {
         kind: TaskKind::Change,
         declared: Declared::Pending,
         spec_hash: "unknown".to_owned(),
+        gates: Gates::None,
     }
 }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::how::How;
 use crate::ids::{ObjectId, SlotId, Ticket};
 use crate::plan::Runner;
+use crate::plan::checks::Checks;
 use crate::store::{AttemptDir, read_limited, write_atomic};
 
 /// Version of the sheet.
@@ -39,6 +40,9 @@ pub struct Sheet {
     pub nonce: String,
     /// The first of its ten ports.
     pub port: u16,
+    /// What its work is checked by, in case that the plan loses the task meanwhile.
+    #[serde(default)]
+    pub checks: Checks,
 }
 
 impl Sheet {
@@ -64,7 +68,14 @@ impl Sheet {
             session,
             nonce,
             port,
+            checks: Checks::default(),
         }
+    }
+
+    /// The same with what its work is checked by.
+    #[must_use]
+    pub fn checked_by(self, checks: Checks) -> Self {
+        Self { checks, ..self }
     }
 
     /// Whether its output is the stream of an agent program; a command's is text.

@@ -11,7 +11,8 @@ use anyhow::Context;
 use super::attempt::Sheet;
 use super::executor::revision;
 use super::site::Site;
-use super::{Loop, now, recovery};
+use super::{Executor, Loop, now, recovery};
+use crate::config::Cache;
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
@@ -27,6 +28,9 @@ use crate::store::{Ledger, NewRun, Reader, RunSummary, StateDir};
 
 /// Runs that are looked through for left-over work.
 const RUNS_MAX: u32 = 1_000;
+
+/// Runs whose gates are remembered under `verify.cache: hermetic`.
+const RUNS_REMEMBERED: u32 = 100;
 
 /// A loop that is ready to run, with what it begins with.
 #[derive(Debug)]
@@ -81,6 +85,7 @@ pub async fn begin(
         let (engine, mut first) = Engine::start(site.run.clone(), &start, at);
         let new = new_run(&site);
         let mut work = Loop::new(engine, ledger, reporter, notifier, site, started);
+        learn_earlier(&work.executor, &reader)?;
         work.found(&new, &mut first).or_environment()?;
         return Ok(Begun {
             work,
@@ -94,7 +99,7 @@ pub async fn begin(
             site.guard.steps(onto, commit);
         }
     }
-    let mut engine = Engine::replay(site.run.clone(), records)
+    let mut engine = Engine::replay(site.run.clone(), &records)
         .context("the ledger's records of this run contradict each other")
         .or_bug()
         .map_err(|e| e.hint("orch doctor                   says what is wrong"))?;
@@ -106,16 +111,30 @@ pub async fn begin(
     site.guard
         .resume(unsettled.iter().filter_map(|(ticket, at)| match at {
             InFlight::Executing { .. } | InFlight::Collecting { .. } => Some(ticket),
-            InFlight::Preparing { .. } | InFlight::Building { .. } | InFlight::Landing { .. } => {
-                None
-            }
+            InFlight::Preparing { .. }
+            | InFlight::Building { .. }
+            | InFlight::Verifying { .. }
+            | InFlight::Landing { .. } => None,
         }));
     let found = recovery::look(&site, &engine).await.or_environment()?;
-    Ok(Begun {
-        work: Loop::new(engine, ledger, reporter, notifier, site, started),
-        first,
-        found,
-    })
+    let work = Loop::new(engine, ledger, reporter, notifier, site, started);
+    learn_earlier(&work.executor, &reader)?;
+    work.executor.learn(&records, false);
+    Ok(Begun { work, first, found })
+}
+
+/// Learns what gates said in earlier runs, where a person called them hermetic.
+fn learn_earlier(executor: &Executor, reader: &Reader) -> Result<()> {
+    let site = executor.site();
+    if site.settings.verify_cache.value != Cache::Hermetic {
+        return Ok(());
+    }
+    for run in reader.runs(RUNS_REMEMBERED).or_environment()? {
+        if run.run != site.run {
+            executor.learn(&reader.records(&run.run).or_environment()?, true);
+        }
+    }
+    Ok(())
 }
 
 /// Places of slots in which other runs, which ended without a word, left work that nobody has collected. Their agents
@@ -139,7 +158,10 @@ pub fn taken_slots(reader: &Reader, state: &StateDir, run: &RunId) -> Result<BTr
                 | InFlight::Collecting { .. } => {
                     taken.extend(Sheet::find(&dir).or_environment()?.map(|sheet| sheet.slot));
                 }
-                InFlight::Building { .. } | InFlight::Landing { .. } => {}
+                // Gate slots are shared, and made clean before each use.
+                InFlight::Building { .. }
+                | InFlight::Verifying { .. }
+                | InFlight::Landing { .. } => {}
             }
         }
     }
@@ -158,6 +180,13 @@ fn new_run(site: &Site) -> NewRun {
 
 fn run_start(site: &Site, reader: &Reader, selection: Selection, jobs: u32) -> Result<RunStart> {
     let plan = site.plan.current();
+    let revision =
+        revision(site, &plan, Author::Person(site.identity.name.clone())).or_environment()?;
+    let has_gates = revision
+        .graph
+        .nodes
+        .iter()
+        .any(|node| !node.gates.is_none());
     Ok(RunStart {
         format: FORMAT,
         orch: env!("CARGO_PKG_VERSION").to_owned(),
@@ -166,8 +195,8 @@ fn run_start(site: &Site, reader: &Reader, selection: Selection, jobs: u32) -> R
         jobs,
         selection,
         settings: settings(site),
-        revision: revision(site, &plan, Author::Person(site.identity.name.clone()))
-            .or_environment()?,
+        revision,
+        baseline: has_gates,
         landed_before: landed_before(site, reader)?,
         policy: Policy::default(),
     })

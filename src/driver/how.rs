@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::role::{Effort, Profile, Role};
 use crate::config::{Origin, Settings};
+use crate::plan::checks::Checks;
 use crate::plan::{Plan, Runner, Task};
 
 /// The role of tasks that name none.
@@ -35,6 +36,19 @@ pub struct How {
 
 /// Roles by name, frozen for a run.
 pub type Roles = BTreeMap<String, Role>;
+
+/// What a task is checked by: by the plan, over the settings. A rehearsal changes nothing that could be checked.
+pub fn checks(task: &Task, plan: &Plan, settings: &Settings, force: Option<Runner>) -> Checks {
+    if force.is_some() {
+        return Checks::default();
+    }
+    let project = Checks {
+        verify: settings.verify(),
+        protect: settings.protect.value.clone(),
+        ..Checks::default()
+    };
+    plan.checks(task).over(&project)
+}
 
 /// Decides how `task` is done. What is closer to the task wins, but a runner given on the command line stands above the
 /// plan's general one, and `force` above everything: a rehearsal rehearses every task.

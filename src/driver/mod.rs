@@ -8,6 +8,7 @@ pub mod begin;
 pub mod control;
 mod crash;
 mod executor;
+mod gates;
 pub mod guard;
 pub mod how;
 pub mod plan_file;
@@ -28,7 +29,9 @@ use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Author, BuildFailure, Control, Event, StopLevel, Unprepared, Verb};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{Record, Stamped};
+use crate::engine::verification::{Environment, Verdict, Verification};
 use crate::engine::{Effects, Engine};
+use crate::ids::ObjectId;
 use crate::notify::Notifier;
 use crate::report::Reporter;
 use crate::store::{Ledger, LedgerError, NewRun};
@@ -339,9 +342,11 @@ impl Loop {
             match action {
                 Action::Finish { outcome } => return Ok(Some(outcome)),
                 Action::EndAgent { ticket } => self.executor.end_agent(&ticket),
+                Action::EndGates { ticket } => self.executor.end_gates(&Some(ticket)),
+                Action::EndBaseline => self.executor.end_gates(&None),
                 action => {
                     let fallback = panicked(&action);
-                    let work = self.executor.start(action, &self.engine);
+                    let work = self.executor.start(action, &self.engine, effects.at);
                     let handle = self.running.spawn(work);
                     self.fallbacks.insert(handle.id(), fallback);
                 }
@@ -384,6 +389,16 @@ fn finished(done: Result<(Id, Event), JoinError>, fallbacks: &mut HashMap<Id, Ev
     }
 }
 
+/// Gates that could not be asked.
+fn unasked(why: &str) -> Verification {
+    Verification {
+        tree: ObjectId::new(""),
+        gates: Vec::new(),
+        environment: Environment::default(),
+        verdict: Verdict::Broken(why.to_owned()),
+    }
+}
+
 /// The one event of an action that panics.
 fn panicked(action: &Action) -> Event {
     let what = "orch panicked while working on it; this is a bug in orch";
@@ -398,10 +413,17 @@ fn panicked(action: &Action) -> Event {
             ticket: ticket.clone(),
             result: Err(BuildFailure::Trouble(what.to_owned())),
         },
+        Action::Verify { ticket, .. } => Event::Verified {
+            ticket: ticket.clone(),
+            result: Box::new(unasked(what)),
+        },
+        Action::Baseline => Event::Baselined(Box::new(unasked(what))),
         // Whether the target moved is for recovery to find out.
         Action::Land { .. }
         | Action::Execute { .. }
         | Action::EndAgent { .. }
+        | Action::EndGates { .. }
+        | Action::EndBaseline
         | Action::Collect { .. }
         | Action::WritePlan
         | Action::Publish

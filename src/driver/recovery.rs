@@ -33,6 +33,10 @@ pub(super) async fn look(site: &Site, engine: &Engine) -> anyhow::Result<Vec<Eve
             InFlight::Collecting { .. } => Found::AgentEnded,
             // Without an intent nothing can have moved.
             InFlight::Building { .. } => Found::NotLanded,
+            InFlight::Verifying { .. } => {
+                end_gates(site, &ticket).await?;
+                Found::NotLanded
+            }
             InFlight::Landing { commit, .. } => landing(site, &ticket, &commit)?,
         };
         tracing::info!(%ticket, ?found, "recovered");
@@ -57,7 +61,8 @@ fn left_refs(site: &Site, engine: &Engine) -> anyhow::Result<()> {
             InFlight::Preparing { .. }
             | InFlight::Executing { .. }
             | InFlight::Collecting { .. }
-            | InFlight::Building { .. } => None,
+            | InFlight::Building { .. }
+            | InFlight::Verifying { .. } => None,
         });
     if let Some(commit) = landing
         && let Some(lock) = left::own_lock(&repo, &site.target, &commit)?
@@ -118,6 +123,21 @@ async fn end_setup(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
             process::end(part.path()).await?;
             shim.wait().await?;
         }
+    }
+    Ok(())
+}
+
+/// Ends the gates of an order that still run, and waits until their shim has written its last file.
+async fn end_gates(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
+    let dir = site.run_dir().gates(Some(ticket));
+    let mut number = 0;
+    while dir.command(number).path().exists() {
+        let command = dir.command(number);
+        if let Adoption::Alive(shim) = process::adopt(command.path()).await? {
+            process::end(command.path()).await?;
+            shim.wait().await?;
+        }
+        number += 1;
     }
     Ok(())
 }

@@ -53,6 +53,25 @@ pub enum Action {
         /// The candidate. For a change of the plan's text alone its tree equals the base's.
         candidate: ObjectId,
     },
+    /// Run the gates of a landing commit in a clean checkout of it. Repeatable. Answered by `Verified`.
+    Verify {
+        /// The order.
+        ticket: Ticket,
+        /// The landing commit.
+        commit: ObjectId,
+        /// The tip it was built on.
+        onto: ObjectId,
+    },
+    /// End the gates of a running `Verify`, whose event then comes soon. No event of its own.
+    EndGates {
+        /// The order to end.
+        ticket: Ticket,
+    },
+    /// Run the gates of the tasks that are to be done on the untouched target, before any agent is paid. Answered by
+    /// `Baselined`.
+    Baseline,
+    /// End the gates of a running `Baseline`. No event of its own.
+    EndBaseline,
     /// Move the target from `onto` to `commit` if it still stands there. Answered by `Landed`.
     Land {
         /// The order.
@@ -102,8 +121,14 @@ impl Action {
             | Self::EndAgent { ticket }
             | Self::Collect { ticket, .. }
             | Self::Build { ticket, .. }
+            | Self::Verify { ticket, .. }
+            | Self::EndGates { ticket }
             | Self::Land { ticket, .. } => Some(&ticket.task),
-            Self::WritePlan | Self::Publish | Self::Finish { .. } => None,
+            Self::Baseline
+            | Self::EndBaseline
+            | Self::WritePlan
+            | Self::Publish
+            | Self::Finish { .. } => None,
         }
     }
 }

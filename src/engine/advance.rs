@@ -18,6 +18,7 @@ impl Turn<'_> {
         self.end_waits();
         if !self.state.is_recovering() {
             self.build_next();
+            self.ask_baseline();
             self.start_attempts();
             self.close();
         }
@@ -70,8 +71,15 @@ impl Turn<'_> {
         }
     }
 
+    /// Asks the gates about the untouched target as soon as a task could start.
+    fn ask_baseline(&mut self) {
+        if self.state.wants_baseline() && self.shell.baseline.order() {
+            self.effects.actions.push(Action::Baseline);
+        }
+    }
+
     fn start_attempts(&mut self) {
-        if self.state.bars_starts() {
+        if self.state.bars_starts() || self.state.awaits_baseline {
             return;
         }
         while let Some((ix, slot)) = self.state.next_start() {
@@ -89,7 +97,8 @@ impl Turn<'_> {
         if self.shell.plan.order() {
             self.effects.actions.push(Action::WritePlan);
         }
-        if !is_quiet(self.state) || self.shell.plan != Errand::Done {
+        let asks = self.shell.baseline == Errand::Ordered || self.state.wants_baseline();
+        if asks || !is_quiet(self.state) || self.shell.plan != Errand::Done {
             return;
         }
         if self.shell.publication.order() {
@@ -112,6 +121,7 @@ fn is_quiet(state: &State) -> bool {
         | Phase::Executing { .. }
         | Phase::Collecting { .. }
         | Phase::Building { .. }
+        | Phase::Verifying { .. }
         | Phase::Landing { .. } => false,
     })
 }

@@ -73,7 +73,8 @@ impl Turn<'_> {
             Phase::Preparing { .. }
             | Phase::Executing { .. }
             | Phase::Collecting { .. }
-            | Phase::Building { .. } => Ok(Vec::new()),
+            | Phase::Building { .. }
+            | Phase::Verifying { .. } => Ok(Vec::new()),
             Phase::Landing { .. } => Err("it is landing at this moment".to_owned()),
             Phase::Settled(settled) if settled.satisfies() || closing == Closing::Cancel => {
                 Err(format!("it is settled: {}", task.phase.in_words()))
@@ -98,6 +99,7 @@ impl Turn<'_> {
             | Phase::Collecting { .. }
             | Phase::Queued { .. }
             | Phase::Building { .. }
+            | Phase::Verifying { .. }
             | Phase::Landing { .. } => Err(format!("it is {}", task.phase.in_words())),
         }
     }
@@ -153,6 +155,7 @@ impl Turn<'_> {
             | Phase::Collecting { .. }
             | Phase::Queued { .. }
             | Phase::Building { .. }
+            | Phase::Verifying { .. }
             | Phase::Landing { .. } => Ok(task),
         }
     }

@@ -9,6 +9,7 @@ use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
 use super::record::Salvage;
 use super::usage::Usage;
+use super::verification::Verification;
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::{Graph, RetryFrom};
 
@@ -50,6 +51,15 @@ pub enum Event {
         /// The commit, or why not.
         result: Result<Landing, BuildFailure>,
     },
+    /// The gates of a landing commit were asked.
+    Verified {
+        /// The order answered.
+        ticket: Ticket,
+        /// What they said.
+        result: Box<Verification>,
+    },
+    /// The gates were asked about the untouched target.
+    Baselined(Box<Verification>),
     /// The compare-and-swap of the target was tried.
     Landed {
         /// The order answered.

@@ -3,12 +3,15 @@
 use super::Turn;
 use super::after::{self, Leaves};
 use super::ending::{AttemptEnd, Ending};
-use super::event::{BuildFailure, LandResult, Landing, PlanRevision};
+use super::event::{BuildFailure, LandResult, Landing, PlanRevision, StopLevel};
+use super::orders::Errand;
 use super::outcome::Outcome;
 use super::policy::{MISSES_AT_ONCE_MAX, TROUBLES_MAX};
 use super::record::{Miss, Next, Record};
 use super::task::Phase;
+use super::verification::{Verdict, Verification};
 use crate::ids::{ObjectId, Ticket};
+use crate::plan::checks::Gates;
 
 impl Turn<'_> {
     pub(super) fn built(&mut self, ticket: &Ticket, result: Result<Landing, BuildFailure>) -> bool {
@@ -26,12 +29,22 @@ impl Turn<'_> {
         }
         match result {
             Ok(_) if self.state.parked => self.missed(ticket, Miss::TargetRewritten),
+            Ok(_) if self.state.stop == StopLevel::EndAgents && !task.node.gates.is_none() => {
+                self.missed(ticket, Miss::GatesEnded);
+            }
             Ok(Landing { commit, onto }) => {
                 let ticket = task.next_order();
-                self.record(Record::LandingIntended {
-                    ticket,
-                    commit,
-                    onto,
+                self.record(match task.node.gates {
+                    Gates::None => Record::LandingIntended {
+                        ticket,
+                        commit,
+                        onto,
+                    },
+                    Gates::Optional | Gates::Required => Record::Verifying {
+                        ticket,
+                        commit,
+                        onto,
+                    },
                 });
             }
             Err(BuildFailure::Conflict(files)) => {
@@ -61,17 +74,89 @@ impl Turn<'_> {
         true
     }
 
+    pub(super) fn verified(&mut self, ticket: &Ticket, result: Verification) -> bool {
+        let Some(task) = self.awaited(ticket) else {
+            return false;
+        };
+        let Phase::Verifying { commit, onto, .. } = &task.phase else {
+            return false;
+        };
+        let (commit, onto, closing) = (commit.clone(), onto.clone(), task.closing);
+        let (verdict, vouches) = (result.verdict.clone(), result.vouches());
+        self.record(Record::Verified {
+            ticket: ticket.clone(),
+            commit: commit.clone(),
+            result,
+        });
+        if let Some(closing) = closing {
+            let detail = format!("the task was {} before it landed", closing.in_words());
+            let end = AttemptEnd::new(Ending::Interrupted, detail);
+            self.not_landable(ticket, &end, Leaves::Candidate);
+            return true;
+        }
+        let Some((_, task)) = self.state.get(&ticket.task) else {
+            return false;
+        };
+        match verdict {
+            _ if self.state.parked => self.missed(ticket, Miss::TargetRewritten),
+            Verdict::Passed if !vouches && task.node.gates == Gates::Required => {
+                self.missed(ticket, Miss::GatesChanged);
+            }
+            Verdict::Passed => {
+                let ticket = task.next_order();
+                self.record(Record::LandingIntended {
+                    ticket,
+                    commit,
+                    onto,
+                });
+            }
+            Verdict::Failed(detail) => {
+                let end = AttemptEnd::new(Ending::VerifyFailed, detail);
+                self.not_landable(ticket, &end, Leaves::Candidate);
+            }
+            Verdict::Broken(detail) => self.missed(ticket, Miss::GatesBroken(detail)),
+            Verdict::Interrupted => self.missed(ticket, Miss::GatesEnded),
+        }
+        true
+    }
+
+    /// Hears what the gates say of the untouched target: where they are red, no agent is paid.
+    pub(super) fn baselined(&mut self, result: Verification) -> bool {
+        if !self.shell.baseline.is_done_once() || !self.state.awaits_baseline {
+            return false;
+        }
+        let verdict = result.verdict.clone();
+        self.record(Record::Baselined { result });
+        match verdict {
+            Verdict::Passed => {}
+            // Whoever ended it ends the run as well; else it is asked for again.
+            Verdict::Interrupted => self.shell.baseline = Errand::Due,
+            Verdict::Failed(detail) => self.run_failed(
+                Outcome::Environment,
+                format!("the gates are red before anything was changed: {detail}"),
+            ),
+            Verdict::Broken(detail) => self.run_failed(
+                Outcome::Environment,
+                format!("the gates cannot be run: {detail}"),
+            ),
+        }
+        true
+    }
+
     pub(super) fn landed(&mut self, ticket: &Ticket, result: LandResult) -> bool {
         let Some(task) = self.awaited(ticket) else {
             return false;
         };
-        let Phase::Landing { commit, .. } = &task.phase else {
+        let Phase::Landing {
+            commit, verified, ..
+        } = &task.phase
+        else {
             return false;
         };
         match result {
             LandResult::Landed(revision) => {
-                let commit = commit.clone();
-                self.has_landed(ticket, commit, revision);
+                let (commit, verified) = (commit.clone(), *verified);
+                self.has_landed(ticket, commit, verified, revision);
             }
             LandResult::TipMoved => self.missed(ticket, Miss::TipMoved),
             LandResult::Rewritten(found) => {
@@ -93,12 +178,13 @@ impl Turn<'_> {
         &mut self,
         ticket: &Ticket,
         commit: ObjectId,
+        verified: bool,
         revision: Option<PlanRevision>,
     ) {
         self.record(Record::Landed {
             ticket: ticket.clone(),
             commit,
-            verified: false,
+            verified,
         });
         if let Some(revision) = revision {
             self.plan_revised(revision);
@@ -119,12 +205,12 @@ impl Turn<'_> {
         };
         let (pauses, gives_up) = match &why {
             Miss::TipMoved => ((task.missed + 1).saturating_sub(MISSES_AT_ONCE_MAX), None),
-            Miss::Trouble(detail) if task.troubles >= TROUBLES_MAX => {
+            Miss::Trouble(detail) | Miss::GatesBroken(detail) if task.troubles >= TROUBLES_MAX => {
                 (task.troubles + 1, Some(detail.clone()))
             }
-            Miss::Trouble(_) => (task.troubles + 1, None),
+            Miss::Trouble(_) | Miss::GatesBroken(_) => (task.troubles + 1, None),
             Miss::InTheWay(_) => (task.missed + 1, None),
-            Miss::TargetRewritten | Miss::Lost => (0, None),
+            Miss::TargetRewritten | Miss::Lost | Miss::GatesEnded | Miss::GatesChanged => (0, None),
         };
         self.record(Record::LandingMissed {
             ticket: ticket.clone(),

@@ -7,8 +7,8 @@
 //! which changes the state by the one transition table (`apply`) and gives the orders that follow from it (`orders`).
 //! Replay uses the same table. `view` and `why` show the state to people.
 //!
-//! Checks between a candidate and its landing (verify, review, approval) will be phases between `Building` and
-//! `Landing`, each with a record that orders it and one that keeps its verdict.
+//! Between `Building` and `Landing` the landing commit is verified, where its task has gates. Other checks (review,
+//! approval) will stand there, too, each with a record that orders it and one that keeps its verdict.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
@@ -21,6 +21,7 @@ pub mod policy;
 pub mod record;
 pub mod table;
 pub mod usage;
+pub mod verification;
 pub mod view;
 
 mod advance;
@@ -188,7 +189,9 @@ impl Engine {
             Event::Executed { ticket } => turn.executed(&ticket),
             Event::Collected { ticket, result } => turn.collected(&ticket, *result),
             Event::Built { ticket, result } => turn.built(&ticket, result),
+            Event::Verified { ticket, result } => turn.verified(&ticket, *result),
             Event::Landed { ticket, result } => turn.landed(&ticket, result),
+            Event::Baselined(result) => turn.baselined(*result),
             Event::PlanWritten => turn.shell.plan.is_done_once(),
             Event::Published => turn.shell.publication.is_done_once(),
             Event::PlanRevised(revision) => turn.plan_revised(revision),
@@ -221,6 +224,7 @@ impl Engine {
             | Phase::Executing { .. }
             | Phase::Collecting { .. }
             | Phase::Building { .. }
+            | Phase::Verifying { .. }
             | Phase::Landing { .. }
             | Phase::Settled(_) => None,
         });

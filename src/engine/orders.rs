@@ -17,6 +17,8 @@ pub(super) struct Shell {
     pub plan: Errand,
     /// Publishing the target to the user's checkout.
     pub publication: Errand,
+    /// Asking the gates about the untouched target.
+    pub baseline: Errand,
 }
 
 /// Where an errand stands.
@@ -64,6 +66,7 @@ impl Shell {
             attached: true,
             plan: Errand::Due,
             publication: Errand::Due,
+            baseline: Errand::Due,
         }
     }
 
@@ -93,6 +96,9 @@ impl Shell {
             | Record::AgentStarting { .. }
             | Record::AgentEnded { .. }
             | Record::Building { .. }
+            | Record::Verifying { .. }
+            | Record::Verified { .. }
+            | Record::Baselined { .. }
             | Record::LandingIntended { .. }
             | Record::LandingMissed { .. }
             | Record::Superseded { .. }
@@ -110,6 +116,13 @@ impl Shell {
     }
 }
 
+impl Shell {
+    /// The order that ends the gates which are asked about the untouched target, if they are.
+    fn end_baseline(&self) -> Option<Action> {
+        (self.baseline == Errand::Ordered).then_some(Action::EndBaseline)
+    }
+}
+
 impl Turn<'_> {
     /// Gives out what a record orders; the state has followed it already.
     pub(super) fn order(&mut self, record: &Record) {
@@ -120,6 +133,7 @@ impl Turn<'_> {
             Record::AttemptStarted { ticket, .. }
             | Record::AgentEnded { ticket, .. }
             | Record::Building { ticket }
+            | Record::Verifying { ticket, .. }
             | Record::LandingIntended { ticket, .. } => {
                 actions.extend(task_of(ticket).and_then(|task| order_of(task, ExecuteMode::Fresh)));
             }
@@ -146,7 +160,10 @@ impl Turn<'_> {
                 ..
             } => {
                 actions.extend(state.tasks.iter().filter_map(end_of));
+                actions.extend(self.shell.end_baseline());
             }
+            // Nothing starts any more that it could be asked for.
+            Record::Stopping { .. } => actions.extend(self.shell.end_baseline()),
             Record::Controlled {
                 control,
                 refused: None,
@@ -167,6 +184,8 @@ impl Turn<'_> {
             | Record::RunResumed { .. }
             | Record::PlanAccepted { .. }
             | Record::Collected { .. }
+            | Record::Verified { .. }
+            | Record::Baselined { .. }
             | Record::NotLandable { .. }
             | Record::LandingMissed { .. }
             | Record::Landed { .. }
@@ -178,7 +197,6 @@ impl Turn<'_> {
             | Record::Controlled {
                 refused: Some(_), ..
             }
-            | Record::Stopping { .. }
             | Record::TargetRewritten { .. }
             | Record::RunFailed { .. }
             | Record::LandingFound { .. }
@@ -218,6 +236,11 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
             base: work.base.clone(),
             candidate: work.candidate.clone(),
         }),
+        Phase::Verifying { commit, onto, .. } => Some(Action::Verify {
+            ticket,
+            commit: commit.clone(),
+            onto: onto.clone(),
+        }),
         Phase::Landing { commit, onto, .. } => Some(Action::Land {
             ticket,
             commit: commit.clone(),
@@ -227,8 +250,13 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
     }
 }
 
-/// The order that ends the agent of a task, or the set-up of its slot, if this process lets one run.
+/// The order that ends the agent of a task, the set-up of its slot or its gates, if this process lets one run.
 fn end_of(task: &Task) -> Option<Action> {
+    if matches!(task.phase, Phase::Verifying { .. }) && !task.lost {
+        return Some(Action::EndGates {
+            ticket: task.ticket(),
+        });
+    }
     let under_shim = matches!(
         task.phase,
         Phase::Preparing { .. } | Phase::Executing { .. }

@@ -220,6 +220,7 @@ fn is_done(task: &Task) -> bool {
         | Phase::Collecting { .. }
         | Phase::Queued { .. }
         | Phase::Building { .. }
+        | Phase::Verifying { .. }
         | Phase::Landing { .. } => false,
     }
 }

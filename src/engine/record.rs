@@ -11,6 +11,7 @@ use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
 use super::policy::Policy;
 use super::usage::Usage;
+use super::verification::Verification;
 use crate::ids::{ObjectId, RefName, RunId, SlotId, TaskId, Ticket};
 use crate::plan::graph::RetryFrom;
 use crate::time::Wall;
@@ -112,6 +113,30 @@ pub enum Record {
         end: AttemptEnd,
         /// What follows.
         next: Next,
+    },
+    /// The landing commit is made, and its gates are about to be asked.
+    Verifying {
+        /// Task, attempt, epoch.
+        ticket: Ticket,
+        /// The landing commit.
+        commit: ObjectId,
+        /// The tip it was built on.
+        onto: ObjectId,
+    },
+    /// What the gates said of the landing commit's tree. What follows is the next record.
+    Verified {
+        /// Task, attempt, epoch.
+        ticket: Ticket,
+        /// The landing commit.
+        commit: ObjectId,
+        /// What they said.
+        result: Verification,
+    },
+    /// What the gates said of the target before any agent was paid. Attempts start only after one that passed, if the
+    /// start of the run asks for it.
+    Baselined {
+        /// What they said.
+        result: Verification,
     },
     /// The target is about to move. Synced, after the objects.
     LandingIntended {
@@ -250,6 +275,9 @@ pub struct RunStart {
     /// The numbers that the run decides by.
     #[serde(default)]
     pub policy: Policy,
+    /// Whether the gates are asked about the untouched target before the first attempt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub baseline: bool,
 }
 
 /// Which tasks a run is about.
@@ -380,6 +408,12 @@ pub enum Miss {
     Trouble(String),
     /// An earlier orch died before the target moved.
     Lost,
+    /// Its gates could not be asked; the text says why.
+    GatesBroken(String),
+    /// Its gates were ended together with the agents.
+    GatesEnded,
+    /// The plan asks for other gates since.
+    GatesChanged,
 }
 
 /// How a task settled without landing.
@@ -427,6 +461,9 @@ impl Record {
             | Self::AgentStarting { .. }
             | Self::AgentEnded { .. }
             | Self::Building { .. }
+            | Self::Verifying { .. }
+            | Self::Verified { .. }
+            | Self::Baselined { .. }
             | Self::NotLandable { .. }
             | Self::LandingMissed { .. }
             | Self::Settled { .. }
@@ -453,6 +490,8 @@ impl Record {
             | Self::AgentEnded { ticket, .. }
             | Self::Collected { ticket, .. }
             | Self::Building { ticket }
+            | Self::Verifying { ticket, .. }
+            | Self::Verified { ticket, .. }
             | Self::NotLandable { ticket, .. }
             | Self::LandingIntended { ticket, .. }
             | Self::LandingMissed { ticket, .. }
@@ -469,6 +508,7 @@ impl Record {
             | Self::RunResumed { .. }
             | Self::PlanAccepted { .. }
             | Self::Discarded { .. }
+            | Self::Baselined { .. }
             | Self::Stopping { .. }
             | Self::TargetRewritten { .. }
             | Self::RunFailed { .. }

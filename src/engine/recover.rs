@@ -43,6 +43,12 @@ pub enum InFlight {
         /// What is to land.
         candidate: ObjectId,
     },
+    /// The gates of the landing commit were asked. End what they left running and answer [`Found::NotLanded`]: they are
+    /// asked again.
+    Verifying {
+        /// The landing commit.
+        commit: ObjectId,
+    },
     /// The target was being moved. Answer [`Found::Landed`] or [`Found::NotLanded`].
     Landing {
         /// The landing commit, whose place in the target's history is the question.
@@ -71,6 +77,9 @@ pub(super) fn unsettled(state: &State) -> Vec<(Ticket, InFlight)> {
                 base: work.base.clone(),
                 candidate: work.candidate.clone(),
             },
+            Phase::Verifying { commit, .. } => InFlight::Verifying {
+                commit: commit.clone(),
+            },
             Phase::Landing { commit, onto, .. } => InFlight::Landing {
                 commit: commit.clone(),
                 onto: onto.clone(),
@@ -93,8 +102,10 @@ impl Turn<'_> {
             Phase::Preparing { .. } => self.preparing(id, found),
             Phase::Executing { base, asked, .. } => self.executing(id, base, *asked, found),
             Phase::Collecting { .. } => self.collecting(id, found),
-            Phase::Building { .. } => self.building(id, found),
-            Phase::Landing { commit, .. } => self.landing(&ticket, commit, found),
+            Phase::Building { .. } | Phase::Verifying { .. } => self.building(id, found),
+            Phase::Landing {
+                commit, verified, ..
+            } => self.landing(&ticket, commit, *verified, found),
             Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_) => Some(found),
         };
         if let Some(found) = impossible {
@@ -165,7 +176,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Row `building`.
+    /// Row `building` and `verifying`.
     fn building(&mut self, id: &TaskId, found: Found) -> Option<Found> {
         match found {
             Found::NotLanded => self.order_again(id),
@@ -178,9 +189,15 @@ impl Turn<'_> {
     }
 
     /// Row `landing_intended`.
-    fn landing(&mut self, ticket: &Ticket, commit: &ObjectId, found: Found) -> Option<Found> {
+    fn landing(
+        &mut self,
+        ticket: &Ticket,
+        commit: &ObjectId,
+        verified: bool,
+        found: Found,
+    ) -> Option<Found> {
         match found {
-            Found::Landed(revision) => self.has_landed(ticket, commit.clone(), revision),
+            Found::Landed(revision) => self.has_landed(ticket, commit.clone(), verified, revision),
             Found::NotLanded => self.missed(ticket, Miss::Lost),
             Found::AgentAlive | Found::AgentEnded | Found::AgentGone | Found::NeverStarted => {
                 return Some(found);

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
+use super::event::StopLevel;
 use super::state::{Ix, State};
 use super::task::Phase;
 use crate::ids::{SlotId, TaskId};
@@ -165,12 +166,20 @@ impl State {
         }
         (0..self.tasks.len())
             .filter(|&ix| match &self.tasks[ix].phase {
+                // Under a hard stop nothing is waited for that takes long.
+                Phase::Queued { .. }
+                    if self.stop == StopLevel::EndAgents
+                        && !self.tasks[ix].node.gates.is_none() =>
+                {
+                    false
+                }
                 Phase::Queued { pause, .. } => pause.is_none_or(|p| p.is_over(now)),
                 Phase::Open { .. }
                 | Phase::Preparing { .. }
                 | Phase::Executing { .. }
                 | Phase::Collecting { .. }
                 | Phase::Building { .. }
+                | Phase::Verifying { .. }
                 | Phase::Landing { .. }
                 | Phase::Settled(_) => false,
             })

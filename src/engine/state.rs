@@ -36,6 +36,10 @@ pub(super) struct State {
     /// For each task, whether it and all that it needs, directly or not, are satisfied.
     pub reached: Vec<bool>,
     pub stop: StopLevel,
+    /// The gates have yet to be asked about the untouched target; no attempt starts before.
+    pub awaits_baseline: bool,
+    /// They were, and nothing spoke against a start.
+    pub has_baseline: bool,
     /// The target no longer contains what was landed; a person must look.
     pub parked: bool,
     pub failed: Option<Failure>,
@@ -69,6 +73,8 @@ impl State {
             topology: Topology::default(),
             reached: Vec::new(),
             stop: StopLevel::Running,
+            awaits_baseline: start.baseline,
+            has_baseline: false,
             parked: false,
             failed: None,
             ended: None,
@@ -90,6 +96,13 @@ impl State {
             || self.parked
             || self.failed.is_some()
             || self.ended.is_some()
+    }
+
+    /// Whether a task could start if only the gates had been asked about the untouched target.
+    pub(super) fn wants_baseline(&self) -> bool {
+        self.awaits_baseline
+            && !self.bars_starts()
+            && (0..self.tasks.len()).any(|ix| self.is_ready(ix))
     }
 
     /// Whether a candidate that waits for its next landing try is left where it is instead of waited for.

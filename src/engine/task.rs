@@ -66,7 +66,7 @@ pub(super) struct Task {
     pub meanwhile: Vec<String>,
 }
 
-/// Where a task stands. Gates (verify, review, approval) will stand between `Building` and `Landing`.
+/// Where a task stands. Other gates (review, approval) will stand beside `Verifying`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Nothing is under way.
@@ -114,6 +114,17 @@ pub(super) enum Phase {
         /// What is to land.
         work: Work,
     },
+    /// The gates of the landing commit are asked.
+    Verifying {
+        /// What is to land.
+        work: Work,
+        /// The landing commit.
+        commit: ObjectId,
+        /// The tip it was built on.
+        onto: ObjectId,
+        /// Set once nothing speaks against the landing: whether a required gate vouches for it.
+        passed: Option<bool>,
+    },
     /// The target is being moved.
     Landing {
         /// What is to land.
@@ -122,6 +133,8 @@ pub(super) enum Phase {
         commit: ObjectId,
         /// The tip it was built on.
         onto: ObjectId,
+        /// Whether a required gate vouches for its tree.
+        verified: bool,
     },
     /// Over, unless somebody reopens it.
     Settled(Settled),
@@ -227,6 +240,7 @@ impl Phase {
             Self::Open { .. }
             | Self::Queued { .. }
             | Self::Building { .. }
+            | Self::Verifying { .. }
             | Self::Landing { .. }
             | Self::Settled(_) => None,
         }
@@ -239,6 +253,7 @@ impl Phase {
             | Self::Executing { .. }
             | Self::Collecting { .. }
             | Self::Building { .. }
+            | Self::Verifying { .. }
             | Self::Landing { .. } => true,
             Self::Open { .. } | Self::Queued { .. } | Self::Settled(_) => false,
         }
@@ -246,7 +261,10 @@ impl Phase {
 
     /// Whether it occupies the way to the target, on which one task goes at a time.
     pub(super) fn is_on_the_way_in(&self) -> bool {
-        matches!(self, Self::Building { .. } | Self::Landing { .. })
+        matches!(
+            self,
+            Self::Building { .. } | Self::Verifying { .. } | Self::Landing { .. }
+        )
     }
 
     /// Whether an attempt of the task has begun and its work is neither landed nor given up: as long as that holds,
@@ -264,6 +282,7 @@ impl Phase {
             | Self::Executing { .. }
             | Self::Collecting { .. }
             | Self::Building { .. }
+            | Self::Verifying { .. }
             | Self::Landing { .. }
             | Self::Settled(_) => None,
         }
@@ -279,6 +298,7 @@ impl Phase {
             Self::Collecting { .. } => "collecting",
             Self::Queued { .. } => "queued for landing",
             Self::Building { .. } => "building",
+            Self::Verifying { .. } => "being verified",
             Self::Landing { .. } => "landing",
             Self::Settled(settled) => match settled {
                 Settled::Landed { .. } => "landed",

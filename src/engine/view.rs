@@ -157,6 +157,8 @@ pub enum Stage {
     Executing,
     /// What its agent left is being read.
     Collecting,
+    /// The gates of its landing commit are asked.
+    Verifying,
 }
 
 /// What a task waits for.
@@ -266,6 +268,7 @@ impl Engine {
                 pause,
                 ..
             } => waiting(Wait::Clearance, pause.map(|pause| pause.until)),
+            Phase::Verifying { .. } => TaskState::Running(Stage::Verifying),
             Phase::Queued { .. } | Phase::Building { .. } | Phase::Landing { .. } => {
                 TaskState::Landing
             }

@@ -41,6 +41,12 @@ impl Engine {
             Phase::Building { .. } => {
                 vec!["its landing commit is being made on the target's tip".to_owned()]
             }
+            Phase::Verifying { commit, .. } => {
+                vec![format!(
+                    "the gates of its landing commit {} are asked",
+                    commit.short()
+                )]
+            }
             Phase::Landing { commit, .. } => {
                 vec![format!("the target is being moved to {}", commit.short())]
             }
@@ -133,6 +139,9 @@ fn run_reason(state: &State) -> Option<String> {
 }
 
 fn why_not_scheduled(state: &State, ix: Ix) -> String {
+    if state.awaits_baseline {
+        return "the gates are asked about the untouched target first".to_owned();
+    }
     if let Some((other, conflict)) = state.clash(ix) {
         let other = &state.tasks[other];
         return format!(

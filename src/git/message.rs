@@ -25,8 +25,8 @@ pub struct Message<'a> {
     pub attempt: u32,
     /// The agent's words; may be empty.
     pub body: &'a str,
-    /// Why no verify command vouches for the commit, if none does.
-    pub unverified: Option<&'a str>,
+    /// The gates that vouch for the commit, which lands only if they pass; or why there are none.
+    pub verified: Result<&'a str, &'a str>,
     /// `Name <email>` of a `Signed-off-by` line, if the project wants one.
     pub sign_off: Option<&'a str>,
 }
@@ -59,9 +59,10 @@ impl Message<'_> {
             format!("Orch-Run: {}", self.run),
             format!("Orch-Attempt: {}", self.attempt),
         ];
-        if let Some(why) = self.unverified {
-            lines.push(format!("Orch-Verified: no ({})", one_line(why)));
-        }
+        lines.push(match self.verified {
+            Ok(gates) => format!("Orch-Verified: {}", one_line(gates)),
+            Err(why) => format!("Orch-Verified: no ({})", one_line(why)),
+        });
         if let Some(who) = self.sign_off {
             lines.push(format!("Signed-off-by: {}", one_line(who)));
         }
@@ -125,7 +126,7 @@ mod tests {
             run: &RunId::new(at, 0),
             attempt: 2,
             body,
-            unverified: Some("no required verify command"),
+            verified: Err("no required verify command"),
             sign_off,
         }
         .text()

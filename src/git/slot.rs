@@ -1,6 +1,6 @@
 //! A slot: a place outside the repository where one agent at a time works, kept warm from task to task.
 //!
-//! On disk, below `<slots root>/<repository>/agent-<n>/`: `tree/`, the working tree; `git/`, its private git
+//! On disk, below `<slots root>/<repository>/agent-<n>/` (`gate-<n>/` where landing commits are judged): `tree/`, the working tree; `git/`, its private git
 //! directory; `orch/`, what orch knows: a marker, a lock, and an index of its own. orch brings the tree to a commit
 //! and reads it back with that index and the user's git directory, so that the user's filters, attributes and sparse
 //! rules hold, and nothing the agent does to its own git directory matters.
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 pub use tenant::{Stage, Tenant};
 
 use super::program::{GitCommand, GitError};
-use super::repository::{Repository, RepositoryError};
+use super::repository::{Repository, RepositoryError, as_path};
 use crate::crash::point;
 use crate::ids::{ObjectId, SlotId};
 
@@ -153,6 +153,18 @@ impl Slot {
     /// # Errors
     /// If its place is taken by something else, or cannot be written.
     pub fn open(repo: &Repository, slots_root: &Path, id: SlotId) -> Result<Self, SlotError> {
+        Self::open_at(repo, slots_root, &format!("agent-{id}"))
+    }
+
+    /// The same for the gate slot of that number, in which no agent ever works.
+    ///
+    /// # Errors
+    /// If its place is taken by something else, or cannot be written.
+    pub fn open_gate(repo: &Repository, slots_root: &Path, number: u32) -> Result<Self, SlotError> {
+        Self::open_at(repo, slots_root, &format!("gate-{number}"))
+    }
+
+    fn open_at(repo: &Repository, slots_root: &Path, name: &str) -> Result<Self, SlotError> {
         // For the owner alone: the repository may lie in a private place, and so may the files copied in.
         let create = |dir: &Path| {
             let made = std::fs::DirBuilder::new()
@@ -164,7 +176,7 @@ impl Slot {
         create(slots_root)?;
         let root = std::fs::canonicalize(slots_root)
             .map_err(|cause| SlotError::io("find", slots_root, cause))?;
-        let dir = root.join(repository_key(repo)).join(format!("agent-{id}"));
+        let dir = root.join(repository_key(repo)).join(name);
         create(&dir)?;
         judge(&dir, repo)?;
         mark(&dir, repo)?;
@@ -290,6 +302,28 @@ impl Slot {
     /// The private git directory.
     pub(super) fn private_git(&self) -> PathBuf {
         self.dir.join("git")
+    }
+
+    /// Removes everything from the working tree, ignored files included.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn clear(&mut self) -> Result<(), SlotError> {
+        files::remove(&self.tree())
+    }
+
+    /// The tracked files that are not as the slot was prepared, whatever the index of the slot's own git says.
+    ///
+    /// # Errors
+    /// If git cannot compare them.
+    pub fn altered(&mut self) -> Result<Vec<PathBuf>, SlotError> {
+        self.unlock_index()?;
+        let listed = self
+            .git()?
+            .args(["diff", "--name-only", "-z", "--no-ext-diff", "--no-renames"])
+            .run()?;
+        let names = listed.split(|byte| *byte == 0).filter(|n| !n.is_empty());
+        Ok(names.map(|name| as_path(name).to_owned()).collect())
     }
 
     /// orch's own index of the working tree.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::checks::Gates;
 use crate::ids::TaskId;
 
 /// A checked plan as a graph without cycles, in document order.
@@ -42,6 +43,9 @@ pub struct Node {
     /// SHA-256 of what the task asks for, in hexadecimal: with the id, the task's key. Fields that a run writes do not
     /// take part.
     pub spec_hash: String,
+    /// Whether anything judges its landing commit.
+    #[serde(default, skip_serializing_if = "Gates::is_none")]
+    pub gates: Gates,
 }
 
 /// A dependency.
@@ -276,6 +280,7 @@ mod tests {
             kind: TaskKind::Change,
             declared: Declared::Pending,
             spec_hash: String::new(),
+            gates: Gates::None,
         };
         Graph {
             nodes: needs.iter().enumerate().map(node).collect(),

@@ -2,6 +2,7 @@
 //!
 //! [`check`] leads from bytes to a [`Plan`] or to everything that is wrong with them. Nothing here opens a file.
 
+pub mod checks;
 pub mod diff;
 pub mod edit;
 pub mod graph;
@@ -25,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{self, Diagnostic, Located};
 use crate::ids::TaskId;
+use checks::Gates;
 use graph::Declared;
 use problems::Problems;
 use read::Draft;
@@ -141,14 +143,23 @@ fn check_text(text: &str, strictness: Strictness, problems: &mut Problems) -> Op
         tasks,
         ..
     } = draft;
-    Some(Plan {
+    let mut plan = Plan {
         text: text.to_owned(),
         sha256: validate::hex(&Sha256::digest(text)),
         meta,
         sections: sections.into_iter().map(|read| read.section).collect(),
         tasks: tasks.into_iter().map(|read| read.task).collect(),
         graph,
-    })
+    };
+    let gates: Vec<Gates> = plan
+        .tasks
+        .iter()
+        .map(|task| plan.checks(task).gates())
+        .collect();
+    for (node, gates) in plan.graph.nodes.iter_mut().zip(gates) {
+        node.gates = gates;
+    }
+    Some(plan)
 }
 
 /// The plan as serde_yaml reads it, as far as a misreading would make the wrong task run or write the wrong status.

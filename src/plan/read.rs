@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::checks;
 use super::graph::{Declared, RetryFrom, TaskKind};
 use super::keys::{self, Class, Key};
 use super::reader::{Fields, Reader, Spanned, is_switched_off, quote};
@@ -167,6 +168,7 @@ fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
             )
             .unwrap_or_default(),
         id,
+        checks: checks::read(reader, fields),
         notification_email: mail_address(reader, fields),
         unbuilt: unbuilt.map(|(key, ..)| key.to_owned()).collect(),
     }
@@ -217,6 +219,7 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) {
     let name = required(reader, &fields, "section", "name");
     let status = reader.text(&fields, "status");
     reader.word(&fields, "status", &STATUSES);
+    let checks = checks::read(reader, &fields);
 
     let first = draft.tasks.len();
     for node in reader.items(&fields, "tasks", "tasks").unwrap_or_default() {
@@ -235,6 +238,7 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) {
             name: name.map_or_else(String::new, |name| name.text.to_owned()),
             status: status.as_ref().map(|status| status.text.to_owned()),
             tasks: first..draft.tasks.len(),
+            checks,
         },
         id_span: id.map_or(fields.head(), |id| id.span),
         status_span: status.map(|status| status.span),
@@ -303,6 +307,7 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) -> Optio
             .number(&fields, "priority", &(i64::MIN..=i64::MAX))
             .unwrap_or(0),
         labels: texts(reader, &fields, "labels", "words"),
+        checks: checks::read(reader, &fields),
         rehearse: super::rehearse::read(reader, &fields),
     };
     Some(TaskDraft {
@@ -468,7 +473,14 @@ fn texts<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>, key: &str, what: &str
 
 fn files<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Vec<String> {
     let globs = reader.texts(fields, "files", "globs").unwrap_or_default();
-    for glob in &globs {
+    check_globs(reader, &globs);
+    let globs = reader.without_repeats(globs, "files");
+    globs.into_iter().map(|glob| glob.text.to_owned()).collect()
+}
+
+/// Says which globs cannot be used.
+pub(super) fn check_globs(reader: &mut Reader<'_>, globs: &[Spanned<'_>]) {
+    for glob in globs {
         let problem = match globset::Glob::new(glob.text) {
             Err(e) => Some(format!("is no glob: {}", e.kind())),
             Ok(_) if glob.text.starts_with('!') => {
@@ -484,8 +496,6 @@ fn files<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Vec<String> {
             );
         }
     }
-    let globs = reader.without_repeats(globs, "files");
-    globs.into_iter().map(|glob| glob.text.to_owned()).collect()
 }
 
 /// Why a text cannot be a path, or a glob of paths, inside the repository.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::checks::Checks;
 use super::graph::{Declared, Graph, RetryFrom, TaskKind};
 use crate::ids::{PlanId, SectionId, TaskId};
 
@@ -54,6 +55,8 @@ pub struct Meta {
     pub schedule: Schedule,
     /// The plan's identity, where a path will not do.
     pub id: Option<PlanId>,
+    /// What every task is checked by.
+    pub checks: Option<Box<Checks>>,
     /// Kept for claude-plan-orchestrator; nothing is sent.
     pub notification_email: Option<String>,
     /// Known keys whose feature this version does not have, as `meta.budget`; each has had a warning.
@@ -93,6 +96,8 @@ pub struct Section {
     pub status: Option<String>,
     /// Its tasks, as a range of [`Plan::tasks`].
     pub tasks: Range<usize>,
+    /// What all of them are checked by.
+    pub checks: Option<Box<Checks>>,
 }
 
 /// One piece of work.
@@ -140,6 +145,8 @@ pub struct Task {
     pub priority: i64,
     /// For selections and reports.
     pub labels: Vec<String>,
+    /// What it is checked by, beside what its section and the plan ask for.
+    pub checks: Option<Box<Checks>>,
     /// What the rehearsal runner plays, if the task says so.
     pub rehearse: Option<Rehearse>,
 }
@@ -187,6 +194,21 @@ impl Plan {
     /// The task with this id.
     pub fn task(&self, id: &TaskId) -> Option<&Task> {
         self.tasks.iter().find(|task| task.id == *id)
+    }
+
+    /// What a task is checked by: what it asks for itself, its section and the plan.
+    pub fn checks(&self, task: &Task) -> Checks {
+        let section = self
+            .sections
+            .get(task.section)
+            .and_then(|s| s.checks.as_deref());
+        let levels = [task.checks.as_deref(), section, self.meta.checks.as_deref()];
+        levels
+            .into_iter()
+            .flatten()
+            .cloned()
+            .reduce(|near, far| near.over(&far))
+            .unwrap_or_default()
     }
 
     /// The plan's identity: `meta.id`, else its path, which is relative to the repository where it lies inside it.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
+use super::checks::Gates;
 use super::graph::{Declared, Edge, Graph, Node};
 use super::keys::nearest;
 use super::order::{self, EDGES_MAX, Need, Place, TooLarge};
@@ -303,6 +304,7 @@ fn node(task: &Task, meta: &Meta, needs: Vec<Edge>) -> Node {
         kind: task.kind,
         declared: task.declared,
         spec_hash: spec_hash(task),
+        gates: Gates::None,
     }
 }
 

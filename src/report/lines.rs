@@ -2,6 +2,7 @@
 
 use crate::engine::event::{Author, StopLevel, Verb};
 use crate::engine::record::{Charge, Miss, Next, Record, Salvage, SalvageOf, Settlement, Stamped};
+use crate::engine::verification::{GateRecord, Verdict};
 use crate::time::{Wall, for_people};
 
 /// What a line is about; decides its colour where there is one.
@@ -102,6 +103,29 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             let notes = told(notes, meanwhile);
             return collected(&ticket.task, end, &notes, next, stamped.at);
         }
+        Record::Verified { ticket, result, .. } => {
+            let gates: Vec<String> = result.gates.iter().map(gate_in_words).collect();
+            match &result.verdict {
+                Verdict::Passed if gates.is_empty() => return None,
+                Verdict::Passed => line(
+                    Tone::Dim,
+                    format!("{}  verified: {}", ticket.task, gates.join(", ")),
+                ),
+                // What follows says it all.
+                Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => return None,
+            }
+        }
+        Record::Baselined { result } => {
+            let gates: Vec<String> = result.gates.iter().map(gate_in_words).collect();
+            match &result.verdict {
+                Verdict::Passed if gates.is_empty() => return None,
+                Verdict::Passed => line(
+                    Tone::Dim,
+                    format!("the gates on the untouched target: {}", gates.join(", ")),
+                ),
+                Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => return None,
+            }
+        }
         Record::NotLandable {
             ticket, end, next, ..
         } => line(
@@ -139,6 +163,21 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             Miss::Trouble(detail) => line(
                 Tone::Bad,
                 format!("{}  could not land yet: {detail}", ticket.task),
+            ),
+            Miss::GatesBroken(detail) => line(
+                Tone::Bad,
+                format!("{}  could not be verified yet: {detail}", ticket.task),
+            ),
+            Miss::GatesEnded => line(
+                Tone::Dim,
+                format!("{}  is not verified: its gates were ended", ticket.task),
+            ),
+            Miss::GatesChanged => line(
+                Tone::Dim,
+                format!(
+                    "{}  is verified again: the plan asks for other gates",
+                    ticket.task
+                ),
             ),
         },
         Record::Landed {
@@ -208,6 +247,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
         }
         | Record::AgentEnded { .. }
         | Record::Building { .. }
+        | Record::Verifying { .. }
         | Record::LandingIntended { .. }
         | Record::Superseded { .. }
         | Record::WaitEnded { .. }
@@ -223,6 +263,24 @@ fn told(notes: &[String], meanwhile: &[String]) -> String {
         .chain(meanwhile)
         .map(|n| format!("\n        note: {n}"))
         .collect()
+}
+
+/// `test passed (12 tests, 3.4 s)`.
+fn gate_in_words(gate: &GateRecord) -> String {
+    let mut facts = Vec::new();
+    if let Some(counts) = gate.counts {
+        facts.push(format!("{} tests", counts.executed()));
+    }
+    facts.push(match gate.reused {
+        true => "as recorded before".to_owned(),
+        false => for_people(gate.ms),
+    });
+    format!(
+        "{} {} ({})",
+        gate.name,
+        gate.result.in_words(),
+        facts.join(", ")
+    )
 }
 
 fn collected(

@@ -56,6 +56,7 @@ pub fn stage_in_words(stage: Stage) -> &'static str {
         Stage::Preparing => "preparing",
         Stage::Executing => "executing",
         Stage::Collecting => "collecting",
+        Stage::Verifying => "verifying",
     }
 }
 

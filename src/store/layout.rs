@@ -11,6 +11,7 @@
 //!     log/notices             which notices were delivered to whom
 //!     log/notify.log          what commands that delivered them printed
 //!     plans/<sha256>.yaml     every plan text that was accepted
+//!     verify/<order>/<n>/     what the n-th gate command of a verification printed; `base` is the untouched target
 //!     <task>/<attempt>/       what one attempt was given and left
 //!       ask/                  the same for the session resumed to ask for a missing status
 //! ```
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::files::{FileError, read_limited, write_atomic};
-use crate::ids::{RunId, TaskId};
+use crate::ids::{RunId, TaskId, Ticket};
 
 /// Largest plan text that is read back: the size limit of plans themselves.
 const PLAN_BYTES_MAX: u64 = 16 << 20;
@@ -40,6 +41,18 @@ pub struct StateDir {
 /// What is kept of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunDir {
+    root: PathBuf,
+}
+
+/// What the gates of one verification left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateDir {
+    root: PathBuf,
+}
+
+/// What one command of a verification was given and left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandDir {
     root: PathBuf,
 }
 
@@ -245,6 +258,17 @@ impl RunDir {
         Ok(found.into_iter().map(|(_, path)| path).collect())
     }
 
+    /// The directory of a verification: of the landing commit of an order, or of the untouched target.
+    pub fn gates(&self, of: Option<&Ticket>) -> GateDir {
+        let name = match of {
+            Some(ticket) => format!("{}-{}-{}", ticket.task, ticket.attempt, ticket.epoch),
+            None => "base".to_owned(),
+        };
+        GateDir {
+            root: self.root.join("verify").join(name),
+        }
+    }
+
     /// The directory of an attempt.
     pub fn attempt(&self, task: &TaskId, attempt: u32) -> AttemptDir {
         AttemptDir {
@@ -314,6 +338,50 @@ impl AttemptDir {
     /// What the rehearsal runner plays.
     pub fn rehearsal(&self) -> PathBuf {
         self.root.join("rehearse.json")
+    }
+
+    /// Makes the directory and those above it.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn create(&self) -> Result<(), FileError> {
+        create_dir(&self.root)
+    }
+}
+
+impl GateDir {
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// What a command, numbered from 0, was given and left.
+    pub fn command(&self, number: u32) -> CommandDir {
+        CommandDir {
+            root: self.root.join(number.to_string()),
+        }
+    }
+}
+
+impl CommandDir {
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its stdin, which is empty.
+    pub fn stdin(&self) -> PathBuf {
+        self.root.join("stdin")
+    }
+
+    /// Its whole stdout.
+    pub fn stdout(&self) -> PathBuf {
+        self.root.join("stdout")
+    }
+
+    /// Its whole stderr.
+    pub fn stderr(&self) -> PathBuf {
+        self.root.join("stderr")
     }
 
     /// Makes the directory and those above it.

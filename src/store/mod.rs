@@ -11,7 +11,9 @@ pub mod reader;
 
 pub use files::{FileError, read_limited, write_atomic, write_whole};
 pub use fragments::{Fragment, Fragments};
-pub use layout::{AttemptDir, RunDir, SessionDir, SessionPart, StateDir, sha256_hex};
+pub use layout::{
+    AttemptDir, CommandDir, GateDir, RunDir, SessionDir, SessionPart, StateDir, sha256_hex,
+};
 pub use ledger::{Durability, Ledger, LedgerError, NewRun, Saved};
 pub use lock::{HeldBy, Holder, LockError, OrchLock};
 pub use reader::{Landing, Reader, RunEnd, RunSummary, SessionUsage};

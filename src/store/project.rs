@@ -57,6 +57,9 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
         Record::LedgerRebuilt { .. } => end(tx, stamped, Outcome::Environment),
         Record::AgentEnded { .. }
         | Record::Building { .. }
+        | Record::Verifying { .. }
+        | Record::Verified { .. }
+        | Record::Baselined { .. }
         | Record::NotLandable { .. }
         | Record::LandingIntended { .. }
         | Record::LandingMissed { .. }

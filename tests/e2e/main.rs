@@ -7,6 +7,7 @@ mod disks;
 mod doctor;
 mod examples;
 mod fixture;
+mod gates;
 mod hostile;
 mod ledgers;
 mod manners;

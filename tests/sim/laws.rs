@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use orch::engine::event::{Author, PlanRevision, StopLevel, Verb};
 use orch::engine::outcome::Outcome;
 use orch::engine::record::{Charge, Miss, Next, Record, RunStart, Settlement, Stamped};
+use orch::engine::verification::Verdict as GatesSay;
 use orch::ids::{ObjectId, SlotId, TaskId, Ticket};
+use orch::plan::checks::Gates;
 use orch::plan::graph::Node;
 use orch::time::Wall;
 
@@ -29,6 +31,11 @@ pub(crate) struct Laws {
     just_failed: bool,
     /// Sessions whose usage was recorded.
     pub(crate) sessions: u32,
+    /// Whether the gates have yet to be asked about the untouched target.
+    awaits_baseline: bool,
+    has_baseline: bool,
+    /// What gates said of landing commits: passed, and with a required one among them.
+    judged: BTreeMap<ObjectId, (bool, bool)>,
     /// Which landing commits were announced, for which task and which opening of it.
     pub intended: BTreeMap<ObjectId, (TaskId, u32)>,
     /// The landings that have their receipt, in order.
@@ -59,6 +66,8 @@ pub(crate) struct Entry {
     /// Uncounted ends in a row, and uncounted conflicts of this opening.
     streak: u32,
     conflicts: u32,
+    /// What judges its commit, by the newest plan.
+    gates: Gates,
     /// What runs for it is to end, because a person settles it.
     pub(crate) closing: bool,
 }
@@ -92,6 +101,7 @@ impl Laws {
             Record::RunStarted(start) => {
                 self.take_over(&start.revision);
                 self.jobs = start.jobs;
+                self.awaits_baseline = start.baseline;
             }
             Record::RunResumed { start } => self.resumed(start),
             Record::PlanAccepted { revision } => self.take_over(revision),
@@ -138,7 +148,41 @@ impl Laws {
                 entry.on_the_way_in = true;
                 entry.in_the_way = false;
             }
+            Record::Verifying { ticket, .. } => {
+                let entry = self.entry(ticket);
+                law(entry.on_the_way_in, || {
+                    format!("{ticket} is verified unbuilt")
+                })?;
+            }
+            Record::Verified {
+                ticket,
+                commit,
+                result,
+            } => {
+                law(self.tasks[&ticket.task].on_the_way_in, || {
+                    format!("{ticket} was verified unbuilt")
+                })?;
+                let passed = result.verdict == GatesSay::Passed;
+                let vouched = passed && result.gates.iter().any(|gate| gate.required);
+                self.judged.insert(commit.clone(), (passed, vouched));
+            }
+            Record::Baselined { result } => {
+                law(self.awaits_baseline, || {
+                    "a baseline that nobody asked for".to_owned()
+                })?;
+                self.has_baseline |= result.verdict == GatesSay::Passed;
+                self.awaits_baseline = !self.has_baseline;
+            }
             Record::LandingIntended { ticket, commit, .. } => {
+                let judged = self.judged.get(commit).copied();
+                let fits = match self.tasks[&ticket.task].gates {
+                    Gates::None => judged.is_none_or(|(passed, _)| passed),
+                    Gates::Optional => judged.is_some_and(|(passed, _)| passed),
+                    Gates::Required => judged == Some((true, true)),
+                };
+                law(fits, || {
+                    format!("{ticket} lands {commit}, of which gates say {judged:?}")
+                })?;
                 let entry = self.entry(ticket);
                 law(entry.on_the_way_in, || format!("{ticket} lands unbuilt"))?;
                 let generation = entry.generation;
@@ -150,7 +194,17 @@ impl Laws {
                 entry.on_the_way_in = false;
                 entry.in_the_way = matches!(why, Miss::InTheWay(_));
             }
-            Record::Landed { ticket, commit, .. } => self.landed(ticket, commit)?,
+            Record::Landed {
+                ticket,
+                commit,
+                verified,
+            } => {
+                let vouched = self.judged.get(commit).is_some_and(|(_, vouched)| *vouched);
+                law(*verified == vouched, || {
+                    format!("{ticket} landed as verified: {verified}, and gates say {vouched}")
+                })?;
+                self.landed(ticket, commit)?;
+            }
             Record::Settled { task, as_ } => self.settled(task, as_),
             Record::Reopened { task, .. } => {
                 let entry = self.tasks.get_mut(task).expect("a known task");
@@ -213,7 +267,11 @@ impl Laws {
     /// A task that could start and does not, although nothing keeps it: `None` if there is none.
     pub(crate) fn idle(&self) -> Option<&TaskId> {
         let leased = self.tasks.values().filter(|t| t.slot.is_some()).count();
-        if self.barred.is_some() || self.ended.is_some() || leased >= self.jobs as usize {
+        if self.awaits_baseline
+            || self.barred.is_some()
+            || self.ended.is_some()
+            || leased >= self.jobs as usize
+        {
             return None;
         }
         let idle = |entry: &&Entry| {
@@ -252,8 +310,10 @@ impl Laws {
                 streak: 0,
                 conflicts: 0,
                 closing: false,
+                gates: node.gates,
             });
             entry.in_plan = true;
+            entry.gates = node.gates;
             entry.newest = node.clone();
             if entry.fresh {
                 entry.node = node.clone();
@@ -265,6 +325,7 @@ impl Laws {
         self.barred = None;
         self.ended = None;
         self.ends_agents = false;
+        self.awaits_baseline = start.baseline && !self.has_baseline;
         self.jobs = start.jobs;
         for (task, entry) in &mut self.tasks {
             entry.left_out = false;
@@ -282,6 +343,9 @@ impl Laws {
         }
         law(self.ended.is_none(), || {
             format!("{ticket} starts after the end")
+        })?;
+        law(!self.awaits_baseline, || {
+            format!("{ticket} starts before the gates were asked")
         })?;
         law(self.unanswered.is_empty(), || {
             format!("{ticket} starts before recovery is done")

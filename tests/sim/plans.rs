@@ -2,6 +2,7 @@
 
 use orch::engine::event::{Author, PlanRevision};
 use orch::ids::TaskId;
+use orch::plan::checks::Gates;
 use orch::plan::graph::{Declared, Edge, Graph, Node, RetryFrom, TaskKind};
 
 use crate::rng::Rng;
@@ -71,6 +72,10 @@ impl Plan {
                 for node in &mut self.graph.nodes {
                     node.needs.retain(|edge| edge.on != gone);
                 }
+            }
+            3 if rng.percent(50) => {
+                self.graph.nodes[at].gates =
+                    *rng.pick(&[Gates::None, Gates::Optional, Gates::Required]);
             }
             3 => self.graph.nodes[at].needs.clear(),
             6 | 7 => self.turn_round(at),
@@ -170,6 +175,13 @@ impl Plan {
             ]),
             declared: Declared::Pending,
             spec_hash: format!("{:x}", rng.next()),
+            gates: *rng.pick(&[
+                Gates::None,
+                Gates::None,
+                Gates::Optional,
+                Gates::Required,
+                Gates::Required,
+            ]),
         }
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct World {
     orders: Vec<Order>,
     /// The agents that were told to end.
     to_end: BTreeSet<Ticket>,
+    /// Whether the gates on the untouched target are to end.
+    ends_baseline: bool,
     agents: BTreeMap<TaskId, Agent>,
     slots: BTreeMap<SlotId, TaskId>,
     target: Vec<ObjectId>,
@@ -166,6 +168,7 @@ impl World {
             seq: 0,
             orders: Vec::new(),
             to_end: BTreeSet::new(),
+            ends_baseline: false,
             agents: BTreeMap::new(),
             slots: BTreeMap::new(),
             target: vec![ObjectId::new("c0")],
@@ -301,6 +304,7 @@ impl World {
                 | Event::Executed { .. }
                 | Event::Collected { .. }
                 | Event::Built { .. }
+                | Event::Verified { .. }
                 | Event::Landed { .. }
         );
         if repeatable {
@@ -393,7 +397,8 @@ impl World {
             ));
         }
         for order in &self.orders {
-            if let Work::Action(Action::Execute { ticket, .. }) = &order.work
+            if let Work::Action(Action::Execute { ticket, .. } | Action::Verify { ticket, .. }) =
+                &order.work
                 && (self.laws.ends_agents || self.laws.tasks[&ticket.task].closing)
                 && !self.to_end.contains(ticket)
             {
@@ -459,6 +464,9 @@ fn kind(record: &Record) -> &'static str {
         Record::AgentEnded { .. } => "AgentEnded",
         Record::Collected { .. } => "Collected",
         Record::Building { .. } => "Building",
+        Record::Verifying { .. } => "Verifying",
+        Record::Verified { .. } => "Verified",
+        Record::Baselined { .. } => "Baselined",
         Record::NotLandable { .. } => "NotLandable",
         Record::LandingIntended { .. } => "LandingIntended",
         Record::LandingMissed { .. } => "LandingMissed",

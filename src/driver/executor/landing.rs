@@ -207,7 +207,7 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
         CommitSpec {
             tree: &tree,
             parents: std::slice::from_ref(&tip),
-            message: &message(site, order),
+            message: &message(site, order)?,
             author: &site.identity,
             committer: &site.identity,
             at: commit_time(),
@@ -244,23 +244,34 @@ fn unless_lost(
     ))))
 }
 
-fn message(site: &Site, order: &BuildOrder) -> String {
+fn message(site: &Site, order: &BuildOrder) -> anyhow::Result<String> {
+    let checks = super::verify::checks(site, &order.ticket)?;
+    let gates: Vec<&str> = checks
+        .verify
+        .iter()
+        .filter(|command| command.required)
+        .map(|command| command.name.as_str())
+        .collect();
+    let gates = gates.join(", ");
     let sign_off = site
         .settings
         .commit_sign_off
         .value
         .then(|| format!("{} <{}>", site.identity.name, site.identity.email));
-    Message {
+    let text = Message {
         plan: &site.plan_id,
         task: &order.ticket.task,
         name: &order.name,
         run: &site.run,
         attempt: order.ticket.attempt,
         body: &order.message,
-        unverified: Some("no required verify command"),
+        verified: match gates.as_str() {
+            "" => Err("no required verify command"),
+            gates => Ok(gates),
+        },
         sign_off: sign_off.as_deref(),
-    }
-    .text()
+    };
+    Ok(text.text())
 }
 
 fn commit_time() -> git2::Time {

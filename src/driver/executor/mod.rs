@@ -10,6 +10,7 @@ mod prepare;
 mod publish;
 mod silence;
 mod trouble;
+mod verify;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
@@ -19,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::attempt::Sheet;
+use super::gates::{Gates, Job};
+use super::how;
 use super::plan_file::Look;
 use super::ports::Lease;
 use super::site::Site;
@@ -31,7 +34,7 @@ use crate::ids::{TaskId, Ticket};
 use crate::plan::Plan;
 use crate::process;
 use crate::report::{Board, Doing};
-use crate::time::Now;
+use crate::time::{Now, Wall};
 pub(super) use landing::plan_after;
 pub(super) use prepare::setup_parts;
 
@@ -43,6 +46,7 @@ pub struct Executor {
     leases: Leases,
     recalled: Recalled,
     observations: Observations,
+    gates: Gates,
     /// Diagnostics of plan edits that were rejected, told once.
     rejected: Arc<Mutex<Vec<String>>>,
 }
@@ -121,6 +125,7 @@ impl Executor {
             leases: Leases::default(),
             recalled: Recalled::default(),
             observations: Observations(observations),
+            gates: Gates::default(),
             rejected: Arc::default(),
         };
         (executor, observed)
@@ -152,6 +157,7 @@ impl Executor {
                 _ => {}
             }
         }
+        self.gates.learn(stamped, false);
     }
 
     /// Looks for a stop file and for edits of the plan by a person.
@@ -203,7 +209,7 @@ impl Executor {
                     });
                     finishing.longest_limit_ms = finishing.longest_limit_ms.max(left);
                 }
-                TaskState::Running(Stage::Collecting) | TaskState::Landing => {}
+                TaskState::Running(Stage::Collecting | Stage::Verifying) | TaskState::Landing => {}
                 _ => continue,
             }
             finishing.tasks += 1;
@@ -224,7 +230,7 @@ impl Executor {
     }
 
     /// Starts an action; the future ends with its one event.
-    pub fn start(&self, action: Action, engine: &Engine) -> Work {
+    pub fn start(&self, action: Action, engine: &Engine, at: Wall) -> Work {
         let site = Arc::clone(&self.site);
         match action {
             Action::Prepare {
@@ -277,6 +283,23 @@ impl Executor {
                 commit,
                 onto,
             } => Box::pin(landing::land(site, ticket, commit, onto)),
+            Action::Verify {
+                ticket,
+                commit,
+                onto,
+            } => {
+                let order = verify::Order {
+                    ticket,
+                    commit,
+                    onto,
+                    at,
+                };
+                Box::pin(verify::verify(site, self.gates.clone(), order))
+            }
+            Action::Baseline => {
+                let tasks = verify::pending(engine);
+                Box::pin(verify::baseline(site, self.gates.clone(), tasks, at))
+            }
             Action::WritePlan => {
                 let settled = landing::settled_fields(engine);
                 Box::pin(publish::write_plan(self.clone(), settled))
@@ -286,8 +309,26 @@ impl Executor {
                 self.end_agent(&ticket);
                 Box::pin(std::future::ready(Event::Tick))
             }
+            Action::EndGates { ticket } => {
+                self.end_gates(&Some(ticket));
+                Box::pin(std::future::ready(Event::Tick))
+            }
+            Action::EndBaseline => {
+                self.end_gates(&None);
+                Box::pin(std::future::ready(Event::Tick))
+            }
             Action::Finish { .. } => Box::pin(std::future::ready(Event::Tick)),
         }
+    }
+
+    /// Learns what gates said of trees before: in this run, or in earlier ones.
+    pub(super) fn learn<'a>(&self, records: impl IntoIterator<Item = &'a Stamped>, foreign: bool) {
+        self.gates.learn(records, foreign);
+    }
+
+    /// Ends the gates of an order, or of the untouched target. The event of the order tells when that is done.
+    pub(super) fn end_gates(&self, job: &Job) {
+        self.gates.end(job);
     }
 
     /// Asks the shim of an attempt to end its agent or set-up. The event of the order tells when that is done.
@@ -324,6 +365,9 @@ pub fn stop_files(plan: &std::path::Path, worktree: &std::path::Path) -> Vec<std
 pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<PlanRevision> {
     let text_sha256 = site.run_dir().keep_plan(plan.text.as_bytes())?;
     let mut graph = plan.graph.clone();
+    for (node, task) in graph.nodes.iter_mut().zip(&plan.tasks) {
+        node.gates = how::checks(task, plan, &site.settings, site.force).gates();
+    }
     if plan.meta.max_attempts_default.is_none() {
         for (node, task) in graph.nodes.iter_mut().zip(&plan.tasks) {
             node.max_attempts = task

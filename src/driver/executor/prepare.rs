@@ -14,7 +14,7 @@ use crate::agent::prompt::{
 use crate::agent::{command, rehearsal, status};
 use crate::crash::point;
 use crate::driver::attempt::Sheet;
-use crate::driver::how::How;
+use crate::driver::how::{self, How};
 use crate::driver::ports::Lease;
 use crate::driver::setup;
 use crate::driver::site::Site;
@@ -148,7 +148,7 @@ async fn prepared(
         owner
             .guard
             .begins(&order.ticket, &owner.attempt_dir(&order.ticket))?;
-        let needs_setup = setup::is_due(&owner, &sheet, &filled)?;
+        let needs_setup = setup::is_due(&owner, &sheet.tree, &sheet.base, &filled)?;
         Ok((order, sheet, needs_setup))
     })
     .await?;
@@ -260,7 +260,8 @@ fn place(site: &Site, order: &Order, tip: ObjectId, port: u16) -> anyhow::Result
             how,
             task.run.clone(),
             port,
-        ),
+        )
+        .checked_by(how::checks(task, &order.plan, &site.settings, site.force)),
         filled,
     ))
 }
@@ -296,6 +297,7 @@ fn on_tip(
 async fn run_setup(site: &Arc<Site>, sheet: &Sheet, recalled: &Recalled) -> anyhow::Result<()> {
     let attempt = site.attempt_dir(&sheet.ticket);
     remove_if_there(&attempt.setup(0))?;
+    setup::forget(&sheet.tree)?;
     for (number, text) in site.settings.setup_run.value.iter().enumerate() {
         if recalled.has(&sheet.ticket) {
             bail!(SetupEnded);
@@ -322,7 +324,7 @@ async fn run_setup(site: &Arc<Site>, sheet: &Sheet, recalled: &Recalled) -> anyh
             part.path().display()
         );
     }
-    setup::note_done(site, sheet)
+    setup::note_done(site, &sheet.tree, &sheet.base)
 }
 
 /// The directories of the set-up commands that an attempt has started.

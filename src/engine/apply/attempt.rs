@@ -35,6 +35,7 @@ impl State {
         let possible = *ticket == expected
             && is_free
             && !self.bars_starts()
+            && !self.awaits_baseline
             && self.is_ready(ix)
             && self.clash(ix).is_none();
         if possible {

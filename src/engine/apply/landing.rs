@@ -4,7 +4,9 @@ use crate::engine::ending::AttemptEnd;
 use crate::engine::record::{Miss, Next};
 use crate::engine::state::State;
 use crate::engine::task::{Pause, Phase, Settled};
+use crate::engine::verification::{Verdict, Verification};
 use crate::ids::{ObjectId, TaskId, Ticket};
+use crate::plan::checks::Gates;
 use crate::time::Wall;
 
 impl State {
@@ -30,7 +32,7 @@ impl State {
         let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
             return false;
         };
-        let Phase::Building { work } = &task.phase else {
+        let (Phase::Building { work } | Phase::Verifying { work, .. }) = &task.phase else {
             return false;
         };
         let work = work.clone();
@@ -42,7 +44,7 @@ impl State {
         }
     }
 
-    pub(super) fn landing_intended(
+    pub(super) fn verifying(
         &mut self,
         ticket: &Ticket,
         commit: &ObjectId,
@@ -55,10 +57,90 @@ impl State {
         let Phase::Building { work } = &task.phase else {
             return false;
         };
+        let phase = Phase::Verifying {
+            work: work.clone(),
+            commit: commit.clone(),
+            onto: onto.clone(),
+            passed: None,
+        };
+        !task.lost && task.closing.is_none() && task.order(ticket, phase, at)
+    }
+
+    pub(super) fn verified(
+        &mut self,
+        ticket: &Ticket,
+        commit: &ObjectId,
+        result: &Verification,
+    ) -> bool {
+        let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
+            return false;
+        };
+        match &mut task.phase {
+            Phase::Verifying {
+                commit: judged,
+                passed,
+                ..
+            } if judged == commit => {
+                *passed = (result.verdict == Verdict::Passed).then(|| result.vouches());
+                true
+            }
+            Phase::Open { .. }
+            | Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Collecting { .. }
+            | Phase::Queued { .. }
+            | Phase::Building { .. }
+            | Phase::Verifying { .. }
+            | Phase::Landing { .. }
+            | Phase::Settled(_) => false,
+        }
+    }
+
+    pub(super) fn baselined(&mut self, result: &Verification) -> bool {
+        let possible = self.awaits_baseline;
+        self.has_baseline |= result.verdict == Verdict::Passed;
+        self.awaits_baseline &= !self.has_baseline;
+        possible
+    }
+
+    pub(super) fn landing_intended(
+        &mut self,
+        ticket: &Ticket,
+        commit: &ObjectId,
+        onto: &ObjectId,
+        at: Wall,
+    ) -> bool {
+        let Some(task) = self.ordering(ticket) else {
+            return false;
+        };
+        let (work, verified) = match &task.phase {
+            Phase::Building { work } if task.node.gates.is_none() => (work, false),
+            Phase::Verifying {
+                work,
+                commit: judged,
+                onto: tip,
+                passed: Some(verified),
+            } if judged == commit
+                && tip == onto
+                && (*verified || task.node.gates != Gates::Required) =>
+            {
+                (work, *verified)
+            }
+            Phase::Open { .. }
+            | Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Collecting { .. }
+            | Phase::Queued { .. }
+            | Phase::Building { .. }
+            | Phase::Verifying { .. }
+            | Phase::Landing { .. }
+            | Phase::Settled(_) => return false,
+        };
         let phase = Phase::Landing {
             work: work.clone(),
             commit: commit.clone(),
             onto: onto.clone(),
+            verified,
         };
         !task.lost && task.closing.is_none() && task.order(ticket, phase, at)
     }
@@ -76,19 +158,28 @@ impl State {
         else {
             return false;
         };
-        let (Phase::Building { work } | Phase::Landing { work, .. }) = &task.phase else {
+        let (Phase::Building { work }
+        | Phase::Verifying { work, .. }
+        | Phase::Landing { work, .. }) = &task.phase
+        else {
             return false;
         };
         let work = work.clone();
         match why {
             Miss::TipMoved | Miss::InTheWay(_) => task.missed += 1,
-            Miss::Trouble(_) => task.troubles += 1,
-            Miss::TargetRewritten | Miss::Lost => {}
+            Miss::Trouble(_) | Miss::GatesBroken(_) => task.troubles += 1,
+            Miss::TargetRewritten | Miss::Lost | Miss::GatesEnded | Miss::GatesChanged => {}
         }
         task.lost = false;
         let in_the_way = match why {
             Miss::InTheWay(what) => Some(what.clone()),
-            Miss::TipMoved | Miss::Trouble(_) | Miss::TargetRewritten | Miss::Lost => None,
+            Miss::TipMoved
+            | Miss::Trouble(_)
+            | Miss::TargetRewritten
+            | Miss::Lost
+            | Miss::GatesBroken(_)
+            | Miss::GatesEnded
+            | Miss::GatesChanged => None,
         };
         let queued = Phase::Queued {
             work,
@@ -109,8 +200,7 @@ impl State {
         let Some(task) = self.ordered(ticket) else {
             return false;
         };
-        let possible =
-            matches!(&task.phase, Phase::Landing { commit: intended, .. } if intended == commit);
+        let possible = matches!(&task.phase, Phase::Landing { commit: intended, verified: vouched, .. } if intended == commit && *vouched == verified);
         if possible {
             let commit = commit.clone();
             task.lost = false;

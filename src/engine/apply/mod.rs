@@ -84,6 +84,17 @@ impl State {
                 self.collected(ticket, &left, *next, at)
             }
             Record::Building { ticket } => self.building(ticket, at),
+            Record::Verifying {
+                ticket,
+                commit,
+                onto,
+            } => self.verifying(ticket, commit, onto, at),
+            Record::Verified {
+                ticket,
+                commit,
+                result,
+            } => self.verified(ticket, commit, result),
+            Record::Baselined { result } => self.baselined(result),
             Record::NotLandable { ticket, end, next } => self.not_landable(ticket, end, *next, at),
             Record::LandingIntended {
                 ticket,
@@ -168,6 +179,8 @@ impl State {
                 task.fresh = true;
             }
             task.node.declared = node.declared;
+            // What judges a commit is up to people until it lands.
+            task.node.gates = node.gates;
             if task.node == *node {
                 task.newer = None;
             } else if task.fresh {
@@ -190,6 +203,7 @@ impl State {
         self.target.clone_from(&start.target);
         self.jobs = start.jobs.max(1);
         self.selection.clone_from(&start.selection);
+        self.awaits_baseline = start.baseline && !self.has_baseline;
         self.ended = None;
         self.failed = None;
         self.stop = StopLevel::Running;
@@ -310,6 +324,9 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::AgentStarting { .. }
         | Record::AgentEnded { .. }
         | Record::Building { .. }
+        | Record::Verifying { .. }
+        | Record::Verified { .. }
+        | Record::Baselined { .. }
         | Record::LandingIntended { .. }
         | Record::LandingMissed { .. }
         | Record::Superseded { .. }

@@ -67,6 +67,7 @@ impl State {
             | Phase::Collecting { .. }
             | Phase::Queued { .. }
             | Phase::Building { .. }
+            | Phase::Verifying { .. }
             | Phase::Landing { .. } => return false,
         };
         if was_done {

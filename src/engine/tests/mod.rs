@@ -24,6 +24,7 @@ use super::usage::Usage;
 use super::view::TaskState;
 use super::{Effects, Engine};
 use crate::ids::{ObjectId, RefName, RunId, TaskId, Ticket};
+use crate::plan::checks::Gates;
 use crate::plan::graph::{Declared, Edge, Graph, Node, TaskKind};
 use crate::time::{Mono, Now, Wall};
 
@@ -55,6 +56,7 @@ fn task(name: &str, needs: &[&str]) -> Node {
         kind: TaskKind::Change,
         declared: Declared::Pending,
         spec_hash: format!("spec of {name}"),
+        gates: Gates::None,
     }
 }
 
@@ -92,6 +94,7 @@ fn asks_for(nodes: Vec<Node>) -> RunStart {
         revision: revision("plan 0", nodes),
         landed_before: Vec::new(),
         policy: Policy::default(),
+        baseline: false,
     }
 }
 
@@ -168,6 +171,8 @@ impl Bench {
         | Action::EndAgent { ticket }
         | Action::Collect { ticket, .. }
         | Action::Build { ticket, .. }
+        | Action::Verify { ticket, .. }
+        | Action::EndGates { ticket }
         | Action::Land { ticket, .. }) = order
         else {
             panic!("an order of a task has a ticket");

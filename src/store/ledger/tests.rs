@@ -84,6 +84,7 @@ fn revision(tasks: &[(&str, &str)]) -> PlanRevision {
         kind: TaskKind::Change,
         declared: Declared::Pending,
         spec_hash: spec_hash.to_owned(),
+        gates: crate::plan::checks::Gates::None,
     };
     PlanRevision {
         text_sha256: "00".repeat(32),
@@ -106,6 +107,7 @@ fn run_start(tasks: &[(&str, &str)]) -> RunStart {
         revision: revision(tasks),
         landed_before: Vec::new(),
         policy: Policy::default(),
+        baseline: false,
     }
 }
 

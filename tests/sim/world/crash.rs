@@ -111,7 +111,7 @@ impl World {
                     Some(_) | None => Found::AgentGone,
                 }
             }
-            InFlight::Building { .. } => Found::NotLanded,
+            InFlight::Building { .. } | InFlight::Verifying { .. } => Found::NotLanded,
             InFlight::Landing { commit, .. } if self.target.contains(commit) => {
                 Found::Landed(self.carried.get(commit).cloned())
             }

@@ -43,6 +43,7 @@ pub(super) fn random_start(rng: &mut Rng, plan: &Plan) -> RunStart {
         revision: plan.revision(Author::Person("ann".to_owned())),
         landed_before,
         policy: Policy::default(),
+        baseline: rng.percent(30),
     }
 }
 

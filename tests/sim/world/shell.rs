@@ -7,8 +7,10 @@ use orch::engine::event::{
 };
 use orch::engine::record::{Salvage, SalvageOf, SalvagePlace};
 use orch::engine::usage::{MicroUsd, Usage};
+use orch::engine::verification::{Environment, GateRecord, GateResult, Verdict, Verification};
 use orch::engine::view::TaskState;
 use orch::ids::{ObjectId, RunId, Ticket};
+use orch::plan::checks::Gates;
 use orch::plan::graph::Declared;
 
 use super::{Agent, Order, Work, World};
@@ -119,6 +121,46 @@ impl World {
                     ));
                 }
             }
+            Action::EndGates { ticket } => {
+                let running = self.orders.iter_mut().find(|order| {
+                    matches!(&order.work, Work::Action(Action::Verify { ticket: given, .. }) if given == ticket)
+                });
+                let Some(order) = running else {
+                    return Err(format!("the gates of {ticket} are to end and do not run"));
+                };
+                order.due = order.due.min(due);
+                self.to_end.insert(ticket.clone());
+                return Ok(());
+            }
+            Action::EndBaseline => {
+                self.ends_baseline = true;
+                return match self.baseline_order() {
+                    Some(order) => {
+                        order.due = order.due.min(due);
+                        Ok(())
+                    }
+                    None => Err("the baseline is to end and is not asked for".to_owned()),
+                };
+            }
+            Action::Verify { ticket, .. } => {
+                due += self.rng.ms(300_000);
+                let others = self.orders.iter().any(|order| {
+                    matches!(
+                        &order.work,
+                        Work::Action(Action::Verify { .. } | Action::Land { .. })
+                    )
+                });
+                if others {
+                    return Err(format!("{ticket} is verified beside another"));
+                }
+            }
+            Action::Baseline => {
+                due += self.rng.ms(300_000);
+                self.ends_baseline = false;
+                if self.baseline_order().is_some() {
+                    return Err("the baseline is asked for twice".to_owned());
+                }
+            }
             Action::Build { .. } | Action::Land { .. } | Action::WritePlan | Action::Publish => {}
             Action::Finish { outcome } => {
                 if !self.orders.is_empty() {
@@ -194,13 +236,79 @@ impl World {
                 let result = self.land(&commit, &onto)?;
                 Event::Landed { ticket, result }
             }
+            Action::Verify { ticket, .. } => {
+                let gates = self
+                    .engine
+                    .view(&ticket.task)
+                    .expect("a known task")
+                    .node
+                    .gates;
+                let ended = self.to_end.contains(&ticket);
+                let result = Box::new(self.verified(gates, ended));
+                Event::Verified { ticket, result }
+            }
+            Action::Baseline => {
+                let ended = self.ends_baseline;
+                Event::Baselined(Box::new(self.verified(Gates::Required, ended)))
+            }
             Action::WritePlan => {
                 self.write_plan();
                 Event::PlanWritten
             }
             Action::Publish => Event::Published,
-            Action::EndAgent { .. } | Action::Finish { .. } => unreachable!("not kept as orders"),
+            Action::EndAgent { .. }
+            | Action::EndGates { .. }
+            | Action::EndBaseline
+            | Action::Finish { .. } => unreachable!("not kept as orders"),
         })
+    }
+
+    fn baseline_order(&mut self) -> Option<&mut Order> {
+        let asks = |order: &&mut Order| matches!(order.work, Work::Action(Action::Baseline));
+        self.orders.iter_mut().find(asks)
+    }
+
+    /// What gates say of a tree.
+    fn verified(&mut self, gates: Gates, ended: bool) -> Verification {
+        let (verdict, what) = match self.rng.below(100) {
+            0..80 if ended => (Verdict::Interrupted, "gates ended"),
+            0..75 => (Verdict::Passed, "gates passed"),
+            75..92 => (Verdict::Failed("red".to_owned()), "gates red"),
+            _ => (Verdict::Broken("no tool".to_owned()), "gates broken"),
+        };
+        self.seen.note(what);
+        let result = match verdict {
+            Verdict::Passed => *self.rng.pick(&[
+                GateResult::Passed,
+                GateResult::PreExisting,
+                GateResult::Flaky,
+            ]),
+            Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => GateResult::Failed,
+        };
+        let record = |required| GateRecord {
+            name: "test".to_owned(),
+            command: "hash".to_owned(),
+            argv: Vec::new(),
+            required,
+            result,
+            exit: Some(0),
+            ms: 1,
+            counts: None,
+            failures: Vec::new(),
+            reused: false,
+            detail: String::new(),
+        };
+        let records = match gates {
+            Gates::None => Vec::new(),
+            Gates::Optional => vec![record(false)],
+            Gates::Required => vec![record(true), record(false)],
+        };
+        Verification {
+            tree: ObjectId::new("tree"),
+            gates: records,
+            environment: Environment::default(),
+            verdict,
+        }
     }
 
     pub(super) fn random_end(&mut self, of: &[Ending]) -> AttemptEnd {

@@ -1,0 +1,114 @@
+//! Whether each landed commit's tree is the tree of a record that vouches for it, where one was asked for.
+
+use std::collections::BTreeMap;
+
+use git2::Repository;
+
+use super::{Case, Report, find, object_id};
+use crate::engine::event::PlanRevision;
+use crate::engine::record::Record;
+use crate::engine::verification::{GateResult, Verdict, Verification};
+use crate::ids::{ObjectId, TaskId};
+use crate::plan::checks::Gates;
+
+impl Report {
+    /// Follows the records: what the plan asks for at each moment, what gates said, what landed.
+    pub(super) fn gates(&mut self, repo: &Repository, case: &Case<'_>) {
+        let mut wanted: BTreeMap<TaskId, Gates> = BTreeMap::new();
+        let mut said: BTreeMap<ObjectId, &Verification> = BTreeMap::new();
+        for stamped in case.records {
+            match &stamped.record {
+                Record::RunStarted(start) | Record::RunResumed { start } => {
+                    take_over(&mut wanted, &start.revision);
+                }
+                Record::PlanAccepted { revision } => take_over(&mut wanted, revision),
+                Record::Verified { commit, result, .. } => {
+                    said.insert(commit.clone(), result);
+                }
+                Record::LandingIntended { ticket, commit, .. } => {
+                    let gates = wanted.get(&ticket.task).copied().unwrap_or_default();
+                    self.announced(&ticket.task, commit, gates, said.get(commit).copied());
+                }
+                Record::Landed {
+                    ticket,
+                    commit,
+                    verified,
+                } => {
+                    let result = said.get(commit).copied();
+                    self.vouched(repo, &ticket.task, commit, *verified, result);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What is announced for landing has passed what the plan asks for.
+    fn announced(
+        &mut self,
+        task: &TaskId,
+        commit: &ObjectId,
+        gates: Gates,
+        result: Option<&Verification>,
+    ) {
+        let passed = result.is_some_and(|r| r.verdict == Verdict::Passed);
+        let lacks = match gates {
+            Gates::None => return,
+            Gates::Optional => !passed,
+            Gates::Required => !result.is_some_and(proves),
+        };
+        if lacks {
+            let message = "the plan asks for gates, and no record of their passing precedes it";
+            self.find("verified", Some(task), Some(commit), message.to_owned());
+        }
+    }
+
+    /// What landed as verified has a record for exactly its tree, and only that has.
+    fn vouched(
+        &mut self,
+        repo: &Repository,
+        task: &TaskId,
+        commit: &ObjectId,
+        verified: bool,
+        result: Option<&Verification>,
+    ) {
+        let proof = result.filter(|result| proves(result));
+        if verified != proof.is_some() {
+            let message = match verified {
+                true => "it is called verified, and no record vouches for it",
+                false => "a record vouches for it, and it is called unverified",
+            };
+            self.find("verified", Some(task), Some(commit), message.to_owned());
+        }
+        // A commit that is gone is told elsewhere.
+        let tree = find(repo, commit).map(|found| object_id(found.tree_id()));
+        if let (Some(proof), Ok(tree)) = (result, tree)
+            && proof.tree != tree
+        {
+            let message = format!(
+                "its gates were asked about the tree {}, and it has {}",
+                proof.tree.short(),
+                tree.short()
+            );
+            self.find("verified", Some(task), Some(commit), message);
+        }
+    }
+}
+
+fn take_over(wanted: &mut BTreeMap<TaskId, Gates>, revision: &PlanRevision) {
+    for node in &revision.graph.nodes {
+        wanted.insert(node.id.clone(), node.gates);
+    }
+}
+
+/// At least one required gate was asked, and each one lets the tree land.
+fn proves(result: &Verification) -> bool {
+    let mut required = 0;
+    for gate in result.gates.iter().filter(|gate| gate.required) {
+        required += 1;
+        match gate.result {
+            GateResult::Passed | GateResult::PreExisting | GateResult::Flaky => {}
+            GateResult::Failed | GateResult::Fewer | GateResult::Broken => return false,
+        }
+    }
+    required > 0 && result.verdict == Verdict::Passed
+}

@@ -1,0 +1,499 @@
+//! `Verify` and `Baseline`: the gates of a landing commit, or of the untouched target, one after the other.
+//!
+//! What a gate's end means is judged in `verify::judge`; here it is brought about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::blocking;
+use crate::config::Cache;
+use crate::driver::attempt::Sheet;
+use crate::driver::gates::{self, GateError, Gates, Ran, Room};
+use crate::driver::how;
+use crate::driver::site::Site;
+use crate::engine::Engine;
+use crate::engine::event::Event;
+use crate::engine::verification::{GateRecord, GateResult, Verdict, Verification};
+use crate::git::refs;
+use crate::git::tree::{file_in, tree_id};
+use crate::ids::{ObjectId, TaskId, Ticket};
+use crate::plan::checks::{Checks, FailOn, VerifyCommand};
+use crate::time::Wall;
+use crate::verify::judge::{Facts, Judged, judge};
+use crate::verify::outputs;
+
+/// A landing commit that is to be judged.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) ticket: Ticket,
+    pub(super) commit: ObjectId,
+    pub(super) onto: ObjectId,
+    pub(super) at: Wall,
+}
+
+/// What the gates have said so far.
+#[derive(Default)]
+struct Said {
+    gates: Vec<GateRecord>,
+    probes: BTreeMap<String, String>,
+}
+
+/// Why the gates went no further.
+enum Halt {
+    /// The candidate is red.
+    Red(String),
+    /// They could not be asked.
+    Error(GateError),
+}
+
+impl From<GateError> for Halt {
+    fn from(error: GateError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+pub(super) async fn verify(site: Arc<Site>, gates: Gates, order: Order) -> Event {
+    let mut said = Said::default();
+    let job = Some(order.ticket.clone());
+    gates.begin(&job);
+    let halted = judged(&site, &gates, &order, &mut said).await.err();
+    let result = concluded(&site, &order.commit, said, halted, order.at);
+    Event::Verified {
+        ticket: order.ticket,
+        result: Box::new(result),
+    }
+}
+
+/// The tasks whose gates are asked about the untouched target: those that are still to be done.
+pub(super) fn pending(engine: &Engine) -> Vec<TaskId> {
+    let open = engine.tasks().filter(|view| !view.state.is_settled());
+    open.map(|view| view.node.id.clone()).collect()
+}
+
+pub(super) async fn baseline(site: Arc<Site>, gates: Gates, tasks: Vec<TaskId>, at: Wall) -> Event {
+    let mut said = Said::default();
+    gates.begin(&None);
+    let tip = {
+        let site = Arc::clone(&site);
+        blocking(move || target(&site)).await
+    };
+    let result = match tip {
+        Ok(tip) => {
+            let halted = base_judged(&site, &gates, &tip, &tasks, &mut said)
+                .await
+                .err();
+            concluded(&site, &tip, said, halted, at)
+        }
+        Err(error) => Verification {
+            tree: ObjectId::new(""),
+            gates: Vec::new(),
+            environment: crate::engine::verification::Environment::default(),
+            verdict: Verdict::Broken(format!("{error:#}")),
+        },
+    };
+    Event::Baselined(Box::new(result))
+}
+
+fn target(site: &Site) -> anyhow::Result<ObjectId> {
+    let repo = site.repo.open()?;
+    refs::tip(&repo, &site.target)?.with_context(|| format!("{} is gone", site.target))
+}
+
+fn concluded(
+    site: &Site,
+    commit: &ObjectId,
+    said: Said,
+    halted: Option<Halt>,
+    at: Wall,
+) -> Verification {
+    let verdict = match halted {
+        None => Verdict::Passed,
+        Some(Halt::Red(detail)) => Verdict::Failed(detail),
+        Some(Halt::Error(GateError::Ended)) => Verdict::Interrupted,
+        Some(Halt::Error(error)) => Verdict::Broken(error.to_string()),
+    };
+    let place = || -> anyhow::Result<_> {
+        let repo = site.repo.open()?;
+        let tree = tree_id(&repo, commit)?;
+        let environment = gates::environment(&repo, &tree, said.probes.clone(), at)?;
+        Ok((tree, environment))
+    };
+    match place() {
+        Ok((tree, environment)) => Verification {
+            tree,
+            gates: said.gates,
+            environment,
+            verdict,
+        },
+        Err(error) => Verification {
+            tree: ObjectId::new(""),
+            gates: said.gates,
+            environment: crate::engine::verification::Environment::default(),
+            verdict: Verdict::Broken(format!("the tree of {commit} cannot be read: {error:#}")),
+        },
+    }
+}
+
+/// What a task is checked by, as the plan stands; by its attempt's sheet, where the plan no longer has it.
+pub(super) fn checks(site: &Site, ticket: &Ticket) -> anyhow::Result<Checks> {
+    let plan = site.plan.current();
+    match plan.task(&ticket.task) {
+        Some(task) => Ok(how::checks(task, &plan, &site.settings, site.force)),
+        None => Ok(Sheet::load(&site.attempt_dir(ticket))?.checks),
+    }
+}
+
+async fn judged(
+    site: &Arc<Site>,
+    gates: &Gates,
+    order: &Order,
+    said: &mut Said,
+) -> Result<(), Halt> {
+    let (owner, ticket, commit, onto) = (
+        Arc::clone(site),
+        order.ticket.clone(),
+        order.commit.clone(),
+        order.onto.clone(),
+    );
+    let (checks, base, tree, missing) = blocking(move || -> anyhow::Result<_> {
+        let checks = checks(&owner, &ticket)?;
+        let repo = owner.repo.open()?;
+        let missing = outputs::missing(&checks.outputs, |path| {
+            file_in(&repo, &commit, Path::new(path))
+        })?;
+        let base = tree_id(&repo, &onto)?;
+        Ok((checks, base, tree_id(&repo, &commit)?, missing))
+    })
+    .await?;
+    if !missing.is_empty() {
+        return Err(Halt::Red(format!(
+            "what the task must leave is not there: {}",
+            missing.join("; ")
+        )));
+    }
+    if checks.verify.is_empty() {
+        return Ok(());
+    }
+    let cache = site.settings.verify_cache.value;
+    let mut judging = Judging {
+        site,
+        gates,
+        order,
+        base,
+        tree,
+        cache,
+        room: None,
+    };
+    judging.all(&checks, said).await
+}
+
+/// A landing commit under judgement. The room is taken when the first gate must really run.
+struct Judging<'a> {
+    site: &'a Arc<Site>,
+    gates: &'a Gates,
+    order: &'a Order,
+    base: ObjectId,
+    tree: ObjectId,
+    cache: Cache,
+    room: Option<Room<'a>>,
+}
+
+impl<'a> Judging<'a> {
+    async fn all(&mut self, checks: &Checks, said: &mut Said) -> Result<(), Halt> {
+        if !self.site.settings.verify_env_probe.value.is_empty() {
+            said.probes = self.at(None).await?.probe().await?;
+        }
+        for command in &checks.verify {
+            let known = self
+                .gates
+                .known(&self.tree, command, self.cache, &said.probes);
+            if let Some(record) = known.filter(|r| r.result == GateResult::Passed) {
+                said.gates.push(GateRecord {
+                    reused: true,
+                    required: command.required,
+                    name: command.name.clone(),
+                    ..record
+                });
+                continue;
+            }
+            let (record, told) = self.one(command, &said.probes).await?;
+            let stops = command.required && !record.result.lets_land();
+            said.gates.push(record);
+            if stops {
+                return Err(Halt::Red(told));
+            }
+        }
+        Ok(())
+    }
+
+    /// The room, standing at the landing commit or, given that, at the tip it was built on.
+    async fn at(&mut self, other: Option<&ObjectId>) -> Result<&mut Room<'a>, GateError> {
+        if self.room.is_none() {
+            let job = Some(self.order.ticket.clone());
+            self.room = Some(self.gates.enter(self.site, job).await?);
+        }
+        let room = self.room.as_mut().context("the room was just taken")?;
+        let wanted = other.unwrap_or(&self.order.commit);
+        if !room.stands_at(wanted) {
+            room.stand_at(wanted).await?;
+        }
+        Ok(room)
+    }
+
+    async fn one(
+        &mut self,
+        command: &VerifyCommand,
+        probes: &BTreeMap<String, String>,
+    ) -> Result<(GateRecord, String), Halt> {
+        let ran = match self.at(None).await {
+            Ok(room) => room.run(command).await?,
+            Err(error @ GateError::Setup { .. }) => return Err(self.whose_setup(error).await),
+            Err(error) => return Err(error.into()),
+        };
+        let mut base = self.known_base(command, probes);
+        let mut judged = judge(command.fail_on, &ran.facts, base.as_ref(), false);
+        let needs_base = match judged.result {
+            GateResult::Failed | GateResult::Broken => ran.facts.fault.is_none(),
+            _ => false,
+        };
+        if command.required && needs_base && base.is_none() {
+            // Nobody is blamed for what the tip does, too.
+            let onto = self.order.onto.clone();
+            let on_tip = self.at(Some(&onto)).await?.run(command).await?;
+            base = Some(on_tip.facts);
+            judged = judge(command.fail_on, &ran.facts, base.as_ref(), false);
+        }
+        let tip_is_red = base.as_ref().is_some_and(|base| base.exit != Some(0));
+        if command.required
+            && command.fail_on == FailOn::Any
+            && judged.result == GateResult::Failed
+            && tip_is_red
+        {
+            return Err(Halt::Error(
+                anyhow::anyhow!(
+                    "`{}` fails on the target's tip {} itself, without the task's change ({})",
+                    command.name,
+                    self.order.onto.short(),
+                    judged.detail
+                )
+                .into(),
+            ));
+        }
+        if judged.result == GateResult::Broken && command.required {
+            return Err(Halt::Error(
+                anyhow::anyhow!("`{}`: {}\n\n{}", command.name, judged.detail, ran.excerpt).into(),
+            ));
+        }
+        if judged.result == GateResult::Failed && command.fail_on == FailOn::New {
+            judged = self.again(command, judged, base.as_ref()).await?;
+        }
+        let told = evidence(command, &judged, &ran);
+        Ok((record(command, &judged, &ran), told))
+    }
+
+    /// A set-up that fails is the candidate's fault only if that of the tip does not.
+    async fn whose_setup(&mut self, error: GateError) -> Halt {
+        let onto = self.order.onto.clone();
+        match self.at(Some(&onto)).await {
+            Ok(_) => Halt::Red(format!(
+                "on the tip it was built on the set-up succeeds, here not: {error}"
+            )),
+            Err(GateError::Ended) => Halt::Error(GateError::Ended),
+            Err(_) => Halt::Error(error),
+        }
+    }
+
+    fn known_base(
+        &self,
+        command: &VerifyCommand,
+        probes: &BTreeMap<String, String>,
+    ) -> Option<Facts> {
+        let record = self.gates.known(&self.base, command, self.cache, probes)?;
+        Some(facts_of(&record))
+    }
+
+    /// Runs a command once more on the same tree: what does not fail again is flaky, unless the candidate touches it.
+    async fn again(
+        &mut self,
+        command: &VerifyCommand,
+        first: Judged,
+        base: Option<&Facts>,
+    ) -> Result<Judged, Halt> {
+        if first.new.is_empty() {
+            return Ok(first);
+        }
+        let second = self.at(None).await?.run(command).await?;
+        let again = judge(command.fail_on, &second.facts, base, false);
+        if !again.result.lets_land() {
+            return Ok(first);
+        }
+        let touched = self.touched(&first.new)?;
+        Ok(match touched.is_empty() {
+            true => Judged {
+                result: GateResult::Flaky,
+                detail: format!("{}; not so when it was run again", first.detail),
+                ..first
+            },
+            false => Judged {
+                detail: format!(
+                    "{}; not so when it was run again, but the change touches {}",
+                    first.detail,
+                    touched.into_iter().collect::<Vec<_>>().join(", ")
+                ),
+                ..first
+            },
+        })
+    }
+
+    /// Which of the failing tests the candidate touches: a changed file that names the test, or that the test names.
+    fn touched(&self, names: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
+        let repo = self.site.repo.open()?;
+        let trees = [&self.base, &self.tree].map(|id| -> anyhow::Result<_> {
+            Ok(repo.find_tree(git2::Oid::from_str(id.as_str())?)?)
+        });
+        let [old, new] = trees;
+        let diff = repo.diff_tree_to_tree(Some(&old?), Some(&new?), None)?;
+        let mut touched = BTreeSet::new();
+        for path in diff
+            .deltas()
+            .filter_map(|d| d.new_file().path().map(Path::to_owned))
+        {
+            let bytes = file_in(&repo, &self.order.commit, &path)?.unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let path = path.to_string_lossy();
+            for name in names {
+                let last = name
+                    .rsplit(|c: char| !(c.is_alphanumeric() || c == '_' || c == ' '))
+                    .find(|part| !part.trim().is_empty())
+                    .unwrap_or(name);
+                if name.contains(&*path) || text.contains(last.trim()) {
+                    touched.insert(name.clone());
+                }
+            }
+        }
+        Ok(touched)
+    }
+}
+
+/// Asks the gates of the tasks that are to be done about the untouched target.
+async fn base_judged(
+    site: &Arc<Site>,
+    gates: &Gates,
+    tip: &ObjectId,
+    tasks: &[TaskId],
+    said: &mut Said,
+) -> Result<(), Halt> {
+    let commands = commands_of(site, tasks);
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let tree = tree_id(
+        &site.repo.open().context("cannot open the repository")?,
+        tip,
+    )
+    .context("cannot read the target's tree")?;
+    let cache = site.settings.verify_cache.value;
+    let mut room: Option<Room<'_>> = None;
+    if !site.settings.verify_env_probe.value.is_empty() {
+        let taken = room.insert(gates.enter(site, None).await?);
+        taken.stand_at(tip).await?;
+        said.probes = taken.probe().await?;
+    }
+    for command in &commands {
+        if let Some(record) = gates.known(&tree, command, cache, &said.probes)
+            && record.result == GateResult::Passed
+        {
+            said.gates.push(GateRecord {
+                reused: true,
+                ..record
+            });
+            continue;
+        }
+        if room.is_none() {
+            let taken = room.insert(gates.enter(site, None).await?);
+            taken.stand_at(tip).await?;
+        }
+        let room = room.as_mut().context("the room was just taken")?;
+        let ran = room.run(command).await?;
+        let judged = judge(FailOn::Any, &ran.facts, None, true);
+        let is_red = command.required && !judged.result.lets_land();
+        let told = evidence(command, &judged, &ran);
+        said.gates.push(record(command, &judged, &ran));
+        if is_red && judged.result == GateResult::Broken {
+            return Err(Halt::Error(anyhow::anyhow!(told).into()));
+        }
+        if is_red && (command.fail_on == FailOn::Any || ran.facts.fault.is_some()) {
+            return Err(Halt::Red(told));
+        }
+    }
+    Ok(())
+}
+
+/// The distinct commands of tasks, in the order of the plan.
+fn commands_of(site: &Site, tasks: &[TaskId]) -> Vec<VerifyCommand> {
+    let plan = site.plan.current();
+    let mut commands: Vec<VerifyCommand> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for task in tasks.iter().filter_map(|id| plan.task(id)) {
+        for command in how::checks(task, &plan, &site.settings, site.force).verify {
+            if seen.insert((
+                command.hash(),
+                command.fail_on == FailOn::New,
+                command.required,
+            )) {
+                commands.push(command);
+            }
+        }
+    }
+    commands
+}
+
+fn facts_of(record: &GateRecord) -> Facts {
+    Facts {
+        exit: record.exit,
+        counts: record.counts,
+        failures: record.failures.iter().cloned().collect(),
+        fault: None,
+    }
+}
+
+fn record(command: &VerifyCommand, judged: &Judged, ran: &Ran) -> GateRecord {
+    GateRecord {
+        name: command.name.clone(),
+        command: command.hash(),
+        argv: ran.argv.clone(),
+        required: command.required,
+        result: judged.result,
+        exit: ran.facts.exit,
+        ms: ran.ms,
+        counts: ran.facts.counts,
+        failures: ran.facts.failures.iter().cloned().collect(),
+        reused: false,
+        detail: judged.detail.clone(),
+    }
+}
+
+/// What a red gate has to say to a person and to the next attempt.
+fn evidence(command: &VerifyCommand, judged: &Judged, ran: &Ran) -> String {
+    let mut text = format!(
+        "`{}` {}: {}; its whole output is in {}",
+        command.name,
+        judged.result.in_words(),
+        judged.detail,
+        ran.dir.display()
+    );
+    if !ran.excerpt.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&ran.excerpt);
+    }
+    text
+}

@@ -1,0 +1,558 @@
+//! The room where landing commits are judged: one gate slot, in which no agent ever works, and what gates have said of
+//! trees so far.
+//!
+//! A command runs under a shim of its own, in a clean checkout of exactly one commit, with the environment of agents,
+//! ten ports and its own variables. Whatever is in its way there is broken environment, and speaks for nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use super::ports::{self, Lease};
+use super::setup;
+use super::site::Site;
+use crate::agent::command;
+use crate::config::Cache;
+use crate::engine::record::{Record, Stamped};
+use crate::engine::verification::{Environment, GateRecord, GateResult, Verification};
+use crate::git::slot::{Slot, Start};
+use crate::ids::{ObjectId, TaskId, Ticket};
+use crate::plan::checks::VerifyCommand;
+use crate::process::{self, AgentEnd, Cause, Confinement, Exit, Marker, ShimSpec};
+use crate::store::{CommandDir, GateDir, read_limited, sha256_hex, write_whole};
+use crate::time::{Wall, for_people};
+use crate::verify::excerpt::excerpt;
+use crate::verify::judge::Facts;
+use crate::verify::output;
+
+/// How long a gate goes on without orch: nobody follows it again, it is asked anew.
+const UNSUPERVISED_MAX: Duration = Duration::from_secs(10);
+
+/// Longest time of a command of `verify.env_probe`.
+const PROBE_MAX: Duration = Duration::from_secs(60);
+
+/// Longest answer of such a command that is kept.
+const PROBE_CHARS_MAX: usize = 500;
+
+/// Largest output in which single tests are looked for.
+const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+
+/// Files that say which versions of other projects a tree is built with.
+const LOCK_FILES: [&str; 17] = [
+    "Cargo.lock",
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "pnpm-lock.yaml",
+    "yarn.lock",
+    "bun.lock",
+    "bun.lockb",
+    "poetry.lock",
+    "uv.lock",
+    "Pipfile.lock",
+    "go.sum",
+    "Gemfile.lock",
+    "composer.lock",
+    "mix.lock",
+    "flake.lock",
+    "gradle.lockfile",
+    "Package.resolved",
+];
+
+/// Whose gates are asked: those of a landing commit, or, without an order, those of the untouched target.
+pub(super) type Job = Option<Ticket>;
+
+/// Why a command has said nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GateError {
+    /// It was ended on demand.
+    #[error("the gates were ended")]
+    Ended,
+    /// The checkout could not be made usable.
+    #[error("`setup` failed at `{command}`: {why}; its output is in {}\n\n{excerpt}", dir.display())]
+    Setup {
+        /// The command.
+        command: String,
+        /// How it ended.
+        why: String,
+        /// Where its output lies.
+        dir: PathBuf,
+        /// Its ends.
+        excerpt: String,
+    },
+    /// Everything else: git, the disk, a shim.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+/// The room, and what is known from it. Shared by all actions of a run.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gates(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// There is one slot; whoever holds this works in it. It keeps what the probes answered.
+    room: tokio::sync::Mutex<Option<BTreeMap<String, String>>>,
+    known: Mutex<HashMap<(ObjectId, String), Known>>,
+    ended: Mutex<HashSet<Job>>,
+    /// The directory of the shim that runs for a job.
+    running: Mutex<Option<(Job, PathBuf)>>,
+}
+
+/// What a command said of a tree before.
+#[derive(Debug, Clone)]
+struct Known {
+    record: GateRecord,
+    probes: BTreeMap<String, String>,
+    /// Whether an earlier run has it.
+    foreign: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gates {
+    /// Learns what records say of trees; `foreign` ones count only where a person called the gates hermetic.
+    pub(super) fn learn<'a>(&self, records: impl IntoIterator<Item = &'a Stamped>, foreign: bool) {
+        for Stamped { record, .. } in records {
+            if let Record::Verified { result, .. } | Record::Baselined { result } = record {
+                self.note(result, foreign);
+            }
+        }
+    }
+
+    /// Remembers what gates said.
+    fn note(&self, result: &Verification, foreign: bool) {
+        let mut known = lock(&self.0.known);
+        for record in &result.gates {
+            if record.reused || record.result == GateResult::Broken {
+                continue;
+            }
+            let key = (result.tree.clone(), record.command.clone());
+            let entry = Known {
+                record: record.clone(),
+                probes: result.environment.probes.clone(),
+                foreign,
+            };
+            known.insert(key, entry);
+        }
+    }
+
+    /// What a command said of a tree in this run, or in an earlier one under the same environment.
+    pub(super) fn known(
+        &self,
+        tree: &ObjectId,
+        command: &VerifyCommand,
+        cache: Cache,
+        probes: &BTreeMap<String, String>,
+    ) -> Option<GateRecord> {
+        let known = lock(&self.0.known);
+        let found = known.get(&(tree.clone(), command.hash()))?;
+        let counts = !found.foreign || (cache == Cache::Hermetic && found.probes == *probes);
+        counts.then(|| found.record.clone())
+    }
+
+    /// Ends the gates of a job, now or as soon as they begin.
+    pub(super) fn end(&self, job: &Job) {
+        lock(&self.0.ended).insert(job.clone());
+        let running = lock(&self.0.running).clone();
+        if let Some((_, dir)) = running.filter(|(of, _)| of == job) {
+            tokio::spawn(async move {
+                if let Err(error) = process::end(&dir).await {
+                    tracing::warn!(%error, "cannot reach the shim of a gate; its own limits end it");
+                }
+            });
+        }
+    }
+
+    fn is_ended(&self, job: &Job) -> bool {
+        lock(&self.0.ended).contains(job)
+    }
+
+    /// A new attempt to ask: what was ended before says nothing about it.
+    pub(super) fn begin(&self, job: &Job) {
+        lock(&self.0.ended).remove(job);
+    }
+
+    /// Waits for the slot, and takes it.
+    pub(super) async fn enter<'a>(
+        &'a self,
+        site: &'a Arc<Site>,
+        job: Job,
+    ) -> Result<Room<'a>, GateError> {
+        let probes = self.0.room.lock().await;
+        if self.is_ended(&job) {
+            return Err(GateError::Ended);
+        }
+        let owner = Arc::clone(site);
+        let (slot, lease) = blocking(move || -> anyhow::Result<_> {
+            let slot = Slot::open_gate(&owner.repo, &owner.slots, 1)?;
+            Ok((slot, Lease::take(&owner.ports)?))
+        })
+        .await?;
+        let dir = site.run_dir().gates(job.as_ref());
+        let mut room = Room {
+            gates: self,
+            site,
+            job,
+            slot: Some(slot),
+            port: lease,
+            dir,
+            next: 0,
+            stands: None,
+            probes,
+        };
+        room.sweep()?;
+        Ok(room)
+    }
+}
+
+/// The gate slot, in somebody's hands.
+pub(super) struct Room<'a> {
+    gates: &'a Gates,
+    site: &'a Arc<Site>,
+    job: Job,
+    /// Away only while a thread works with it.
+    slot: Option<Slot>,
+    port: Lease,
+    dir: GateDir,
+    next: u32,
+    /// The commit, and the files where they are not the commit's.
+    stands: Option<(ObjectId, Option<ObjectId>)>,
+    probes: tokio::sync::MutexGuard<'a, Option<BTreeMap<String, String>>>,
+}
+
+/// What a command did, and where its output lies.
+pub(super) struct Ran {
+    pub(super) facts: Facts,
+    pub(super) argv: Vec<String>,
+    pub(super) ms: u64,
+    pub(super) dir: PathBuf,
+    /// The ends of its output.
+    pub(super) excerpt: String,
+}
+
+impl Room<'_> {
+    fn marker(&self) -> Marker {
+        let ticket = self.job.clone().unwrap_or_else(|| Ticket {
+            task: TaskId::parse("baseline").expect("a word is an id"),
+            attempt: 0,
+            epoch: 0,
+        });
+        Marker::new(self.site.run.clone(), ticket)
+    }
+
+    fn tree(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.slot.as_ref().context("the gate slot is lost")?.tree())
+    }
+
+    /// Ends what an earlier orch left running here.
+    fn sweep(&mut self) -> Result<(), GateError> {
+        let tree = self.tree()?;
+        let swept =
+            process::sweep(&self.marker(), Some(&tree)).context("cannot look for processes")?;
+        match swept.alive.first() {
+            None => Ok(()),
+            Some(process) => Err(anyhow::anyhow!(
+                "process {} ({}) works in {} and cannot be ended",
+                process.pid,
+                process.comm,
+                tree.display()
+            )
+            .into()),
+        }
+    }
+
+    /// Brings the slot to a commit, clean of everything that is not ignored, and makes it usable.
+    pub(super) async fn stand_at(&mut self, commit: &ObjectId) -> Result<(), GateError> {
+        self.stand(commit, None).await
+    }
+
+    /// Whether it stands at a commit, with that commit's files.
+    pub(super) fn stands_at(&self, commit: &ObjectId) -> bool {
+        matches!(&self.stands, Some((at, None)) if at == commit)
+    }
+
+    /// The same with the files of another tree on a commit.
+    pub(super) async fn stand(
+        &mut self,
+        commit: &ObjectId,
+        files: Option<&ObjectId>,
+    ) -> Result<(), GateError> {
+        let wanted = (commit.clone(), files.cloned());
+        let site = Arc::clone(self.site);
+        let mut slot = self.slot.take().context("the gate slot is lost")?;
+        self.stands = None;
+        let (commit_of, files_of) = wanted.clone();
+        let (slot, needs_setup) = blocking(move || {
+            let mut prepare = || -> anyhow::Result<bool> {
+                if site.settings.verify_clean.value {
+                    setup::forget(&slot.tree())?;
+                    slot.clear()?;
+                }
+                let start = files_of.as_ref().map_or(Start::Base, Start::Files);
+                let filled = slot.prepare(&commit_of, start, &site.included)?;
+                let base = files_of.as_ref().unwrap_or(&commit_of);
+                setup::is_due(&site, &slot.tree(), base, &filled)
+            };
+            let done = prepare();
+            (slot, done)
+        })
+        .await;
+        self.slot = Some(slot);
+        if needs_setup? {
+            self.set_up(files.unwrap_or(commit)).await?;
+        }
+        self.stands = Some(wanted);
+        Ok(())
+    }
+
+    async fn set_up(&mut self, base: &ObjectId) -> Result<(), GateError> {
+        setup::forget(&self.tree()?)?;
+        for text in self.site.settings.setup_run.value.clone() {
+            let timeout = self.site.settings.timeout.value;
+            let ran = self.run_text(&text, &BTreeMap::new(), timeout).await?;
+            let why = match (&ran.facts.fault, ran.facts.exit) {
+                (Some(fault), _) => fault.clone(),
+                (None, Some(0)) => continue,
+                (None, Some(code)) => format!("exit code {code}"),
+                (None, None) => "a signal ended it".to_owned(),
+            };
+            return Err(GateError::Setup {
+                command: text,
+                why,
+                dir: ran.dir,
+                excerpt: ran.excerpt,
+            });
+        }
+        setup::note_done(self.site, &self.tree()?, base)?;
+        Ok(())
+    }
+
+    /// What the probes of the settings answer; asked once in the life of this orch, where the slot stands now.
+    pub(super) async fn probe(&mut self) -> Result<BTreeMap<String, String>, GateError> {
+        if let Some(known) = &*self.probes {
+            return Ok(known.clone());
+        }
+        let mut answers = BTreeMap::new();
+        for text in self.site.settings.verify_env_probe.value.clone() {
+            let ran = self.run_text(&text, &BTreeMap::new(), PROBE_MAX).await?;
+            let answer = match (&ran.facts.fault, ran.facts.exit) {
+                (None, Some(0)) => ran.excerpt.trim().chars().take(PROBE_CHARS_MAX).collect(),
+                (Some(fault), _) => fault.clone(),
+                (None, exit) => format!("failed: {exit:?}"),
+            };
+            answers.insert(text, answer);
+        }
+        *self.probes = Some(answers.clone());
+        Ok(answers)
+    }
+
+    /// Runs a verify command where the slot stands. Tracked files that it changes are a fault of it.
+    pub(super) async fn run(&mut self, command: &VerifyCommand) -> Result<Ran, GateError> {
+        let timeout = command
+            .timeout
+            .unwrap_or(self.site.settings.verify_timeout.value);
+        let mut ran = self.run_text(&command.run, &command.env, timeout).await?;
+        let mut slot = self.slot.take().context("the gate slot is lost")?;
+        let (slot, altered) = blocking(move || {
+            let altered = slot.altered();
+            (slot, altered)
+        })
+        .await;
+        self.slot = Some(slot);
+        // A person's own set of files on a base differs from its index by intent.
+        let is_whole = matches!(&self.stands, Some((_, None)));
+        let altered = altered.context("cannot compare the files of the gate slot")?;
+        if is_whole && !altered.is_empty() && ran.facts.fault.is_none() {
+            let names: Vec<String> = altered
+                .iter()
+                .take(10)
+                .map(|path| format!("`{}`", path.display()))
+                .collect();
+            ran.facts.fault = Some(format!(
+                "it changed tracked files, so that it says nothing about this tree: {}",
+                names.join(", ")
+            ));
+        }
+        Ok(ran)
+    }
+
+    async fn run_text(
+        &mut self,
+        text: &str,
+        variables: &BTreeMap<String, String>,
+        timeout: Duration,
+    ) -> Result<Ran, GateError> {
+        if self.gates.is_ended(&self.job) {
+            return Err(GateError::Ended);
+        }
+        let dir = self.fresh_dir()?;
+        let mut env = self.site.environment.clone();
+        env.extend(ports::variables(self.port.first()));
+        env.insert("ORCH_PLAN".to_owned(), self.site.plan_id.to_string());
+        env.insert("ORCH_GATE".to_owned(), "1".to_owned());
+        env.extend(variables.clone());
+        let launch = command::launch(text, &self.tree()?, env);
+        let argv = std::iter::once(launch.program.to_string_lossy().into_owned())
+            .chain(launch.args.iter().cloned())
+            .collect();
+        let settings = &self.site.settings;
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let spec = ShimSpec {
+            version: ShimSpec::VERSION,
+            launch,
+            stdin: dir.stdin(),
+            stdout: dir.stdout(),
+            stderr: dir.stderr(),
+            marker: self.marker(),
+            timeout_ms: ms(timeout),
+            output_bytes_max: settings.output_max.value,
+            unsupervised_ms_max: ms(UNSUPERVISED_MAX.min(settings.unsupervised_max.value)),
+            grace_ms: ms(settings.kill_grace.value),
+            orch_lock: self.site.state.lock_file(),
+            confinement: Confinement::None,
+        };
+        let end = self.supervised(&dir, &spec).await?;
+        ran(&dir, argv, &end, timeout)
+    }
+
+    async fn supervised(&self, dir: &CommandDir, spec: &ShimSpec) -> Result<AgentEnd, GateError> {
+        let path = dir.path().to_owned();
+        let running = process::spawn(&self.site.exe, &path, spec).context("cannot start a shim")?;
+        *lock(&self.gates.0.running) = Some((self.job.clone(), path.clone()));
+        // Whoever ended the job before the shim could be reached has left it to this place.
+        if self.gates.is_ended(&self.job)
+            && let Err(error) = process::end(&path).await
+        {
+            tracing::warn!(%error, "cannot reach the shim of a gate; its own limits end it");
+        }
+        let waited = running.wait().await;
+        *lock(&self.gates.0.running) = None;
+        waited.context("cannot wait for a shim")?;
+        let report = process::read_exit(&path).context("cannot read how a gate ended")?;
+        match report.map(|report| report.agent) {
+            Some(AgentEnd::Ended(run)) if run.cause == Cause::Ended => Err(GateError::Ended),
+            Some(end) => Ok(end),
+            None => {
+                let said = process::shim_log(&path).context("cannot read the shim's log")?;
+                Err(anyhow::anyhow!(
+                    "the shim of {} ended without a report {said}",
+                    path.display()
+                )
+                .into())
+            }
+        }
+    }
+
+    fn fresh_dir(&mut self) -> anyhow::Result<CommandDir> {
+        loop {
+            let dir = self.dir.command(self.next);
+            self.next += 1;
+            if !dir.path().exists() {
+                dir.create()?;
+                write_whole(&dir.stdin(), b"")?;
+                return Ok(dir);
+            }
+        }
+    }
+}
+
+fn ran(
+    dir: &CommandDir,
+    argv: Vec<String>,
+    end: &AgentEnd,
+    timeout: Duration,
+) -> Result<Ran, GateError> {
+    let run = match end {
+        AgentEnd::Ended(run) => run,
+        AgentEnd::NotStarted { error } => {
+            return Err(anyhow::anyhow!("the shell cannot be started: {error}").into());
+        }
+    };
+    let fault = match run.cause {
+        Cause::Exited => None,
+        Cause::Timeout => Some(format!(
+            "it did not end within {}",
+            for_people(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
+        )),
+        Cause::OutputFlood => Some("it printed more than `output_max`".to_owned()),
+        Cause::Unsupervised | Cause::Ended => return Err(GateError::Ended),
+    };
+    let read = |path: PathBuf| -> anyhow::Result<Option<String>> {
+        let length = std::fs::metadata(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .len();
+        if length > OUTPUT_BYTES_MAX {
+            return Ok(None);
+        }
+        Ok(Some(
+            String::from_utf8_lossy(&read_limited(&path, OUTPUT_BYTES_MAX)?).into_owned(),
+        ))
+    };
+    let mut output = String::new();
+    for text in [read(dir.stdout())?, read(dir.stderr())?] {
+        match text {
+            Some(text) => output.push_str(&text),
+            None => output.push_str("[more than is read back]\n"),
+        }
+        if !output.is_empty() && !output.ends_with('\n') {
+            output.push('\n');
+        }
+    }
+    let told = output::read(&output).unwrap_or_default();
+    let exit = match run.exit {
+        Exit::Code(code) => Some(code),
+        Exit::Signal(_) => None,
+    };
+    Ok(Ran {
+        facts: Facts {
+            exit,
+            counts: told.counts,
+            failures: told.failures,
+            fault,
+        },
+        argv,
+        ms: run.wall_ms,
+        dir: dir.path().to_owned(),
+        excerpt: excerpt(&output),
+    })
+}
+
+/// Where gates ran: what the probes answered, and which lock files the tree has.
+pub(super) fn environment(
+    repo: &git2::Repository,
+    tree: &ObjectId,
+    probes: BTreeMap<String, String>,
+    at: Wall,
+) -> anyhow::Result<Environment> {
+    let mut hash = Sha256::new();
+    let tree = repo.find_tree(git2::Oid::from_str(tree.as_str())?)?;
+    tree.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
+        // A name that is not UTF-8 is no lock file's.
+        if let Ok(name) = entry.name()
+            && LOCK_FILES.contains(&name)
+        {
+            hash.update(directory.as_bytes());
+            hash.update(name.as_bytes());
+            hash.update(entry.id().as_bytes());
+        }
+        git2::TreeWalkResult::Ok
+    })?;
+    Ok(Environment {
+        probes,
+        locks: sha256_hex(&hash.finalize()),
+        at,
+    })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,577 @@
+//! What a task's work is checked by before it may land: verify commands, protected paths, outputs, limits. As data, and
+//! how it is read; what it means is decided in `verify` and in the driver.
+//!
+//! All of it gives power over what lands, so it comes from a person's text only (`diff::permit`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::keys;
+use super::problems::Problems;
+use super::read::{TIMEOUT_MAX, path_problem};
+use super::reader::{Fields, Reader, Spanned, quote};
+use super::syntax::{Node, NodeKind};
+use super::validate::hex;
+use crate::diagnostic::Diagnostic;
+
+/// Longest name that is made of a command's text.
+const NAME_CHARS_MAX: usize = 60;
+
+/// Most verify commands of one list: each is run for every landing.
+const COMMANDS_MAX: usize = 64;
+
+/// Most files, and lines, that a limit can allow.
+const LIMIT_MAX: u32 = 1_000_000_000;
+
+/// A command that judges a landing commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyCommand {
+    /// Unique among the commands of a task: one of the same name nearer to the task takes its place.
+    pub name: String,
+    /// The shell's text.
+    pub run: String,
+    /// Its longest time, if the text says so.
+    pub timeout: Option<Duration>,
+    /// Whether nothing lands unless it passes.
+    pub required: bool,
+    /// Which failures count.
+    pub fail_on: FailOn,
+    /// Variables beside the inherited ones.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Which failures of a command count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailOn {
+    /// All of them; the command must pass on the base, too.
+    #[default]
+    Any,
+    /// Those that the base does not have.
+    New,
+}
+
+/// A file that a task must leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Where, relative to the repository.
+    pub path: String,
+    /// What must hold for it. An output without a word about its content must exist.
+    pub wants: Vec<Want>,
+}
+
+/// One condition on an output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Want {
+    /// Whether it is there.
+    Exists(bool),
+    /// A text that it holds.
+    Contains(String),
+    /// A text that it does not hold.
+    NotContains(String),
+}
+
+/// How much a candidate may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ChangeLimits {
+    /// Files.
+    pub files: Option<u32>,
+    /// Lines, added and removed ones together.
+    pub lines: Option<u32>,
+}
+
+/// Which protected paths a task may change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allowed {
+    /// None.
+    #[default]
+    None,
+    /// Those that a glob matches.
+    Globs(Vec<String>),
+    /// All.
+    All,
+}
+
+/// What one level of a plan (`meta`, a section, a task), or several of them, ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Checks {
+    /// Commands that judge the landing commit, in order.
+    pub verify: Vec<VerifyCommand>,
+    /// Globs of paths that must not change, beside the default ones.
+    pub protect: Vec<String>,
+    /// The exceptions.
+    pub allow_protected: Allowed,
+    /// Files that must be left.
+    pub outputs: Vec<Output>,
+    /// How much may change.
+    pub limits: ChangeLimits,
+    /// Whether the candidate's tests must fail without its other files.
+    pub red_green: bool,
+}
+
+/// Whether anything judges a landing commit.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Gates {
+    /// Nothing: it lands unverified.
+    #[default]
+    None,
+    /// Something that vouches for nothing: outputs, or commands that are not required.
+    Optional,
+    /// At least one required command: it lands only as verified.
+    Required,
+}
+
+impl Gates {
+    /// For records, which leave out what is not there.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+impl VerifyCommand {
+    /// A required command, named by its own text.
+    pub fn plain(run: &str) -> Self {
+        Self {
+            name: name_of(run),
+            run: run.to_owned(),
+            timeout: None,
+            required: true,
+            fail_on: FailOn::Any,
+            env: BTreeMap::new(),
+        }
+    }
+
+    /// SHA-256 of what is run, in hexadecimal: two commands with the same hash do the same on the same tree.
+    pub fn hash(&self) -> String {
+        let bytes =
+            serde_json::to_vec(&("orch command 1", &self.run, &self.env)).expect("texts are JSON");
+        hex(&Sha256::digest(bytes))
+    }
+}
+
+impl Checks {
+    /// These checks over those of a level farther from the task. Commands of a name take the place of the farther one's;
+    /// protections and exceptions add up; of limits the nearer one holds.
+    #[must_use]
+    pub fn over(mut self, farther: &Self) -> Self {
+        let taken = |command: &&VerifyCommand| self.verify.iter().all(|c| c.name != command.name);
+        let mut verify: Vec<VerifyCommand> = farther.verify.iter().filter(taken).cloned().collect();
+        verify.append(&mut self.verify);
+        let mut protect = farther.protect.clone();
+        protect.append(&mut self.protect);
+        Self {
+            verify,
+            protect,
+            allow_protected: self.allow_protected.and(&farther.allow_protected),
+            outputs: self.outputs,
+            limits: ChangeLimits {
+                files: self.limits.files.or(farther.limits.files),
+                lines: self.limits.lines.or(farther.limits.lines),
+            },
+            red_green: self.red_green,
+        }
+    }
+
+    /// Whether they judge a landing commit.
+    pub fn gates(&self) -> Gates {
+        if self.verify.iter().any(|command| command.required) {
+            Gates::Required
+        } else if !self.verify.is_empty() || !self.outputs.is_empty() {
+            Gates::Optional
+        } else {
+            Gates::None
+        }
+    }
+}
+
+impl Allowed {
+    fn and(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::None, other) => other.clone(),
+            (globs, Self::None) => globs,
+            (Self::Globs(mut mine), Self::Globs(theirs)) => {
+                mine.extend(theirs.iter().cloned());
+                Self::Globs(mine)
+            }
+        }
+    }
+}
+
+/// The checks that a mapping asks for; `None` if it has none of their keys.
+pub(super) fn read<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Box<Checks>> {
+    let keys = [
+        "verify",
+        "protect",
+        "allow_protected",
+        "outputs",
+        "limits",
+        "red_green",
+    ];
+    keys.iter().find_map(|key| fields.get(key))?;
+    let verify = match fields.get("verify") {
+        Some(node) => commands(reader, node),
+        None => Vec::new(),
+    };
+    let red_green = reader
+        .word(fields, "red_green", &[("true", true), ("false", false)])
+        .unwrap_or(false);
+    Some(Box::new(Checks {
+        verify,
+        protect: globs(reader, fields, "protect"),
+        allow_protected: allowed(reader, fields),
+        outputs: outputs(reader, fields),
+        limits: limits(reader, fields),
+        red_green,
+    }))
+}
+
+/// Verify commands of a settings file; the first problem in words.
+pub(crate) fn of_settings(node: &Node) -> Result<Vec<VerifyCommand>, String> {
+    let mut reader = Reader::new("", node, true);
+    let commands = commands(&mut reader, node);
+    first_error(reader.problems).map_or(Ok(commands), Err)
+}
+
+fn first_error(problems: Problems) -> Option<String> {
+    let mut found = problems.into_diagnostics().into_iter();
+    found
+        .find(|d| d.severity == crate::diagnostic::Severity::Error)
+        .map(|d| d.message)
+}
+
+/// A list of commands; one text stands for a list of one.
+fn commands<'t>(reader: &mut Reader<'t>, node: &'t Node) -> Vec<VerifyCommand> {
+    let node = reader.resolve(node);
+    let items = match &node.kind {
+        NodeKind::Sequence { items, .. } => items.as_slice(),
+        NodeKind::Scalar { .. } => std::slice::from_ref(node),
+        NodeKind::Mapping { .. } | NodeKind::Alias { .. } => {
+            reader.wrong_type(node, "`verify`", "a command, or a list of them");
+            return Vec::new();
+        }
+    };
+    if let Some(item) = items.get(COMMANDS_MAX) {
+        let message = format!("there are more than {COMMANDS_MAX} verify commands");
+        reader.push(Diagnostic::error("too-many-commands", message).at(item.span.clone()));
+        return Vec::new();
+    }
+    let mut commands: Vec<VerifyCommand> = Vec::with_capacity(items.len());
+    for item in items {
+        let Some((command, span)) = command(reader, item) else {
+            continue;
+        };
+        if commands.iter().any(|known| known.name == command.name) {
+            let message = format!("two verify commands are called {}", quote(&command.name));
+            reader.push(
+                Diagnostic::error("duplicate-name", message)
+                    .at(span)
+                    .help("give one of them another `name`"),
+            );
+            continue;
+        }
+        commands.push(command);
+    }
+    commands
+}
+
+fn command<'t>(
+    reader: &mut Reader<'t>,
+    node: &'t Node,
+) -> Option<(VerifyCommand, std::ops::Range<usize>)> {
+    let node = reader.resolve(node);
+    if let Some(text) = node.as_scalar() {
+        let run = Spanned {
+            text,
+            span: node.span.clone(),
+        };
+        check_run(reader, &run).then_some(())?;
+        return Some((VerifyCommand::plain(text), run.span));
+    }
+    let fields = reader.fields(node, &keys::VERIFY, "a verify command")?;
+    let Some(run) = reader.text(&fields, "run") else {
+        if fields.get("run").is_none() {
+            reader.push(
+                Diagnostic::error("missing-run", "a verify command needs `run`, the command")
+                    .at(fields.head())
+                    .help("write for example `verify: [{name: test, run: cargo test}]`"),
+            );
+        }
+        return None;
+    };
+    check_run(reader, &run).then_some(())?;
+    let switch = [("true", true), ("false", false)];
+    let name = reader.text(&fields, "name").map(|name| name.text);
+    let command = VerifyCommand {
+        name: name_of(name.filter(|n| !n.trim().is_empty()).unwrap_or(run.text)),
+        run: run.text.to_owned(),
+        timeout: reader.duration(&fields, "timeout", Duration::from_secs(1)..=TIMEOUT_MAX),
+        required: reader.word(&fields, "required", &switch).unwrap_or(true),
+        fail_on: reader
+            .word(
+                &fields,
+                "fail_on",
+                &[("any", FailOn::Any), ("new", FailOn::New)],
+            )
+            .unwrap_or_default(),
+        env: environment(reader, &fields),
+    };
+    Some((command, run.span))
+}
+
+/// Whether a command can be run. One that cannot fail is, and is flagged.
+fn check_run(reader: &mut Reader<'_>, run: &Spanned<'_>) -> bool {
+    if run.text.trim().is_empty() || run.text.contains('\0') {
+        reader.push(Diagnostic::error("missing-run", "the command is blank").at(run.span.clone()));
+        return false;
+    }
+    if let Some(why) = cannot_fail(run.text) {
+        reader.push(
+            Diagnostic::warning("cannot-fail", format!("this command cannot fail: {why}"))
+                .at(run.span.clone())
+                .help("a verify command that always passes vouches for nothing"),
+        );
+    }
+    true
+}
+
+fn environment<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    let Some(node) = fields.get("env") else {
+        return env;
+    };
+    let Some(variables) = reader.any_fields(node, "`env`") else {
+        return env;
+    };
+    for (name, key, value) in variables.iter() {
+        let is_name = !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match value.as_scalar() {
+            _ if !is_name || name.starts_with("ORCH_") => reader.push(
+                Diagnostic::error(
+                    "unusable-name",
+                    format!("{} cannot be set as a variable", quote(name)),
+                )
+                .at(key.span.clone()),
+            ),
+            Some(text) => drop(env.insert(name.to_owned(), text.to_owned())),
+            None => reader.wrong_type(value, "the value of a variable", "a text"),
+        }
+    }
+    env
+}
+
+fn globs<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>, key: &str) -> Vec<String> {
+    let globs = reader.texts(fields, key, "globs").unwrap_or_default();
+    super::read::check_globs(reader, &globs);
+    let globs = reader.without_repeats(globs, key);
+    globs.into_iter().map(|glob| glob.text.to_owned()).collect()
+}
+
+fn allowed<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Allowed {
+    match fields.get("allow_protected").and_then(Node::as_scalar) {
+        Some("true") => Allowed::All,
+        Some("false") => Allowed::None,
+        Some(_) | None => match globs(reader, fields, "allow_protected") {
+            globs if globs.is_empty() => Allowed::None,
+            globs => Allowed::Globs(globs),
+        },
+    }
+}
+
+fn limits<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> ChangeLimits {
+    let Some(node) = fields.get("limits") else {
+        return ChangeLimits::default();
+    };
+    let Some(fields) = reader.fields(node, &keys::LIMITS, "`limits`") else {
+        return ChangeLimits::default();
+    };
+    ChangeLimits {
+        files: reader.count(&fields, "files", 0..=LIMIT_MAX),
+        lines: reader.count(&fields, "lines", 0..=LIMIT_MAX),
+    }
+}
+
+fn outputs<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Vec<Output> {
+    let items = reader
+        .items(fields, "outputs", "outputs")
+        .unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|item| output(reader, item))
+        .collect()
+}
+
+fn output<'t>(reader: &mut Reader<'t>, node: &'t Node) -> Option<Output> {
+    let node = reader.resolve(node);
+    if let Some(text) = node.as_scalar() {
+        let span = node.span.clone();
+        return Some(Output {
+            path: path(reader, &Spanned { text, span })?,
+            wants: vec![Want::Exists(true)],
+        });
+    }
+    let fields = reader.fields(node, &keys::OUTPUT, "an output")?;
+    let Some(at) = reader.text(&fields, "path") else {
+        let problem = Diagnostic::error("missing-path", "an output needs `path`");
+        reader.push(problem.at(fields.head()));
+        return None;
+    };
+    let path_of_output = path(reader, &at)?;
+    let mut wants = Vec::new();
+    let switch = [("true", true), ("false", false)];
+    wants.extend(reader.word(&fields, "exists", &switch).map(Want::Exists));
+    for (key, want) in [
+        ("contains", Want::Contains as fn(String) -> Want),
+        ("not_contains", Want::NotContains),
+    ] {
+        let texts = match fields.get(key).and_then(Node::as_scalar) {
+            Some(text) => vec![text.to_owned()],
+            None => reader
+                .texts(&fields, key, "texts")
+                .unwrap_or_default()
+                .into_iter()
+                .map(|text| text.text.to_owned())
+                .collect(),
+        };
+        wants.extend(texts.into_iter().map(want));
+    }
+    if wants.is_empty() {
+        wants.push(Want::Exists(true));
+    }
+    Some(Output {
+        path: path_of_output,
+        wants,
+    })
+}
+
+fn path(reader: &mut Reader<'_>, path: &Spanned<'_>) -> Option<String> {
+    let text = path.text.strip_prefix("./").unwrap_or(path.text);
+    let is_plain = text.split('/').all(|part| !matches!(part, "" | "."));
+    match path_problem(text).or((!is_plain).then_some("is not a plain path")) {
+        None => Some(text.to_owned()),
+        Some(problem) => {
+            let message = format!("{} {problem}", quote(path.text));
+            reader.push(Diagnostic::error("unusable-path", message).at(path.span.clone()));
+            None
+        }
+    }
+}
+
+/// A name made of a text: its first line, not too long.
+fn name_of(text: &str) -> String {
+    let line = text.trim().lines().next().unwrap_or_default().trim_end();
+    match line.chars().count() > NAME_CHARS_MAX {
+        true => line.chars().take(NAME_CHARS_MAX - 1).chain(['…']).collect(),
+        false => line.to_owned(),
+    }
+}
+
+/// Why a shell text ends well whatever happens in it, as far as its last command tells.
+pub(super) fn cannot_fail(run: &str) -> Option<&'static str> {
+    let code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let last = run.lines().rfind(code)?.trim();
+    let last = last.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    if last.ends_with('&') && !last.ends_with("&&") {
+        return Some("it runs in the background, and nobody waits for it");
+    }
+    let ends = |joint: &str| {
+        let command = last.rsplit_once(joint).map(|(_, command)| command.trim());
+        command.is_some_and(is_idle)
+    };
+    if ends("||") {
+        return Some("what follows `||` always succeeds");
+    }
+    let is_one = !last.contains([';', '&', '|']);
+    if ends(";") || (is_one && is_idle(last)) {
+        return Some("its last command always succeeds");
+    }
+    let piped = last
+        .rsplit_once('|')
+        .filter(|(before, _)| !before.ends_with('|'));
+    let filter = piped.and_then(|(_, command)| command.split_whitespace().next());
+    let sets_pipefail = run.contains("pipefail");
+    (filter.is_some_and(|word| matches!(word, "tee" | "cat" | "head" | "tail" | "less"))
+        && !sets_pipefail)
+        .then_some("its exit code is that of the last command of the pipe")
+}
+
+fn is_idle(command: &str) -> bool {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    matches!(
+        words.as_slice(),
+        ["true" | ":" | "/bin/true" | "/usr/bin/true"]
+            | ["exit" | "return", "0"]
+            | ["echo" | "printf", ..]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_that_cannot_fail_are_told_from_those_that_can() {
+        for (run, flagged) in [
+            ("cargo test || true", true),
+            ("cargo test; true", true),
+            ("cargo test ; exit 0", true),
+            ("cargo test || :", true),
+            ("cargo test || echo red", true),
+            ("make check &", true),
+            ("true", true),
+            ("npm test | tee log", true),
+            ("npm test\nexit 0\n", true),
+            ("set -o pipefail; npm test | tee log", false),
+            ("cargo test", false),
+            ("cargo test && true", false),
+            ("test -e a || exit 1", false),
+            ("a; b", false),
+            ("cargo test # || true?", false),
+            ("echo start; cargo test", false),
+        ] {
+            assert_eq!(cannot_fail(run).is_some(), flagged, "{run}");
+        }
+    }
+
+    #[test]
+    fn a_nearer_level_takes_the_place_of_commands_by_name_and_adds_to_the_rest() {
+        let level = |runs: &[(&str, &str)]| Checks {
+            verify: runs
+                .iter()
+                .map(|(name, run)| VerifyCommand {
+                    name: (*name).to_owned(),
+                    ..VerifyCommand::plain(run)
+                })
+                .collect(),
+            protect: runs.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            ..Checks::default()
+        };
+        let far = level(&[("lint", "a"), ("test", "b")]);
+        let near = level(&[("test", "c"), ("more", "d")]).over(&far);
+        let runs: Vec<&str> = near.verify.iter().map(|c| c.run.as_str()).collect();
+        assert_eq!(runs, ["a", "c", "d"]);
+        assert_eq!(near.protect, ["lint", "test", "test", "more"]);
+        assert_eq!(near.gates(), Gates::Required);
+    }
+
+    #[test]
+    fn what_is_run_makes_the_hash_and_not_how_it_is_called() {
+        let mut command = VerifyCommand::plain("make test");
+        let hash = command.hash();
+        command.name = "another".to_owned();
+        command.fail_on = FailOn::New;
+        assert_eq!(command.hash(), hash);
+        command.env.insert("CI".to_owned(), "1".to_owned());
+        assert_ne!(command.hash(), hash);
+    }
+}

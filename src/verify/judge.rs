@@ -1,0 +1,236 @@
+//! What a gate says of a tree, given what it did there and what it did on the base.
+
+use std::collections::BTreeSet;
+
+use crate::engine::verification::{Counts, GateResult};
+use crate::plan::checks::FailOn;
+
+/// Exit codes by which a shell says that it could not start a command.
+const NOT_STARTED: [i32; 2] = [126, 127];
+
+/// Failures that are named in one sentence.
+const NAMED_MAX: usize = 10;
+
+/// What a command did on one tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Its exit code; none if a signal or orch ended it.
+    pub exit: Option<i32>,
+    /// What its output counts, where the output is known.
+    pub counts: Option<Counts>,
+    /// The single failures that its output names.
+    pub failures: BTreeSet<String>,
+    /// Why it has failed whatever it says itself: a time limit, tracked files that it changed.
+    pub fault: Option<String>,
+}
+
+/// A judgement, with a sentence where the result alone does not say it all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// What the gate says.
+    pub result: GateResult,
+    /// The failures that count.
+    pub new: BTreeSet<String>,
+    /// For people and the next attempt; may be empty.
+    pub detail: String,
+}
+
+impl Judged {
+    fn of(result: GateResult, detail: impl Into<String>) -> Self {
+        Self {
+            result,
+            new: BTreeSet::new(),
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Judges what a command did on the candidate's tree. `base` is what it did on the tree that the candidate was built on,
+/// if that is known; `may_drop` says whether a person allowed tests to go.
+pub fn judge(fail_on: FailOn, now: &Facts, base: Option<&Facts>, may_drop: bool) -> Judged {
+    if let Some(fault) = &now.fault {
+        return Judged::of(GateResult::Failed, fault.clone());
+    }
+    match now.exit {
+        Some(0) => passing(now, base, may_drop),
+        Some(code) if NOT_STARTED.contains(&code) => match base {
+            // There it could be started, so that it is the candidate that takes it away.
+            Some(base) if base.exit != Some(code) => failing(now),
+            Some(_) | None => Judged::of(
+                GateResult::Broken,
+                format!("the shell could not start it (exit code {code})"),
+            ),
+        },
+        None => Judged::of(GateResult::Broken, "a signal ended it"),
+        Some(_) => match (fail_on, base) {
+            (FailOn::New, Some(base)) => against(now, base, may_drop),
+            (FailOn::New, None) | (FailOn::Any, _) => failing(now),
+        },
+    }
+}
+
+fn passing(now: &Facts, base: Option<&Facts>, may_drop: bool) -> Judged {
+    let known = base.map(|base| &base.failures);
+    let hidden: BTreeSet<String> = now
+        .failures
+        .iter()
+        .filter(|name| known.is_none_or(|known| !known.contains(*name)))
+        .cloned()
+        .collect();
+    if !hidden.is_empty() {
+        return Judged {
+            result: GateResult::Failed,
+            detail: format!("it ended with 0 and names failures: {}", some_of(&hidden)),
+            new: hidden,
+        };
+    }
+    fewer(now, base, may_drop).unwrap_or_else(|| Judged::of(GateResult::Passed, ""))
+}
+
+fn failing(now: &Facts) -> Judged {
+    let code = now
+        .exit
+        .map_or_else(String::new, |code| format!("exit code {code}"));
+    let detail = match now.failures.is_empty() {
+        true => code,
+        false => format!("{code}; failed: {}", some_of(&now.failures)),
+    };
+    Judged {
+        result: GateResult::Failed,
+        new: now.failures.clone(),
+        detail,
+    }
+}
+
+fn against(now: &Facts, base: &Facts, may_drop: bool) -> Judged {
+    if base.exit == Some(0) || base.fault.is_some() {
+        return failing(now);
+    }
+    match (now.failures.is_empty(), base.failures.is_empty()) {
+        (true, true) if now.exit == base.exit && now.counts.is_none() => Judged::of(
+            GateResult::PreExisting,
+            "the same exit code as on the base; its output names no single failures",
+        ),
+        (true, _) | (false, true) => failing(now),
+        (false, false) => {
+            let new: BTreeSet<String> = now.failures.difference(&base.failures).cloned().collect();
+            if new.is_empty() {
+                return fewer(now, Some(base), may_drop).unwrap_or_else(|| {
+                    Judged::of(
+                        GateResult::PreExisting,
+                        format!(
+                            "{} failures, all of them on the base, too",
+                            now.failures.len()
+                        ),
+                    )
+                });
+            }
+            Judged {
+                result: GateResult::Failed,
+                detail: format!("new failures: {}", some_of(&new)),
+                new,
+            }
+        }
+    }
+}
+
+/// Whether fewer tests ran than on the base: what is no longer run can no longer fail.
+fn fewer(now: &Facts, base: Option<&Facts>, may_drop: bool) -> Option<Judged> {
+    let before = base?.counts?.executed();
+    let after = now.counts.map(Counts::executed);
+    let detail = match after {
+        _ if may_drop || before == 0 => return None,
+        Some(after) if after >= before => return None,
+        Some(after) => format!("{after} tests were executed, and {before} on the base"),
+        None => format!("its output tells of no tests, and on the base {before} were executed"),
+    };
+    Some(Judged::of(GateResult::Fewer, detail))
+}
+
+/// Some names, for a sentence.
+pub fn some_of(names: &BTreeSet<String>) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMED_MAX).map(String::as_str).collect();
+    match names.len().saturating_sub(NAMED_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ran(exit: i32, passed: u64, failures: &[&str]) -> Facts {
+        Facts {
+            exit: Some(exit),
+            counts: Some(Counts {
+                passed,
+                failed: failures.len() as u64,
+                skipped: 0,
+            }),
+            failures: failures.iter().map(|f| (*f).to_owned()).collect(),
+            fault: None,
+        }
+    }
+
+    fn silent(exit: i32) -> Facts {
+        Facts {
+            exit: Some(exit),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn a_failure_counts_unless_only_new_ones_do_and_the_base_has_it() {
+        use FailOn::{Any, New};
+        use GateResult::{Broken, Failed, Fewer, Passed, PreExisting};
+        let green = ran(0, 3, &[]);
+        let red = ran(1, 2, &["a"]);
+        for (fail_on, now, base, expected) in [
+            (Any, &green, Some(&green), Passed),
+            (Any, &red, Some(&green), Failed),
+            (Any, &red, Some(&red), Failed),
+            (New, &red, Some(&red), PreExisting),
+            (New, &red, None, Failed),
+            (New, &red, Some(&green), Failed),
+            (New, &ran(1, 2, &["b"]), Some(&red), Failed),
+            (New, &ran(1, 1, &["a", "b"]), Some(&red), Failed),
+            (New, &ran(1, 1, &["a"]), Some(&red), Fewer),
+            (Any, &ran(0, 2, &[]), Some(&green), Fewer),
+            (Any, &silent(0), Some(&green), Fewer),
+            (Any, &ran(0, 4, &[]), Some(&green), Passed),
+            (Any, &silent(0), Some(&silent(0)), Passed),
+            (Any, &silent(0), None, Passed),
+            (Any, &ran(0, 2, &["a"]), Some(&green), Failed),
+            (New, &silent(1), Some(&silent(1)), PreExisting),
+            (New, &silent(2), Some(&silent(1)), Failed),
+            (New, &silent(1), Some(&red), Failed),
+            (Any, &silent(127), None, Broken),
+            (Any, &silent(127), Some(&silent(127)), Broken),
+            (Any, &silent(127), Some(&green), Failed),
+            (Any, &Facts::default(), Some(&green), Broken),
+        ] {
+            let judged = judge(fail_on, now, base, false);
+            assert_eq!(
+                judged.result, expected,
+                "{fail_on:?} {now:?} after {base:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn tests_may_go_where_a_person_allows_it() {
+        let (before, after) = (ran(0, 3, &[]), ran(0, 2, &[]));
+        let judged = judge(FailOn::Any, &after, Some(&before), true);
+        assert_eq!(judged.result, GateResult::Passed);
+    }
+
+    #[test]
+    fn a_fault_is_a_failure_whatever_the_exit_code_says() {
+        let mut now = ran(0, 3, &[]);
+        now.fault = Some("it changed `a.rs`".to_owned());
+        let judged = judge(FailOn::New, &now, Some(&ran(0, 3, &[])), false);
+        assert_eq!(judged.result, GateResult::Failed);
+        assert!(judged.detail.contains("a.rs"));
+    }
+}

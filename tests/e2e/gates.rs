@@ -1,0 +1,243 @@
+//! Nothing lands that its gates have not passed, as exactly that tree, in a place where no agent works.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::fixture::{Fixture, gated};
+use crate::runs::plan;
+
+/// A repository whose check passes unless `bad` is in `code.txt`, with `keys` in its `orch.yaml`.
+fn checked(keys: &str, tasks: &[(&str, &str)]) -> Fixture {
+    let f = Fixture::with_plan(&plan(tasks));
+    f.write(
+        "check.sh",
+        "! grep -q bad code.txt || { echo 'code.txt is bad'; exit 1; }\n",
+    );
+    f.write("code.txt", "good\n");
+    f.write("orch.yaml", keys);
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Add a check"]);
+    f
+}
+
+const CHECK: &str = "verify: [{name: check, run: sh check.sh}]\n";
+
+fn verified(f: &Fixture) -> Vec<Value> {
+    let records = f.records().into_iter().map(|r| r["record"].clone());
+    records.filter(|r| r["kind"] == "verified").collect()
+}
+
+#[test]
+fn a_commit_lands_verified_with_a_record_of_exactly_its_tree() {
+    let f = checked(CHECK, &[("1", "run: echo better > code.txt")]);
+    f.orch(["run"]).exits(0).says("verified: check passed");
+    let records = verified(&f);
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["result"]["verdict"]["verdict"], "passed");
+    assert_eq!(
+        records[0]["result"]["tree"].as_str().expect("a tree"),
+        f.git(["rev-parse", "main^{tree}"]).trim()
+    );
+    assert_eq!(f.status("1")["verified"], true);
+    assert!(
+        f.git(["log", "-1", "--format=%B"])
+            .contains("Orch-Verified: check\n")
+    );
+    f.orch(["audit"])
+        .exits(0)
+        .says("1 landed commits (0 unverified)");
+    f.assert_tidy();
+}
+
+#[test]
+fn a_red_candidate_does_not_land_and_the_next_attempt_is_told_why() {
+    let run = "run: if [ \"$ORCH_ATTEMPT\" = 1 ]; then echo bad > code.txt; else echo fine > code.txt; fi";
+    let f = checked(CHECK, &[("1", run)]);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.read("code.txt"), "fine\n");
+    assert_eq!(f.count("attempt_started", "1"), 2);
+    let prompt = glob(&f, "1/2/prompt.md");
+    assert!(prompt.contains("code.txt is bad"), "{prompt}");
+    assert_eq!(
+        f.subjects("main").len(),
+        4,
+        "one commit, beside those of the fixture"
+    );
+    f.assert_tidy();
+}
+
+#[test]
+fn what_stays_red_fails_the_task_and_lands_nothing() {
+    let f = checked(CHECK, &[("1", "run: echo bad > code.txt\nmax_attempts: 2")]);
+    f.orch(["run"]).exits(1).says("verify failed");
+    assert_eq!(f.read("code.txt"), "good\n");
+    assert_eq!(
+        f.git(["rev-parse", "orch/plan"]),
+        f.git(["rev-parse", "main"])
+    );
+    f.assert_tidy();
+}
+
+#[test]
+fn gates_that_are_red_before_anything_was_changed_end_the_run_before_an_attempt() {
+    let f = checked(CHECK, &[("1", "run: echo fine > code.txt")]);
+    f.write("code.txt", "bad\n");
+    f.git(["commit", "-qam", "Break it"]);
+    f.orch(["run"])
+        .exits(8)
+        .says("red before anything was changed");
+    assert_eq!(f.attempts(), 0);
+    // A person mends it, and the same command goes on.
+    f.write("code.txt", "good\n");
+    f.git(["commit", "-qam", "Mend it"]);
+    f.git(["branch", "-D", "orch/plan"]);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.read("code.txt"), "fine\n");
+}
+
+#[test]
+fn a_gate_sees_the_commit_and_nothing_that_only_lies_in_the_agents_slot() {
+    let f = checked(
+        "verify: [{name: check, run: test ! -e green && sh check.sh}]\n",
+        &[("1", "run: touch green; echo fine > code.txt")],
+    );
+    f.write(".gitignore", "green\n");
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Ignore"]);
+    f.orch(["run"]).exits(0);
+}
+
+#[test]
+fn a_command_that_changes_tracked_files_vouches_for_nothing() {
+    let f = checked(
+        "verify: [{name: check, run: 'test ! -e new.txt || echo fixed > code.txt'}]\n",
+        &[("1", "run: touch new.txt\nmax_attempts: 1")],
+    );
+    f.orch(["run"]).exits(1).says("changed tracked files");
+}
+
+#[test]
+fn a_command_that_is_not_required_is_told_and_does_not_decide() {
+    let f = checked(
+        "verify: [{name: check, run: sh check.sh, required: false}]\n",
+        &[("1", "run: echo bad > code.txt")],
+    );
+    f.orch(["run"]).exits(0).says("check failed");
+    assert_eq!(f.status("1")["verified"], false);
+    assert!(
+        f.git(["log", "-1", "--format=%B"])
+            .contains("Orch-Verified: no")
+    );
+    f.assert_tidy();
+}
+
+#[test]
+fn commands_of_plan_section_and_task_come_together() {
+    let text = "orch: 1\nmeta: {name: Scratch, runner: command, verify: [{name: a, run: 'echo a >> \"$GATE/log\"'}]}\nsections:\n  - id: s\n    name: Work\n    verify: [{name: b, run: 'echo b >> \"$GATE/log\"'}]\n    tasks:\n      - id: '1'\n        name: Task 1\n        run: touch one\n        verify: [{name: a, run: 'echo c >> \"$GATE/log\"'}]\n";
+    let f = Fixture::with_plan(text);
+    f.orch(["run"]).exits(0);
+    let log = std::fs::read_to_string(f.gate().join("log")).expect("a log");
+    // Once on the base, once on the landing commit; the task's `a` stands for the plan's.
+    assert_eq!(log, "b\nc\nb\nc\n");
+}
+
+#[test]
+fn the_target_that_moved_meanwhile_is_verified_again_as_it_will_be() {
+    let f = checked(
+        &format!(
+            "verify: [{{name: check, run: '{}'}}]\n",
+            gated("up", "go", "sh check.sh").replace('\'', "''")
+        ),
+        &[("1", "run: echo fine > code.txt")],
+    );
+    f.open("go");
+    let run = f.live(["run"]);
+    run.ended().exits(0);
+    assert_eq!(verified(&f).len(), 1);
+}
+
+#[test]
+fn an_orch_killed_while_gates_run_asks_them_again_and_lands_once() {
+    let check = gated("up", "go", "sh check.sh").replace('\'', "''");
+    let f = checked(
+        &format!("verify: [{{name: check, run: 'test ! -e new.txt || {{ {check}; }}'}}]\n"),
+        &[("1", "run: touch new.txt")],
+    );
+    let run = f.live(["run"]);
+    f.await_gate("up");
+    run.killed();
+    f.open("go");
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.count("attempt_started", "1"), 1);
+    assert_eq!(f.count("landed", "1"), 1);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_hard_stop_ends_the_gates_and_the_next_run_verifies() {
+    let check = gated("up", "go", "sh check.sh").replace('\'', "''");
+    let f = checked(
+        &format!("verify: [{{name: check, run: 'test ! -e new.txt || {{ {check}; }}'}}]\n"),
+        &[("1", "run: touch new.txt")],
+    );
+    let run = f.live(["run"]);
+    f.await_gate("up");
+    run.signal(Signal::INT);
+    run.await_says("stopping");
+    run.signal(Signal::INT);
+    run.ended().exits(3);
+    f.open("go");
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.count("attempt_started", "1"), 1);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_run_that_requires_gates_refuses_tasks_without_them() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: touch a")]));
+    f.orch(["run", "--require-verify"])
+        .exits(2)
+        .says("no required verify command judges `1`");
+    assert_eq!(f.attempts(), 0);
+    f.write("orch.yaml", "verify: test -e README.md\n");
+    f.orch(["run", "--require-verify"]).exits(0);
+}
+
+#[test]
+fn the_test_command_of_the_seeds_settings_is_a_gate() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: touch a")]));
+    f.write(
+        ".claude/orchestrator-config.yaml",
+        "test_command: test ! -e a\n",
+    );
+    f.orch(["run"]).exits(1);
+    assert!(!f.repo().join("a").exists());
+}
+
+#[test]
+fn a_second_run_on_unchanged_trees_verifies_nothing_where_gates_are_hermetic() {
+    let keys = "verify: {commands: [{name: check, run: 'echo ran >> \"$GATE/log\"'}], cache: hermetic, env_probe: [echo one]}\n";
+    let f = checked(keys, &[("1", "run: touch a")]);
+    f.orch(["run"]).exits(0);
+    let ran = || {
+        let log = std::fs::read_to_string(f.gate().join("log")).expect("a log");
+        log.lines().count()
+    };
+    assert_eq!(ran(), 2);
+    f.git(["branch", "-f", "orch/plan", "main~1"]);
+    f.git(["reset", "-q", "--hard", "main~1"]);
+    f.git(["update-ref", "-d", "refs/heads/orch/plan"]);
+    f.orch(["run"]).exits(0);
+    assert_eq!(ran(), 2, "the base and the landing commit are known trees");
+}
+
+/// The content of a file of the only run.
+fn glob(f: &Fixture, path: &str) -> String {
+    let runs = f.repo().join(".git/orch/runs");
+    let run = std::fs::read_dir(runs)
+        .expect("runs")
+        .filter_map(Result::ok)
+        .next()
+        .expect("a run");
+    std::fs::read_to_string(run.path().join(path)).expect(path)
+}
