@@ -10,7 +10,7 @@ use crate::plan::nearest;
 use crate::plan::syntax::{self, Node, NodeKind};
 
 /// Words that later versions give a meaning: refused, so that nobody relies on a gate or a limit that does not exist.
-pub(super) const RESERVED: [&str; 23] = [
+pub(super) const RESERVED: [&str; 24] = [
     "allow_protected",
     "backoff",
     "breaker",
@@ -27,6 +27,7 @@ pub(super) const RESERVED: [&str; 23] = [
     "model_escalation",
     "models",
     "outputs",
+    "protect",
     "repos",
     "review",
     "sandbox",

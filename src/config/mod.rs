@@ -229,8 +229,6 @@ settings! {
     verify_cache: Cache = Cache::Run, "verify.cache" by read::cache;
     /// Whether a run needs a required verify command for every task that changes something.
     verify_require: bool = false, "verify.require" by read::switch;
-    /// Globs of paths that no candidate may change, beside the default ones.
-    protect: Vec<String> = Vec::new(), "protect" by read::globs;
     /// Where the project's roles lie, from the repository's root.
     agents_dir: PathBuf = PathBuf::from(".claude/agents"), "agents_dir" by read::project_dir;
     /// How the project is built; told to agents.

@@ -140,7 +140,6 @@ verify:
   env_probe: [rustc -V]
   cache: hermetic
   require: true
-protect: [ci/**]
 agents_dir: ./.claude/agents/
 build_command: make
 test_command: make check
@@ -195,7 +194,6 @@ x-note: [anything]
     verify.env_probe = rustc -V
     verify.cache = hermetic
     verify.require = true
-    protect = ci/**
     agents_dir = ./.claude/agents/
     build_command = make
     test_command = make check
@@ -244,7 +242,6 @@ fn defaults_are_the_documented_ones() {
     verify.env_probe = none
     verify.cache = run
     verify.require = false
-    protect = none
     agents_dir = .claude/agents
     build_command = not set
     test_command = not set
@@ -417,7 +414,7 @@ fn misspelt_and_unknown_keys_are_refused_in_our_files() {
     4 | colour: red
       | ^^^^^^
       |
-      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, protect, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, setup, verify, commit, claude
+      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, setup, verify, commit, claude
     ");
 }
 

@@ -44,7 +44,6 @@ pub fn checks(task: &Task, plan: &Plan, settings: &Settings, force: Option<Runne
     }
     let project = Checks {
         verify: settings.verify(),
-        protect: settings.protect.value.clone(),
         ..Checks::default()
     };
     plan.checks(task).over(&project)

@@ -6,7 +6,11 @@ use Class::{Kept, Read, Unbuilt};
 
 /// Words that later versions give a meaning, at every level but the innermost: refused, so that no plan relies on them
 /// being ignored.
-pub(super) const RESERVED: [&str; 16] = [
+pub(super) const RESERVED: [&str; 20] = [
+    "protect",
+    "allow_protected",
+    "limits",
+    "red_green",
     "gate",
     "external",
     "review",
@@ -73,9 +77,6 @@ pub(super) const META: Level = Level {
         ("schedule", Read),
         ("id", Read),
         ("verify", Read),
-        ("protect", Read),
-        ("allow_protected", Read),
-        ("limits", Read),
         ("notification_email", Read),
         ("validation", Unbuilt),
         ("model_escalation", Unbuilt),
@@ -105,9 +106,6 @@ pub(super) const SECTION: Level = Level {
         ("status", Read),
         ("tasks", Read),
         ("verify", Read),
-        ("protect", Read),
-        ("allow_protected", Read),
-        ("limits", Read),
         ("description", Kept),
     ],
 };
@@ -137,11 +135,7 @@ pub(super) const TASK: Level = Level {
         ("labels", Read),
         ("rehearse", Read),
         ("verify", Read),
-        ("protect", Read),
-        ("allow_protected", Read),
         ("outputs", Read),
-        ("limits", Read),
-        ("red_green", Read),
         ("attempts", Kept),
         ("last_attempt", Kept),
         ("model_used", Kept),
