@@ -73,6 +73,10 @@ pub enum Command {
     Audit(AuditArgs),
     /// Write the account of a run: asked, done, verified, decided, spent
     Report(ReportArgs),
+    /// Remove what orch made and nobody needs any more, with a proof for each thing
+    Gc(GcArgs),
+    /// Show what orch takes on the disk
+    Du(DuArgs),
     /// Look at work that was saved from slots, and bring it back
     Salvage(SalvageArgs),
     /// Name everything unhealthy here, with the next command; repair what is safe
@@ -366,6 +370,35 @@ pub enum ReportFormat {
     Html,
     /// For scripts.
     Json,
+}
+
+/// `orch gc`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Goes: pins and landed candidates of completed runs, and what else completed runs left once they are older\nthan gc.keep_days and not among the newest gc.keep_runs. Stays: whatever cannot be proven unneeded.\n\nExamples:\n  orch gc --dry-run --why           what would go and what stays, with the reasons\n  orch gc\n  orch gc --slots                   the working trees of agents, too; what they hold is saved first\n\nExit codes: 0 done, 7 a run lives here"
+)]
+pub struct GcArgs {
+    /// Change nothing; show what would go.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Say why each thing goes or stays.
+    #[arg(long)]
+    pub why: bool,
+    /// Remove slots in which nobody works, too.
+    #[arg(long)]
+    pub slots: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `orch du`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  orch du\n  orch du --format json | jq .bytes")]
+pub struct DuArgs {
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 /// `orch salvage`.

@@ -9,8 +9,10 @@ mod control;
 mod demo;
 mod doctor;
 mod dry_run;
+mod du;
 mod ending;
 mod events;
+mod gc;
 pub mod graph;
 mod init;
 mod locate;
@@ -152,6 +154,8 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Show(args) => show::show(&args, out),
         Command::Audit(args) => audit::audit(&args, out),
         Command::Report(args) => report::report(&args, out),
+        Command::Gc(args) => gc::gc(&args, out),
+        Command::Du(args) => du::du(&args, out),
         Command::Salvage(args) => salvage::salvage(&args.command, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Stop(args) => control::stop(&args, out),

@@ -9,6 +9,7 @@ use crate::engine::view::TaskState;
 use crate::error::{OrKind, Result};
 use crate::git::pins;
 use crate::report::summary;
+use crate::store::FileError;
 
 /// Longest stored report that is printed.
 const REPORT_BYTES_MAX: u64 = 1 << 20;
@@ -36,12 +37,14 @@ pub(super) fn show(args: &ShowArgs, out: &mut Out<'_>) -> Result<u8> {
         .run(&chosen.run.run)
         .attempt(&task, view.attempt.max(1));
     let report = match view.report {
-        Some(_) => Some(
-            String::from_utf8_lossy(
-                &crate::store::read_limited(&dir.report(), REPORT_BYTES_MAX).or_environment()?,
-            )
-            .into_owned(),
-        ),
+        Some(_) => match crate::store::read_limited(&dir.report(), REPORT_BYTES_MAX) {
+            Ok(text) => Some(String::from_utf8_lossy(&text).into_owned()),
+            Err(FileError::Missing { path }) => Some(format!(
+                "(its text is gone: {} is not there)",
+                path.display()
+            )),
+            Err(error) => return Err(error).or_environment(),
+        },
         None => None,
     };
     if args.format == Format::Json {

@@ -9,7 +9,7 @@ use super::args::RunArgs;
 use super::asked::Asked;
 use super::{Out, locate};
 use crate::agent::claude::{self, ClaudeSettings};
-use crate::config::Mcp;
+use crate::config::{Mcp, Settings};
 use crate::driver::begin;
 use crate::driver::guard::Guard;
 use crate::driver::plan_file::{PlanFile, Tracked};
@@ -160,12 +160,7 @@ pub(super) fn site(
     let included = included_files(&repo).or_environment()?;
     Ok(Site {
         state: asked.state,
-        slots: asked
-            .settings
-            .slots_dir
-            .value
-            .clone()
-            .unwrap_or_else(|| user_state.join("slots")),
+        slots: slots_dir(&asked.settings)?,
         ports: user_state.join("ports"),
         exe: std::env::current_exe().or_environment()?,
         run,
@@ -258,6 +253,14 @@ fn refused(error: TargetError) -> Error {
     hints
         .into_iter()
         .fold(Error::new(ErrorKind::Environment, error), Error::hint)
+}
+
+/// Where slots lie by these settings.
+pub(super) fn slots_dir(settings: &Settings) -> Result<PathBuf> {
+    match &settings.slots_dir.value {
+        Some(dir) => Ok(dir.clone()),
+        None => Ok(user_state_dir()?.join("slots")),
+    }
 }
 
 /// `$XDG_STATE_HOME/orch`, else `~/.local/state/orch`.

@@ -243,6 +243,10 @@ settings! {
     notify: Vec<Subscription> = Vec::new(), "notify" by notify::subscriptions;
     /// Whether commits get a `Signed-off-by` line.
     commit_sign_off: bool = false, "commit.sign_off" by read::switch;
+    /// How many of the newest runs keep their directories and refs, whatever their age.
+    gc_keep_runs: u32 = 20, "gc.keep_runs" by read::run_count;
+    /// How old a run must be before its directory and refs may go.
+    gc_keep_days: u32 = 30, "gc.keep_days" by read::days;
     /// The `claude` program: a path, or a name to look up in `PATH`.
     claude_binary: PathBuf = PathBuf::from("claude"), "claude.binary" by read::program;
     /// What an agent may do without being asked.

@@ -23,6 +23,12 @@ const OUTPUT_BYTES_MAX: u64 = 64 << 30;
 /// The program's own default is 10, over three minutes; far above that an attempt is silent for hours.
 const RETRIES_MAX: u32 = 20;
 
+/// Most runs that are kept by number: more than anybody has.
+const RUNS_KEPT_MAX: u32 = 1_000_000;
+
+/// Longest time that runs are kept by age: a century.
+const DAYS_KEPT_MAX: u32 = 36_500;
+
 /// Longest command, path or name.
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
@@ -148,6 +154,14 @@ pub(super) fn max_attempts(given: &Given<'_>) -> Result<u32, String> {
 
 pub(super) fn retries(given: &Given<'_>) -> Result<u32, String> {
     number(given, 0, RETRIES_MAX)
+}
+
+pub(super) fn run_count(given: &Given<'_>) -> Result<u32, String> {
+    number(given, 0, RUNS_KEPT_MAX)
+}
+
+pub(super) fn days(given: &Given<'_>) -> Result<u32, String> {
+    number(given, 0, DAYS_KEPT_MAX)
 }
 
 pub(super) fn port(given: &Given<'_>) -> Result<Option<u16>, String> {

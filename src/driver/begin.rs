@@ -137,7 +137,7 @@ fn learn_earlier(executor: &Executor, reader: &Reader) -> Result<()> {
     Ok(())
 }
 
-/// Places of slots in which other runs, which ended without a word, left work that nobody has collected. Their agents
+/// Places of slots in which other runs, which died or could not go on, left work that nobody has collected. Their agents
 /// may even live; the next start of their plans finds it all there.
 ///
 /// # Errors
@@ -145,12 +145,12 @@ fn learn_earlier(executor: &Executor, reader: &Reader) -> Result<()> {
 pub fn taken_slots(reader: &Reader, state: &StateDir, run: &RunId) -> Result<BTreeSet<SlotId>> {
     let mut taken = BTreeSet::new();
     for other in reader.runs(RUNS_MAX).or_environment()? {
-        if other.end.is_some() || other.run == *run {
+        if other.run == *run || !may_have_left_work(&other) {
             continue;
         }
         let records = reader.records(&other.run).or_environment()?;
         let engine = Engine::replay(other.run.clone(), records).or_bug()?;
-        for (ticket, in_flight) in engine.unsettled() {
+        for (ticket, in_flight) in engine.under_way() {
             let dir = state.run(&other.run).attempt(&ticket.task, ticket.attempt);
             match in_flight {
                 InFlight::Preparing { .. }
@@ -166,6 +166,12 @@ pub fn taken_slots(reader: &Reader, state: &StateDir, run: &RunId) -> Result<BTr
         }
     }
     Ok(taken)
+}
+
+/// All other ends of a run wait until nothing is under way.
+fn may_have_left_work(run: &RunSummary) -> bool {
+    let outcome = run.end.map(|end| end.outcome);
+    matches!(outcome, None | Some(Outcome::Environment | Outcome::Bug))
 }
 
 fn new_run(site: &Site) -> NewRun {

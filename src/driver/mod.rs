@@ -9,6 +9,7 @@ pub mod control;
 mod crash;
 mod executor;
 mod gates;
+pub mod gc;
 pub mod guard;
 pub mod how;
 pub mod plan_file;

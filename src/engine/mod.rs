@@ -236,6 +236,11 @@ impl Engine {
         recover::unsettled(&self.state)
     }
 
+    /// What was ordered and has not been answered, of a run that another process works on, or nobody.
+    pub fn under_way(&self) -> Vec<(Ticket, InFlight)> {
+        recover::under_way(&self.state)
+    }
+
     /// How the run ended, if it did.
     pub fn outcome(&self) -> Option<Outcome> {
         self.state.ended

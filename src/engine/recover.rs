@@ -6,7 +6,7 @@ use super::event::{Found, StopLevel};
 use super::outcome::Outcome;
 use super::record::{Miss, Record};
 use super::state::State;
-use super::task::Phase;
+use super::task::{Phase, Task};
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 
 /// An order that an earlier orch left, and what must be asked about it.
@@ -60,8 +60,16 @@ pub enum InFlight {
 
 /// What recovery must ask the world about.
 pub(super) fn unsettled(state: &State) -> Vec<(Ticket, InFlight)> {
-    let lost = state.tasks.iter().filter(|task| task.lost);
-    lost.filter_map(|task| {
+    orders(state.tasks.iter().filter(|task| task.lost))
+}
+
+/// What was ordered and has not been answered.
+pub(super) fn under_way(state: &State) -> Vec<(Ticket, InFlight)> {
+    orders(state.tasks.iter())
+}
+
+fn orders<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<(Ticket, InFlight)> {
+    let order = |task: &Task| {
         let in_flight = match &task.phase {
             Phase::Preparing { slot } => InFlight::Preparing { slot: *slot },
             Phase::Executing { slot, base, asked } => InFlight::Executing {
@@ -87,8 +95,8 @@ pub(super) fn unsettled(state: &State) -> Vec<(Ticket, InFlight)> {
             Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_) => return None,
         };
         Some((task.ticket(), in_flight))
-    })
-    .collect()
+    };
+    tasks.filter_map(order).collect()
 }
 
 impl Turn<'_> {

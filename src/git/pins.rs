@@ -4,6 +4,7 @@
 
 use git2::{ErrorCode, Reference, Repository};
 
+use super::program::GitError;
 use super::refs::{LOCK_PAUSE, LOCK_TRIES};
 use super::tree::{object_id, oid};
 use crate::ids::{ObjectId, RefName, RunId, TaskId};
@@ -117,6 +118,22 @@ pub fn salvage_of(
 
 fn salvage_prefix(run: &RunId, task: &TaskId) -> String {
     format!("refs/orch/salvage/{run}/{task}/")
+}
+
+/// About how many bytes the objects take that only orch's refs reach: git counts each as it is stored, and the ones on
+/// which it is stored as a difference may be others'.
+///
+/// # Errors
+/// If git cannot count them.
+pub fn held_alone(repo: &super::Repository) -> Result<u64, GitError> {
+    let command = repo.git().args(["rev-list", "--disk-usage", "--objects"]);
+    let line = command
+        .args(["--glob=refs/orch/*", "--not", "--exclude=refs/orch/*"])
+        .arg("--all")
+        .read_only()
+        .line()?;
+    let unexpected = |_| GitError::unexpected("git rev-list --disk-usage", line.as_bytes());
+    line.trim().parse().map_err(unexpected)
 }
 
 fn pin_prefix(run: &RunId) -> String {

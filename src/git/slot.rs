@@ -294,6 +294,14 @@ impl Slot {
         Ok(place)
     }
 
+    /// Removes it with all that it holds. To be called when nothing in it is kept nowhere else.
+    ///
+    /// # Errors
+    /// If something refuses; the rest is there.
+    pub fn remove(self) -> Result<(), SlotError> {
+        files::remove(&self.dir)
+    }
+
     /// Where it lies.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
@@ -376,6 +384,69 @@ impl Slot {
         let opened = self.repo.open()?;
         opened.find_object(oid, None).map(drop).map_err(missing)
     }
+}
+
+/// Something in the directory of a repository's slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lodging {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: LodgingKind,
+}
+
+/// What lies in the directory of a repository's slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LodgingKind {
+    /// A slot, with the attempt it was last prepared for, as far as that is known.
+    Slot(SlotId, Option<Tenant>),
+    /// A slot that was kept whole, for people.
+    Aside,
+    /// Nothing of orch's, or not of this repository.
+    Foreign,
+}
+
+/// Where the slots of a repository lie below `slots_root`.
+pub fn lodgings_dir(repo: &Repository, slots_root: &Path) -> PathBuf {
+    slots_root.join(repository_key(repo))
+}
+
+/// Everything that lies where the slots of a repository are, by name.
+///
+/// # Errors
+/// If something there cannot be read.
+pub fn lodgings(repo: &Repository, slots_root: &Path) -> Result<Vec<Lodging>, SlotError> {
+    let dir = lodgings_dir(repo, slots_root);
+    let io = |cause| SlotError::io("list", &dir, cause);
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(io(e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(io)?.path();
+        let kind = lodging_kind(&path, repo)?;
+        found.push(Lodging { path, kind });
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+fn lodging_kind(path: &Path, repo: &Repository) -> Result<LodgingKind, SlotError> {
+    let is_marked = std::fs::read(path.join("orch/slot")).is_ok_and(|found| found == marker(repo));
+    let is_dir = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    if !is_marked || !is_dir {
+        return Ok(LodgingKind::Foreign);
+    }
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.unwrap_or_default();
+    let number = name.strip_prefix("agent-").map(str::parse);
+    Ok(match number {
+        Some(Ok(number)) => LodgingKind::Slot(SlotId(number), Tenant::read(path)?),
+        _ if name.starts_with("aside-") => LodgingKind::Aside,
+        _ => LodgingKind::Foreign,
+    })
 }
 
 /// The name of the directory that holds the slots of a repository: readable, and unique by its path.

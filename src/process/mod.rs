@@ -29,4 +29,6 @@ pub use origin::shims_above;
 pub use supervise::{
     Adoption, RunError, Running, SpawnError, adopt, end, run_to_end, shim_log, spawn,
 };
-pub use sweep::{Marked, SweepReport, Swept, alive, is_open, marked, owners_of_git_lock, sweep};
+pub use sweep::{
+    Marked, SweepReport, Swept, alive, is_open, marked, owners_of_git_lock, sweep, working_in,
+};

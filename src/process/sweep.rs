@@ -174,6 +174,21 @@ pub fn owners_of_git_lock(lock: &Path, dirs: &[PathBuf]) -> io::Result<Vec<Swept
     Ok(found)
 }
 
+/// The processes that work in the directory `dir` or hold a file open below it, on a terminal or not, but this one.
+///
+/// # Errors
+/// If the process table or `dir` cannot be read.
+pub fn working_in(dir: &Path) -> io::Result<Vec<Swept>> {
+    let dir = fs::canonicalize(dir)?;
+    let mut found = Vec::new();
+    for pid in table::pids()? {
+        if pid != getpid() && is_inside(pid, &dir) {
+            found.extend(Process::look(pid)?.filter(|process| !process.is_dead));
+        }
+    }
+    Ok(found.iter().map(Swept::from).collect())
+}
+
 impl From<&Process> for Swept {
     fn from(process: &Process) -> Self {
         Self {

@@ -25,3 +25,4 @@ mod stops;
 mod surroundings;
 mod tally;
 mod upgrades;
+mod upkeep;

@@ -4,7 +4,6 @@
 mod session;
 mod work;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -188,8 +187,22 @@ fn read_slot(
     let dir = site.attempt_dir(&order.ticket);
     let part = execute::last_part(site, &order.ticket);
     let mut notes = Vec::new();
+    if let Some(other) = slot.tenant()?.filter(|t| !t.is(&site.run, &order.ticket)) {
+        let detail = format!(
+            "its slot was used for task {} of run {} meanwhile; what it had left is saved, see `orch salvage list`",
+            other.ticket.task, other.run
+        );
+        let end = AttemptEnd::new(Ending::Crashed, detail);
+        return without_files(sheet, &dir, &part, end);
+    }
     let files = match collect_files(slot, &order.base, Limits::default()) {
-        Err(SlotError::Gone(tree)) => return without_tree(order, sheet, &dir, &part, &tree),
+        Err(SlotError::Gone(tree)) => {
+            let end = order.ended_by_orch.clone().unwrap_or_else(|| {
+                let detail = format!("its working tree {} is gone", tree.display());
+                AttemptEnd::new(Ending::AgentFailed, detail)
+            });
+            return without_files(sheet, &dir, &part, end);
+        }
         result => result?,
     };
     if !files.left_out.is_empty() {
@@ -235,20 +248,13 @@ fn read_slot(
 }
 
 /// An attempt that removed its working tree: only what it used is known.
-fn without_tree(
-    order: &Order,
+fn without_files(
     sheet: &Sheet,
     dir: &AttemptDir,
     part: &SessionDir,
-    tree: &Path,
+    end: AttemptEnd,
 ) -> anyhow::Result<Collected> {
     let usage = used(sheet, part, dir)?;
-    let end = order.ended_by_orch.clone().unwrap_or_else(|| {
-        AttemptEnd::new(
-            Ending::AgentFailed,
-            format!("its working tree {} is gone", tree.display()),
-        )
-    });
     Ok(Collected {
         end,
         usage,

@@ -58,6 +58,12 @@ impl Tenant {
         }
     }
 
+    /// Whether it is this attempt, in whichever order.
+    pub fn is(&self, run: &RunId, ticket: &Ticket) -> bool {
+        let (mine, asked) = (&self.ticket, ticket);
+        (&self.run, &mine.task, mine.attempt) == (run, &asked.task, asked.attempt)
+    }
+
     fn path(slot: &Path) -> PathBuf {
         slot.join("orch/tenant.json")
     }
