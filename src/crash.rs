@@ -9,6 +9,7 @@
 //!   file `<place>:<n>` in it. It also tells which places there are.
 //! - `ORCH_CRASH_DISK=<directory>`: keeps below `image/` what a loss of power leaves of each file that was waited for,
 //!   and one line for each wait in `waits`.
+//! - `ORCH_CRASH_BOOT=<id>`: the machine's boot, so that it can seem to have been started again.
 
 use std::path::Path;
 
@@ -26,6 +27,14 @@ pub fn is_armed() -> bool {
     return armed::hook().is_some();
     #[cfg(not(debug_assertions))]
     false
+}
+
+/// The boot that a test pretends to be in.
+pub fn boot() -> Option<String> {
+    #[cfg(debug_assertions)]
+    return std::env::var("ORCH_CRASH_BOOT").ok();
+    #[cfg(not(debug_assertions))]
+    None
 }
 
 /// These files, as they are now, survive a loss of power. One call is one wait for the disk, named `why`.

@@ -180,6 +180,7 @@ pub(super) fn site(
         taken,
         guard,
         landed: std::sync::Mutex::default(),
+        made: std::sync::Mutex::default(),
         repo,
     })
 }

@@ -23,6 +23,7 @@ use crate::error::{OrKind, Result};
 use crate::git::refs;
 use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId, TaskId};
 use crate::notify::Notifier;
+use crate::process;
 use crate::report::Reporter;
 use crate::store::{Ledger, NewRun, Reader, RunSummary, StateDir};
 
@@ -82,6 +83,9 @@ pub async fn begin(
     let known = reader.run(&site.run).or_environment()?.is_some();
     let start = run_start(&site, &reader, selection, jobs)?;
     if !known {
+        site.state
+            .enter_boot(&process::boot_id().or_environment()?)
+            .or_environment()?;
         let (engine, mut first) = Engine::start(site.run.clone(), &start, at);
         let new = new_run(&site);
         let mut work = Loop::new(engine, ledger, reporter, notifier, site, started);
@@ -116,7 +120,9 @@ pub async fn begin(
             | InFlight::Verifying { .. }
             | InFlight::Landing { .. } => None,
         }));
-    let found = recovery::look(&site, &engine).await.or_environment()?;
+    let found = recovery::look(&site, &engine, &records)
+        .await
+        .or_environment()?;
     let work = Loop::new(engine, ledger, reporter, notifier, site, started);
     learn_earlier(&work.executor, &reader)?;
     work.executor.learn(&records, false);

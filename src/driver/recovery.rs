@@ -2,6 +2,7 @@
 //! decided in the engine.
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 
@@ -10,20 +11,36 @@ use super::executor::{plan_after, setup_parts};
 use super::site::Site;
 use crate::crash::point;
 use crate::engine::event::{Event, Found};
+use crate::engine::record::{Record, Stamped};
 use crate::engine::{Engine, InFlight};
-use crate::git::{left, refs};
+use crate::git::durable::{is_whole, set_damaged_aside};
+use crate::git::{left, pins, refs};
 use crate::ids::{ObjectId, Ticket};
 use crate::process::{self, Adoption, Marker};
 use crate::store::SessionPart;
+use crate::time::Wall;
+
+/// How long the kernel may keep written data from the disk: 30 s by default (`vm.dirty_expire_centisecs`), with room for
+/// a clock that is set.
+const UNWRITTEN_MAX_MS: i64 = 600_000;
 
 /// Looks at everything that was under way, and at the target. One function for each row of `docs/recovery.md` that asks
 /// something.
 ///
 /// # Errors
 /// If something cannot be told; nothing is assumed then.
-pub(super) async fn look(site: &Site, engine: &Engine) -> anyhow::Result<Vec<Event>> {
+pub(super) async fn look(
+    site: &Site,
+    engine: &Engine,
+    records: &[Stamped],
+) -> anyhow::Result<Vec<Event>> {
     point("recovery-begins");
+    let since = unwritten_since(records);
+    if site.state.enter_boot(&process::boot_id()?)? {
+        left_objects(site, since)?;
+    }
     left_refs(site, engine)?;
+    candidates(site, records, since)?;
     let mut events: Vec<Event> = target(site, engine)?.into_iter().collect();
     for (ticket, in_flight) in engine.unsettled() {
         let found = match in_flight {
@@ -49,6 +66,21 @@ pub(super) async fn look(site: &Site, engine: &Engine) -> anyhow::Result<Vec<Eve
     Ok(events)
 }
 
+/// From when on what was written may not have reached the disk before the last record.
+fn unwritten_since(records: &[Stamped]) -> Wall {
+    let last = records.last().map_or(0, |stamped| stamped.at.0);
+    Wall(last.saturating_sub(UNWRITTEN_MAX_MS))
+}
+
+/// After the machine was started again: loose objects that a loss of power cut off.
+fn left_objects(site: &Site, since: Wall) -> anyhow::Result<()> {
+    let since = Duration::from_millis(u64::try_from(since.0).unwrap_or_default());
+    let since = SystemTime::UNIX_EPOCH + since;
+    set_damaged_aside(&site.repo.open()?, since, &site.state.damaged())
+        .context("cannot look through the loose objects")?;
+    Ok(())
+}
+
 /// Refs below `refs/orch/`, and the lock of the target, as a git that was killed or lost its power leaves them.
 fn left_refs(site: &Site, engine: &Engine) -> anyhow::Result<()> {
     let repo = site.repo.open()?;
@@ -70,6 +102,31 @@ fn left_refs(site: &Site, engine: &Engine) -> anyhow::Result<()> {
     {
         tracing::warn!(lock = %lock.display(), "a lock that an orch left is removed");
         std::fs::remove_file(&lock).with_context(|| format!("cannot remove {}", lock.display()))?;
+    }
+    Ok(())
+}
+
+/// Row `collected`: a candidate that can be read has its ref, whatever became of the ref's file, and no other has one.
+fn candidates(site: &Site, records: &[Stamped], since: Wall) -> anyhow::Result<()> {
+    let repo = site.repo.open()?;
+    for stamped in records
+        .iter()
+        .rev()
+        .take_while(|stamped| stamped.at >= since)
+    {
+        if let Record::Collected {
+            ticket,
+            candidate: Some(candidate),
+            ..
+        } = &stamped.record
+        {
+            let name = pins::candidate_ref(&site.run, &ticket.task, ticket.attempt);
+            match (refs::tip(&repo, &name)?, is_whole(&repo, candidate)?) {
+                (None, true) => pins::name_candidate(&repo, &name, candidate)?,
+                (Some(_), false) => pins::forget_candidate(&repo, &name)?,
+                (None, false) | (Some(_), true) => {}
+            }
+        }
     }
     Ok(())
 }

@@ -63,6 +63,8 @@ pub struct Site {
     pub guard: Guard,
     /// The last commit that orch landed on the target, in this run or an earlier one.
     pub landed: Mutex<Option<ObjectId>>,
+    /// Candidates whose objects this process has written, so that they need not be looked at.
+    pub made: Mutex<BTreeSet<ObjectId>>,
 }
 
 /// What happens to checkouts of the user.
@@ -110,6 +112,18 @@ impl Site {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Remembers a candidate that this process has made.
+    pub fn note_made(&self, candidate: &ObjectId) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.insert(candidate.clone());
+    }
+
+    /// Whether this process has made the candidate.
+    pub fn has_made(&self, candidate: &ObjectId) -> bool {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.contains(candidate)
     }
 
     /// Remembers a landing.

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead as _, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use flate2::read::ZlibDecoder;
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree};
 
 use super::tree::oid;
@@ -55,33 +57,33 @@ pub enum FlushError {
     },
 }
 
-/// Waits until a commit, and what its tree has beyond those of its parents, is on disk. Like git (`core.fsync`), it
+/// Waits until commits, and what their trees have beyond those of their parents, are on disk. Like git (`core.fsync`), it
 /// relies on file systems to keep the name of a new file that is synced, as ext4, xfs and btrfs do; to sync directories
 /// too would double the time.
 ///
 /// # Errors
 /// If an object is missing, or the disk refuses.
-pub fn flush_commit(repo: &Repository, commit: &ObjectId) -> Result<(), FlushError> {
-    let unreadable = |cause| FlushError::Objects {
-        commit: commit.clone(),
-        cause,
-    };
-    let objects = new_objects(repo, commit).map_err(unreadable)?;
+pub fn flush_commits(repo: &Repository, commits: &[&ObjectId]) -> Result<(), FlushError> {
+    let mut objects = BTreeSet::new();
     let store = repo.commondir().join("objects");
-    let files: Vec<PathBuf> = objects.iter().map(|id| loose_file(&store, *id)).collect();
-    for (id, _) in objects
-        .iter()
-        .zip(&files)
-        .filter(|(_, file)| !file.exists())
-    {
-        let packed = repo.odb().map(|odb| odb.exists(*id));
-        if !packed.map_err(unreadable)? {
-            return Err(FlushError::Gone {
-                commit: commit.clone(),
-                id: *id,
-            });
+    for commit in commits {
+        let unreadable = |cause| FlushError::Objects {
+            commit: (*commit).clone(),
+            cause,
+        };
+        for id in new_objects(repo, commit).map_err(unreadable)? {
+            let is_there = loose_file(&store, id).exists()
+                || repo.odb().map(|odb| odb.exists(id)).map_err(unreadable)?;
+            if !is_there {
+                return Err(FlushError::Gone {
+                    commit: (*commit).clone(),
+                    id,
+                });
+            }
+            objects.insert(id);
         }
     }
+    let files: Vec<PathBuf> = objects.iter().map(|id| loose_file(&store, *id)).collect();
     if let Some(path) = files.iter().find(|file| is_empty(file)) {
         return Err(FlushError::Empty { path: path.clone() });
     }
@@ -123,27 +125,68 @@ pub(super) fn is_damage(error: &git2::Error) -> bool {
         )
 }
 
-/// Removes the files of loose objects that have no content. They are objects of nobody, and as long as they are there
-/// neither git nor libgit2 writes these objects again.
+/// Whether a file is a whole loose object: compressed data with the right checksum, as long as its header says.
+fn is_object(file: &Path) -> io::Result<bool> {
+    let mut content = BufReader::new(ZlibDecoder::new(File::open(file)?));
+    let mut header = Vec::new();
+    let read = content
+        .read_until(0, &mut header)
+        .and_then(|_| io::copy(&mut content, &mut io::sink()));
+    let length = match read {
+        Ok(length) => length,
+        Err(e) => {
+            let is_damage = [
+                ErrorKind::InvalidInput,
+                ErrorKind::InvalidData,
+                ErrorKind::UnexpectedEof,
+            ];
+            return if is_damage.contains(&e.kind()) {
+                Ok(false)
+            } else {
+                Err(e)
+            };
+        }
+    };
+    let header = header.strip_suffix(&[0]).map(String::from_utf8_lossy);
+    let says = header.and_then(|text| text.rsplit(' ').next()?.parse().ok());
+    Ok(says == Some(length))
+}
+
+/// Moves the files of loose objects that are none into `aside`: those without content, and those written since `since`
+/// that are cut off, as a loss of power leaves them. While they are there, neither git nor libgit2 writes these objects
+/// again, and libgit2 does not come back from reading one that is cut off. Returns where they are now.
 ///
 /// # Errors
-/// If the store cannot be read or a file not be removed.
-pub fn remove_empty_objects(repo: &Repository) -> io::Result<()> {
-    let fan_outs = fs::read_dir(repo.commondir().join("objects"))?;
-    for fan_out in fan_outs {
+/// If the store cannot be read or a file not be moved.
+pub fn set_damaged_aside(
+    repo: &Repository,
+    since: SystemTime,
+    aside: &Path,
+) -> io::Result<Vec<PathBuf>> {
+    let mut moved = Vec::new();
+    for fan_out in fs::read_dir(repo.commondir().join("objects"))? {
         let fan_out = fan_out?;
         if fan_out.file_name().len() != 2 || !fan_out.file_type()?.is_dir() {
             continue;
         }
         for file in fs::read_dir(fan_out.path())? {
-            let file = file?.path();
-            if is_empty(&file) {
-                tracing::warn!(file = %file.display(), "an object without content is removed");
-                fs::remove_file(&file)?;
+            let file = file?;
+            let found = file.metadata()?;
+            let [first, rest] = [fan_out.file_name(), file.file_name()];
+            let name = format!("{}{}", first.display(), rest.display());
+            if Oid::from_str(&name).is_err() {
+                continue;
+            }
+            if found.len() == 0 || found.modified()? >= since && !is_object(&file.path())? {
+                fs::create_dir_all(aside)?;
+                let to = aside.join(name);
+                tracing::warn!(from = %file.path().display(), to = %to.display(), "no object");
+                fs::rename(file.path(), &to)?;
+                moved.push(to);
             }
         }
     }
-    Ok(())
+    Ok(moved)
 }
 
 fn is_empty(file: &Path) -> bool {
@@ -224,7 +267,7 @@ fn loose_file(store: &Path, id: Oid) -> PathBuf {
 /// What is not there was packed meanwhile, and git syncs its packs.
 fn sync_if_there(path: &Path) -> Result<(), FlushError> {
     match File::open(path).and_then(|file| file.sync_all()) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         result => result.map_err(|cause| FlushError::Disk {
             path: path.to_owned(),
             cause,
@@ -292,10 +335,10 @@ mod tests {
         let tree = repo.find_tree(oid(&tree).expect("an id")).expect("there");
         let id = repo.commit(None, &who, &who, "m", &tree, &[]);
         let id = object_id(id.expect("written"));
-        flush_commit(&repo, &id).expect("it is whole");
+        flush_commits(&repo, &[&id]).expect("it is whole");
         let blob = tree.get_name("a").expect("there").id();
         fs::remove_file(loose_file(&repo.path().join("objects"), blob)).expect("removed");
-        let refused = flush_commit(&repo, &id);
+        let refused = flush_commits(&repo, &[&id]);
         assert!(
             matches!(refused, Err(FlushError::Gone { id, .. }) if id == blob),
             "{refused:?}"

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::checkout::{CheckoutError, checked_out_in};
+use super::durable::{FlushError, flush_ref};
 use super::hold::{self, Acquired, Hold, Step};
 use super::refs::{self, RefError, Swap};
 use super::repository::{Repository, RepositoryError, Worktree};
@@ -73,6 +74,9 @@ pub enum LandError {
     /// A worktree that has the branch checked out cannot be read or prepared.
     #[error(transparent)]
     Checkout(#[from] CheckoutError),
+    /// The branch was moved, and may not last.
+    #[error(transparent)]
+    Flush(#[from] FlushError),
     /// The repository cannot be read.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -208,6 +212,9 @@ pub(super) fn move_ref(repo: &Repository, step: &MoveRef<'_>) -> Result<Moved, L
         return Ok(Moved::Elsewhere(found));
     }
     point("branch-moved");
+    // Before files follow: after a loss of power none is newer than its branch.
+    flush_ref(&opened, step.name)?;
+    point("branch-synced");
     let bring = |hold: Hold| Brought {
         worktree: hold.worktree().path.clone(),
         kept: hold.finish(repo).map(|kept| shown(&kept)),

@@ -60,7 +60,7 @@ pub fn mend_own_refs(repo: &Repository) -> Result<(), LeftError> {
                 unread.push(path);
             } else if path.extension().is_some_and(|e| e == "lock") {
                 remove_unless_it_goes(&path)?;
-            } else if found.len() == 0 {
+            } else if !is_ref(&fs::read(&path).map_err(LeftError::io(&path))?) {
                 remove(&path)?;
             }
         }
@@ -101,6 +101,13 @@ pub fn own_lock(
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(LeftError::io(&lock)(e)),
     }
+}
+
+/// Whether a file holds an object's id, of either hash, or the name of a ref.
+fn is_ref(content: &[u8]) -> bool {
+    let id = content.trim_ascii_end();
+    content.starts_with(b"ref: ")
+        || [40, 64].contains(&id.len()) && id.iter().all(u8::is_ascii_hexdigit)
 }
 
 fn remove_unless_it_goes(lock: &Path) -> Result<(), LeftError> {

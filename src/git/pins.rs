@@ -136,6 +136,14 @@ pub fn held_alone(repo: &super::Repository) -> Result<u64, GitError> {
     line.trim().parse().map_err(unexpected)
 }
 
+/// Removes the name of a candidate that cannot be read any more.
+///
+/// # Errors
+/// If the ref cannot be removed.
+pub fn forget_candidate(repo: &Repository, name: &RefName) -> Result<(), git2::Error> {
+    repo.find_reference(name.as_str())?.delete()
+}
+
 fn pin_prefix(run: &RunId) -> String {
     format!("refs/orch/pin/{run}/")
 }

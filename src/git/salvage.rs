@@ -257,7 +257,7 @@ impl<'a> Shelf<'a> {
         }
         if item.place == SalvagePlace::Repository {
             let name = pins::salvage_ref(run, task, number);
-            durable::flush_commit(&repo, item.commit)?;
+            durable::flush_commits(&repo, &[item.commit])?;
             pins::name_salvage(&repo, &name, item.commit).map_err(|e| self.libgit2(e))?;
             durable::flush_ref(&repo, &name)?;
             point("salvage-named");

@@ -24,7 +24,7 @@ pub use tenant::{Stage, Tenant};
 
 use super::program::{GitCommand, GitError};
 use super::repository::{Repository, RepositoryError, as_path};
-use crate::crash::point;
+use crate::crash::{point, synced};
 use crate::ids::{ObjectId, SlotId};
 
 /// The directory in a slot's tree where orch and the agent leave each other files. Never collected.
@@ -484,10 +484,9 @@ fn judge(dir: &Path, repo: &Repository) -> Result<(), SlotError> {
     let io = |cause| SlotError::io("look into", dir, cause);
     let is_link = std::fs::symlink_metadata(dir).map_err(io)?.is_symlink();
     let is_ours = match std::fs::read(dir.join("orch/slot")) {
-        Ok(found) => found == marker(repo),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::read_dir(dir).map_err(io)?.next().is_none()
-        }
+        // A loss of power may have taken the end of it.
+        Ok(found) => marker(repo).starts_with(&found),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => is_unmarked(dir).map_err(io)?,
         Err(e) => return Err(io(e)),
     };
     if is_link || !is_ours {
@@ -496,13 +495,34 @@ fn judge(dir: &Path, repo: &Repository) -> Result<(), SlotError> {
     Ok(())
 }
 
+/// Whether `dir` holds nothing, or only what an orch that was killed just before it marked the slot had made.
+fn is_unmarked(dir: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_begun = entry.file_name() == "orch" && entry.file_type()?.is_dir();
+        if !is_begun || std::fs::read_dir(entry.path())?.next().is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Marks `dir` as a slot of `repo`.
 fn mark(dir: &Path, repo: &Repository) -> Result<(), SlotError> {
     files::real_dir(&dir.join("orch"))?;
+    point("slot-made");
     let (path, marker) = (dir.join("orch/slot"), marker(repo));
     match std::fs::read(&path) {
         Ok(found) if found == marker => Ok(()),
-        _ => files::write(&path, &marker),
+        _ => {
+            files::write(&path, &marker)?;
+            // Without it nothing in the slot is orch's to remove.
+            File::open(&path)
+                .and_then(|file| file.sync_all())
+                .map_err(|cause| SlotError::io("bring to disk", &path, cause))?;
+            synced("slot", [path.as_path()]);
+            Ok(())
+        }
     }
 }
 

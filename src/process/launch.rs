@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::boot_id;
 use crate::crash;
 use crate::ids::{RunId, TaskId, Ticket};
 use crate::time::Wall;
@@ -103,6 +104,22 @@ pub struct ExitReport {
     pub ended_at: Wall,
     /// Whether the agent started, and how it ended.
     pub agent: AgentEnd,
+    /// The boot in which it ended; shims before this was written did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+}
+
+impl ExitReport {
+    /// Whether the machine was started again since: what the agent wrote just before may then not be on the disk.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be read.
+    pub fn is_of_earlier_boot(&self) -> io::Result<bool> {
+        match &self.boot_id {
+            None => Ok(false),
+            Some(then) => Ok(*then != boot_id()?),
+        }
+    }
 }
 
 /// Whether the agent started, and how it ended.
@@ -339,6 +356,7 @@ mod tests {
                 swept: 2,
                 survivors: 0,
             }),
+            boot_id: Some("a boot".to_owned()),
         }
     }
 

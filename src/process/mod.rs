@@ -20,7 +20,7 @@ mod table;
 pub use awake::Awake;
 pub use environment::scrub_environment;
 pub use follow::{Changes, LINE_BYTES_MAX, Line, LineFollower};
-pub use identity::ProcessIdentity;
+pub use identity::{ProcessIdentity, boot_id};
 pub use launch::{
     AgentEnd, AgentRun, Cause, Confinement, Exit, ExitReport, Launch, Marker, ReadExitError,
     ShimSpec, TreeUsage, read_exit,

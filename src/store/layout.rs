@@ -25,11 +25,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::files::{FileError, read_limited, write_atomic};
+use super::files::{FileError, read_limited, write_atomic, write_whole};
 use crate::ids::{RunId, TaskId, Ticket};
 
 /// Largest plan text that is read back: the size limit of plans themselves.
 const PLAN_BYTES_MAX: u64 = 16 << 20;
+/// Longest name of a boot that is read: it is a UUID.
+const BOOT_BYTES_MAX: u64 = 64;
 
 /// `<git common dir>/orch`: survives `git clean`, is shared by all worktrees of the repository, and no agent works
 /// there. Naming it touches no disk; only [`StateDir::lock`](super::lock) creates it.
@@ -125,6 +127,25 @@ impl StateDir {
     /// Where the directories of runs lie.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// Takes note of the boot in which orch works now; whether that is another than last time, or nobody knows.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn enter_boot(&self, boot: &str) -> Result<bool, FileError> {
+        let path = self.root.join("boot");
+        let last = read_limited(&path, BOOT_BYTES_MAX);
+        if last.is_ok_and(|last| last == boot.as_bytes()) {
+            return Ok(false);
+        }
+        write_whole(&path, boot.as_bytes())?;
+        Ok(true)
+    }
+
+    /// Where files of git's object store are moved that are no objects.
+    pub fn damaged(&self) -> PathBuf {
+        self.root.join("damaged")
     }
 
     /// The directory of a run.

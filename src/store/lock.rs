@@ -25,6 +25,9 @@ const TRIES: u32 = 10;
 /// See [`TRIES`].
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often the [`TRIES`] are repeated while the holder is dead: about five seconds.
+const HEIR_TRIES: u32 = 50;
+
 /// Largest holder text that is read: a path (4 KiB on Linux, escaped at worst sixfold) and some numbers.
 const HOLDER_BYTES_MAX: u64 = 32 << 10;
 
@@ -104,9 +107,7 @@ impl StateDir {
     /// [`LockError::Held`] if another orch has it; else what the system said.
     pub fn lock(&self, holder: &Holder) -> Result<OrchLock, LockError> {
         let path = self.lock_file();
-        let taken = self
-            .create()
-            .and_then(|()| take(&path, || thread::sleep(RETRY_PAUSE)));
+        let taken = self.create().and_then(|()| take_in_time(&path));
         match taken {
             Ok(Some(file)) => {
                 let lock = OrchLock {
@@ -171,6 +172,20 @@ fn is_held(lock_file: &Path) -> io::Result<bool> {
     }
 }
 
+/// Opens and locks the file; `None` if another process keeps it. An orch that was killed can leave a child between its
+/// birth and its program, which holds the lock for that moment, and on a busy machine for longer: it is waited for.
+fn take_in_time(path: &Path) -> io::Result<Option<File>> {
+    for _ in 0..HEIR_TRIES {
+        if let Some(file) = take(path, || thread::sleep(RETRY_PAUSE))? {
+            return Ok(Some(file));
+        }
+        if !read_holder(path).is_dead() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
 /// Opens and locks the file; `None` if another process keeps it.
 fn take(path: &Path, mut pause: impl FnMut()) -> io::Result<Option<File>> {
     for attempt in 0..TRIES {
@@ -207,6 +222,30 @@ fn read_holder(path: &Path) -> HeldBy {
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .map_or(HeldBy::Unreadable, HeldBy::Known)
+}
+
+impl HeldBy {
+    /// Whether the process that the file names has ended, or its number now belongs to another program: then its lock goes
+    /// with the last of its children.
+    fn is_dead(&self) -> bool {
+        let Self::Known(holder) = self else {
+            return false;
+        };
+        let read = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        // `pid (name) state ...`, and the name may hold anything.
+        let name = |stat: &str| {
+            let (_, rest) = stat.split_once('(')?;
+            Some(rest.rsplit_once(')')?.0.to_owned())
+        };
+        match (read(&holder.pid.to_string()), read("self")) {
+            (Ok(stat), Ok(own)) => {
+                let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+                state.starts_with(['Z', 'X']) || name(&stat) != name(&own)
+            }
+            (Err(e), _) => e.kind() == io::ErrorKind::NotFound,
+            (Ok(_), Err(_)) => false,
+        }
+    }
 }
 
 #[cfg(test)]

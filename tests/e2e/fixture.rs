@@ -106,7 +106,8 @@ impl Fixture {
         let output = self.clean("git").args(args).output().expect("git");
         assert!(
             output.status.success(),
-            "git {args:?}: {}",
+            "git {args:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).expect("text")
@@ -361,8 +362,18 @@ impl Live {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn ended(mut self) -> Ran {
-        let child = &mut self.child;
-        let status: ExitStatus = await_that("the end of orch", || child.try_wait().expect("orch"));
+        let deadline = Instant::now() + PATIENCE;
+        let status: ExitStatus = loop {
+            if let Some(status) = self.child.try_wait().expect("orch") {
+                break status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "orch does not end: {}",
+                self.said()
+            );
+            std::thread::sleep(LOOK_EVERY);
+        };
         Ran::of(Output {
             status,
             stdout: std::fs::read(&self.out).expect("stdout"),
@@ -397,12 +408,20 @@ pub(crate) fn lives(pid: i32) -> bool {
 
 /// Commands of processes whose working directory lies below `root`.
 fn processes_in(root: &Path) -> Vec<String> {
+    let below = working_below(root).into_iter();
+    below
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok())
+        .collect()
+}
+
+/// Processes whose working directory lies below `root`.
+pub(crate) fn working_below(root: &Path) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries
         .filter_map(Result::ok)
         .filter(|e| std::fs::read_link(e.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(root)))
-        .filter_map(|e| std::fs::read_to_string(e.path().join("comm")).ok())
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
         .collect()
 }

@@ -1,5 +1,6 @@
 //! The binary from end to end: real git, real shims, a real ledger, scripted agents.
 
+mod adoption;
 mod audits;
 mod controls;
 mod crashes;
@@ -9,11 +10,13 @@ mod examples;
 mod fixture;
 mod gates;
 mod hostile;
+mod kills;
 mod ledgers;
 mod manners;
 mod matrix;
 mod notices;
 mod people;
+mod power;
 mod roles;
 mod runs;
 mod salvage;

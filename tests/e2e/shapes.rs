@@ -25,6 +25,8 @@ pub(crate) struct Shape {
     edit: &'static str,
     /// Whether a killed attempt may change how many attempts were counted: a failing task fails again.
     counts_vary: bool,
+    /// Whether objects that no ref reaches may be broken, as after a loss of power.
+    debris: bool,
     /// How many tasks land.
     lands: &'static [&'static str],
 }
@@ -38,6 +40,7 @@ impl Shape {
             outside: false,
             edit: "",
             counts_vary: false,
+            debris: false,
             lands: &["1", "2"],
         }
     }
@@ -157,6 +160,33 @@ sections:
         }
     }
 
+    /// Any tasks, of which nothing is asserted but what they do.
+    pub(crate) fn of_tasks(tasks: &[(&str, &str)]) -> Self {
+        Self::new("tasks", plan(tasks))
+    }
+
+    /// With more attempts than it needs: what a loss of power takes of an agent's words may cost one.
+    pub(crate) fn patient(mut self) -> Self {
+        self.plan = self.plan.replace("max_attempts: 1", "max_attempts: 4");
+        self.counts_vary = true;
+        self.debris = true;
+        self
+    }
+
+    /// Three tasks whose agents write for a while, two at a time.
+    pub(crate) fn slow() -> Self {
+        let task = |name: &str| {
+            format!(
+                "depends_on: []\nmax_attempts: 1\nrun: 'for i in 1 2 3 4 5 6; do echo {name} $i; sleep 0.05; echo $i >> {name}.txt; done'"
+            )
+        };
+        Self {
+            name: "slow",
+            plan: plan(&[("1", &task("a")), ("2", &task("b")), ("3", &task("c"))]),
+            ..Self::parallel()
+        }
+    }
+
     /// A repository with the plan, a file that a person has changed and one that git does not know.
     pub(crate) fn fixture(&self) -> Fixture {
         let f = Fixture::new();
@@ -236,7 +266,11 @@ sections:
         }
         assert_eq!(f.read("notes.txt"), "changed, not committed\n", "{after}");
         assert_eq!(f.read("mine.txt"), "unknown to git\n", "{after}");
-        f.git(["fsck", "--no-dangling"]);
+        if self.debris {
+            f.git(["rev-list", "--objects", "--all", "--quiet"]);
+        } else {
+            f.git(["fsck", "--no-dangling"]);
+        }
         let plan_changed = if self.edit.is_empty() {
             ""
         } else {

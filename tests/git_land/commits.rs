@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use orch::git::commit::{CommitSpec, Signing, make_commit, try_signing};
-use orch::git::durable::{flush_commit, flush_ref};
+use orch::git::durable::{flush_commits, flush_ref};
 use orch::git::pins::{candidate_ref, drop_pins, name_candidate, pin, pins};
 use orch::git::tree::{file_in, tree_with_file};
 use orch::ids::ObjectId;
@@ -189,13 +189,13 @@ fn a_commit_and_its_ref_are_brought_to_disk_loose_or_packed() {
     let lot = repo.commit_on(&few, &files);
     repo.git(&["update-ref", "refs/heads/lot", lot.as_str()]);
     for commit in [&few, &lot, &repo.head()] {
-        flush_commit(&opened, commit).unwrap();
+        flush_commits(&opened, &[commit]).unwrap();
     }
     flush_ref(&opened, &branch("lot")).unwrap();
     repo.git(&["pack-refs", "--all"]);
     repo.git(&["gc", "-q"]);
-    flush_commit(&opened, &lot).unwrap();
+    flush_commits(&opened, &[&lot]).unwrap();
     flush_ref(&opened, &branch("lot")).unwrap();
     let missing = ObjectId::new("1".repeat(40));
-    assert!(flush_commit(&opened, &missing).is_err());
+    assert!(flush_commits(&opened, &[&missing]).is_err());
 }

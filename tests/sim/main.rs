@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use orch::engine::ending::Ending;
 use orch::engine::outcome::Outcome;
-use world::Seen;
+use world::{Limits, Seen};
 
 /// How many runs the ordinary test makes; `ORCH_SIM_SEEDS` asks for another number.
-const SEEDS: u64 = 20_000;
+const SEEDS: u64 = 40_000;
 
 /// Seeds that are tried after the first failure, to show the shortest one.
 const SEARCH: u64 = 300;
@@ -104,7 +104,7 @@ fn runs(seeds: impl Iterator<Item = u64>, failed: &AtomicBool) -> Result<Seen, u
         if failed.load(Ordering::Relaxed) {
             break;
         }
-        let (verdict, _, reached) = world::run(seed, false);
+        let (verdict, _, reached) = world::run(seed, false, Limits::NONE);
         if verdict.is_err() {
             failed.store(true, Ordering::Relaxed);
             return Err(seed);
@@ -114,14 +114,24 @@ fn runs(seeds: impl Iterator<Item = u64>, failed: &AtomicBool) -> Result<Seen, u
     Ok(seen)
 }
 
-/// Shows the shortest failing run among this one and some that follow.
+/// Shows the shortest failing run among this one and some that follow, with as few tasks and troubles as will do.
 fn fail(first: u64) -> ! {
     let failures = (first..first + SEARCH).filter_map(|seed| {
-        let (verdict, trace, _) = world::run(seed, true);
+        let (verdict, trace, _) = world::run(seed, true, Limits::NONE);
         verdict.err().map(|why| (seed, why, trace))
     });
-    let (seed, why, trace) = failures
+    let (seed, mut why, mut trace) = failures
         .min_by_key(|(_, _, trace)| trace.len())
         .expect("the first one fails");
-    panic!("seed {seed}: {why}\n{}", trace.join("\n"));
+    let mut limits = Limits::NONE;
+    loop {
+        let smaller = limits.smaller().into_iter().filter_map(|limits| {
+            let (verdict, trace, _) = world::run(seed, true, limits);
+            verdict.err().map(|why| (limits, why, trace))
+        });
+        match smaller.min_by_key(|(_, _, trace)| trace.len()) {
+            Some(found) if found.2.len() < trace.len() => (limits, why, trace) = found,
+            _ => panic!("seed {seed}, {limits:?}: {why}\n{}", trace.join("\n")),
+        }
+    }
 }

@@ -21,12 +21,15 @@ impl Plan {
             version: 0,
             next_number: 0,
         };
-        let tasks = match rng.below(30) {
-            0 => 13 + rng.below(28),
+        let tasks = match rng.below(600) {
+            0 => 41 + rng.below(160),
+            1..20 => 13 + rng.below(28),
             _ => 1 + rng.below(12).min(rng.below(12)),
         };
+        // The book of laws follows every path through a plan; with few edges there are not too many.
+        let edges_max = if tasks > 40 { 1 } else { 3 };
         for _ in 0..tasks {
-            let mut node = plan.new_node(rng);
+            let mut node = plan.new_node(rng, edges_max);
             node.declared = match rng.below(100) {
                 0..6 => Declared::Completed,
                 6..9 => Declared::Failed,
@@ -36,6 +39,20 @@ impl Plan {
             plan.insert(rng, node);
         }
         plan
+    }
+
+    /// Only the first tasks, without what leads to others.
+    pub(crate) fn cut(&mut self, tasks: usize) {
+        self.graph.nodes.truncate(tasks);
+        let left: Vec<TaskId> = self
+            .graph
+            .nodes
+            .iter()
+            .map(|node| node.id.clone())
+            .collect();
+        for node in &mut self.graph.nodes {
+            node.needs.retain(|edge| left.contains(&edge.on));
+        }
     }
 
     pub(crate) fn revision(&self, by: Author) -> PlanRevision {
@@ -49,7 +66,7 @@ impl Plan {
     /// An agent adds tasks, and may call one off.
     pub(crate) fn extend(&mut self, rng: &mut Rng) {
         for _ in 0..=rng.below(2) {
-            let node = self.new_node(rng);
+            let node = self.new_node(rng, 3);
             self.insert(rng, node);
         }
         if rng.percent(20) {
@@ -64,7 +81,7 @@ impl Plan {
         let at = rng.below(self.graph.nodes.len());
         match rng.below(8) {
             0 | 1 => {
-                let node = self.new_node(rng);
+                let node = self.new_node(rng, 3);
                 self.insert(rng, node);
             }
             2 if self.graph.nodes.len() > 1 => {
@@ -133,13 +150,13 @@ impl Plan {
         self.graph.nodes.insert(at, node);
     }
 
-    fn new_node(&mut self, rng: &mut Rng) -> Node {
+    fn new_node(&mut self, rng: &mut Rng, edges_max: usize) -> Node {
         let number = self.next_number;
         self.next_number += 1;
         let edges = if self.graph.nodes.is_empty() {
             0
         } else {
-            rng.below(4)
+            rng.below(edges_max + 1)
         };
         let mut needs: Vec<Edge> = Vec::new();
         for _ in 0..edges {

@@ -21,7 +21,7 @@ use crate::plans::Plan;
 use crate::rng::Rng;
 
 /// Steps after which a run that has not ended never will.
-const STEPS_MAX: usize = 6_000;
+const STEPS_MAX: usize = 30_000;
 
 /// Every how many seeds the records are written as text and read back, which takes longer than the rest.
 const WRITING: u64 = 16;
@@ -82,6 +82,16 @@ struct Trouble {
     resumptions: usize,
 }
 
+impl Trouble {
+    fn limit(&mut self, limits: Limits) {
+        self.crashes = self.crashes.min(limits.crashes);
+        self.decisions = self.decisions.min(limits.decisions);
+        self.edits = self.edits.min(limits.edits);
+        self.rewrites = self.rewrites.min(limits.rewrites);
+        self.resumptions = self.resumptions.min(limits.resumptions);
+    }
+}
+
 /// Something under way in the shell.
 struct Order {
     due: u64,
@@ -123,11 +133,64 @@ struct Crashed;
 
 type Step = Result<Result<(), Crashed>, String>;
 
+/// How much of what a seed draws is used: a failing run is made as small as it can be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub tasks: usize,
+    pub crashes: usize,
+    pub decisions: usize,
+    pub edits: usize,
+    pub rewrites: usize,
+    pub resumptions: usize,
+}
+
+impl Limits {
+    pub(crate) const NONE: Self = Self {
+        tasks: usize::MAX,
+        crashes: usize::MAX,
+        decisions: usize::MAX,
+        edits: usize::MAX,
+        rewrites: usize::MAX,
+        resumptions: usize::MAX,
+    };
+
+    /// Each with one of its numbers smaller.
+    pub(crate) fn smaller(self) -> Vec<Self> {
+        let mut all = Vec::new();
+        let fields: [fn(&mut Self) -> &mut usize; 6] = [
+            |l| &mut l.tasks,
+            |l| &mut l.crashes,
+            |l| &mut l.decisions,
+            |l| &mut l.edits,
+            |l| &mut l.rewrites,
+            |l| &mut l.resumptions,
+        ];
+        for (at, field) in fields.into_iter().enumerate() {
+            let mut changed = self;
+            let least = usize::from(at == 0);
+            let now = (*field(&mut changed)).min(200);
+            for number in [least, now / 2, now.saturating_sub(1)] {
+                if (least..now).contains(&number) {
+                    *field(&mut changed) = number;
+                    all.push(changed);
+                }
+            }
+        }
+        all
+    }
+}
+
 /// Runs one seed to its end.
-pub(crate) fn run(seed: u64, tells: bool) -> (Result<(), String>, Vec<String>, Seen) {
+pub(crate) fn run(
+    seed: u64,
+    tells: bool,
+    limits: Limits,
+) -> (Result<(), String>, Vec<String>, Seen) {
     let mut rng = Rng::new(seed);
-    let plan = Plan::random(&mut rng);
+    let mut plan = Plan::random(&mut rng);
+    plan.cut(limits.tasks);
     let (mut world, effects) = World::new(rng, plan, tells);
+    world.trouble.limit(limits);
     world.writes = seed.is_multiple_of(WRITING);
     world.reads = seed.is_multiple_of(READING);
     let verdict = catch_unwind(AssertUnwindSafe(|| world.live(effects)));

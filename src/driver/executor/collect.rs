@@ -226,6 +226,10 @@ fn read_slot(
     } else if let Some(given) = &order.ended_by_orch {
         end = given.clone();
     }
+    if was_restarted(&part)? {
+        let detail = "the machine was started again before what the agent left was read, which may not be whole";
+        end = AttemptEnd::new(Ending::Crashed, detail);
+    }
     let candidate = work.candidate(site, order, &end)?;
     slot.note_kept(&files.tree, &files.left_out)?;
     point("slot-kept");
@@ -245,6 +249,15 @@ fn read_slot(
         notes,
         meanwhile: Vec::new(),
     })
+}
+
+/// Whether the machine was started again since the agent ended: its last files may not have reached the disk.
+fn was_restarted(part: &SessionDir) -> anyhow::Result<bool> {
+    match process::read_exit(part.path())? {
+        Some(report) => Ok(report.is_of_earlier_boot()?),
+        // Then it ended with its shim, and is judged as that.
+        None => Ok(false),
+    }
 }
 
 /// An attempt that removed its working tree: only what it used is known.

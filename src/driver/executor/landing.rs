@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context, anyhow};
 
@@ -13,7 +14,7 @@ use crate::engine::event::{Author, BuildFailure, Event, LandResult, Landing, Pla
 use crate::engine::outcome::Outcome;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::commit::{self, CommitSpec, make_commit};
-use crate::git::durable::{flush_commit, flush_ref, is_whole, remove_empty_objects};
+use crate::git::durable::{flush_commits, is_whole, set_damaged_aside};
 use crate::git::land::{self, Brought, LandError, LandOrder, Landed, PlanCopy, Refusal};
 use crate::git::merge::{Merge, merge};
 use crate::git::message::Message;
@@ -170,6 +171,9 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
     {
         return Ok(Err(BuildFailure::Rewritten(Some(tip))));
     }
+    if !site.has_made(&order.candidate) && !is_whole(&repo, &order.candidate)? {
+        return Ok(Err(lost(&order.candidate)));
+    }
     let apart = site.plan.tracked().map(Path::new);
     let merged = match merge(
         site.repo.program(),
@@ -222,7 +226,7 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
         &commit,
     )?;
     point("landing-pinned");
-    flush_commit(&repo, &commit)?;
+    flush_commits(&repo, &[&commit, &order.candidate])?;
     point("landing-synced");
     Ok(Ok(Landing { commit, onto: tip }))
 }
@@ -234,14 +238,18 @@ fn unless_lost(
     error: anyhow::Error,
 ) -> anyhow::Result<Result<Landing, BuildFailure>> {
     let repo = site.repo.open()?;
+    set_damaged_aside(&repo, SystemTime::UNIX_EPOCH, &site.state.damaged())?;
     if is_whole(&repo, candidate)? {
         return Err(error);
     }
-    remove_empty_objects(&repo)?;
-    Ok(Err(BuildFailure::Lost(format!(
+    Ok(Err(lost(candidate)))
+}
+
+fn lost(candidate: &ObjectId) -> BuildFailure {
+    BuildFailure::Lost(format!(
         "the candidate {} cannot be read any more, as after a loss of power",
         candidate.short()
-    ))))
+    ))
 }
 
 fn message(site: &Site, order: &BuildOrder) -> anyhow::Result<String> {
@@ -344,7 +352,6 @@ fn landed(
     commit: &ObjectId,
     onto: &ObjectId,
 ) -> anyhow::Result<LandResult> {
-    let repo = site.repo.open()?;
     let last_landed = site.last_landed();
     let plan = match site.publishing {
         Publishing::Live => plan_copy(site, commit)?,
@@ -383,9 +390,6 @@ fn landed(
     }
     drop(update);
     drop(steady);
-    point("landed-unsynced");
-    flush_ref(&repo, &site.target)?;
-    point("target-synced");
     Ok(LandResult::Landed(plan_after(site, ticket)?))
 }
 

@@ -81,6 +81,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> io::Result<()> {
         started_at,
         ended_at: tree.agent_ended().map_or_else(wall_now, |ended| ended.at),
         agent,
+        boot_id: Some(identity.boot_id),
     };
     point("agent-ended");
     write_durably(dir, EXIT_FILE, &report).map_err(at(EXIT_FILE))?;

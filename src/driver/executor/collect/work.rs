@@ -198,6 +198,7 @@ impl Work {
         if !is_whole(&repo, &id)? {
             bail!(ObjectsTaken(id));
         }
+        site.note_made(&id);
         Ok(Some(id))
     }
 }
