@@ -199,7 +199,7 @@ impl Report {
                     as_:
                         Settlement::LandedBefore { .. }
                         | Settlement::Believed
-                        | Settlement::MarkedDone
+                        | Settlement::MarkedDone { .. }
                         | Settlement::Skipped,
                 } => {
                     done.insert(task.clone());
@@ -296,7 +296,9 @@ impl Report {
                 Record::Settled {
                     task,
                     as_:
-                        Settlement::LandedBefore { .. } | Settlement::Believed | Settlement::MarkedDone,
+                        Settlement::LandedBefore { .. }
+                        | Settlement::Believed
+                        | Settlement::MarkedDone { .. },
                 } => {
                     grounds.insert(task.clone());
                 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::role::{Effort, Profile, WRITERS};
 use super::{Start, status};
 use crate::config::{Mcp, Permission};
+use crate::engine::usage::MicroUsd;
 use crate::process::Launch;
 
 pub mod resolve;
@@ -78,6 +79,8 @@ pub struct Session {
     pub cwd: PathBuf,
     /// The text that all tasks of a role share.
     pub system_prompt_file: PathBuf,
+    /// The most that it may spend, if that is limited; the program looks only between requests.
+    pub cap: Option<MicroUsd>,
     /// The model, where plan, role or command line name one.
     pub model: Option<String>,
     /// The role's tools, where it names some.
@@ -186,6 +189,10 @@ impl ClaudeSettings {
         if let Some(effort) = session.effort {
             option("--effort", effort.as_str());
         }
+        if let Some(MicroUsd(cap)) = session.cap {
+            let usd = format!("{}.{:06}", cap / 1_000_000, cap % 1_000_000);
+            option("--max-budget-usd", &usd);
+        }
         if let Some(file) = mcp_file(&self.mcp, &session.cwd) {
             option("--mcp-config", utf8(&file)?);
         }
@@ -237,6 +244,25 @@ impl ClaudeSettings {
             set("CLAUDE_CODE_ATTRIBUTION_HEADER", "0".to_owned());
         }
         env
+    }
+}
+
+/// Whose money a session spends, in the order in which the program looks for it.
+pub fn account(env: &BTreeMap<String, String>) -> &'static str {
+    let is_set = |name: &str| env.get(name).is_some_and(|value| !value.is_empty());
+    let is_on = |name: &str| is_set(name) && env.get(name).is_none_or(|value| value != "0");
+    if is_on("CLAUDE_CODE_USE_BEDROCK") {
+        "Bedrock"
+    } else if is_on("CLAUDE_CODE_USE_VERTEX") {
+        "Vertex"
+    } else if is_on("CLAUDE_CODE_USE_FOUNDRY") {
+        "Foundry"
+    } else if is_set("ANTHROPIC_API_KEY") {
+        "API key"
+    } else if is_set("ANTHROPIC_AUTH_TOKEN") {
+        "token"
+    } else {
+        "subscription"
     }
 }
 
@@ -306,6 +332,7 @@ mod tests {
             cwd: "/slot".into(),
             system_prompt_file: "/run/shared.md".into(),
             model: None,
+            cap: None,
             tools: None,
             profile: None,
             effort: None,

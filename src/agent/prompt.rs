@@ -181,6 +181,14 @@ pub fn task_part(brief: &Brief<'_>) -> Result<String, TooLong> {
     bounded(out)
 }
 
+/// What a session is told that was cut off and goes on.
+pub fn go_on(task: &str, nonce: &str) -> String {
+    format!(
+        "The session was cut off by a limit of the service, not by anything you did, and goes on now in the same working \
+         tree. Look at what is there already, finish task {task}, and report as you were told, with nonce `{nonce}`.\n"
+    )
+}
+
 /// What a session is asked that ended without a report.
 pub fn ask_status(task: &str, nonce: &str) -> String {
     format!(

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::bounds::BoundArgs;
 use super::check::CheckFormat;
 use super::graph::GraphFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -195,6 +196,9 @@ pub struct RunArgs {
     /// Refuse to start unless every task that changes something has a required verify command.
     #[arg(long, help_heading = "How")]
     pub require_verify: bool,
+    /// What bounds the run.
+    #[command(flatten)]
+    pub bounds: BoundArgs,
     /// Accepted for plans of other systems; there is no smoke test to skip yet.
     #[arg(long, help_heading = "How")]
     pub skip_smoke: bool,

@@ -84,7 +84,7 @@ struct Printer {
 impl Printer {
     fn new(dir: &AttemptDir, structured: bool, raw: bool) -> Self {
         let mut streams = Vec::new();
-        for session in [SessionPart::Work, SessionPart::AskStatus].map(|p| dir.session(p)) {
+        for session in dir.sessions() {
             streams.push((session.stream(), 0));
             if !structured && !raw {
                 streams.push((session.stderr(), 0));

@@ -4,6 +4,7 @@ mod agents;
 pub mod args;
 mod asked;
 mod audit;
+pub mod bounds;
 pub mod check;
 mod control;
 mod demo;

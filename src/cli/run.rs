@@ -12,7 +12,7 @@ use super::site::{claude_if_needed, judged, site};
 use super::{Out, dry_run, ending, locate, rehearse};
 use crate::config::notify::Subscription;
 use crate::doctor;
-use crate::driver::begin::begin;
+use crate::driver::begin::{Wanted, begin};
 use crate::driver::site::Site;
 use crate::driver::{self, Ended, Inputs, Loop, Signals, control, stop_files, watch};
 use crate::engine::outcome::Outcome;
@@ -141,7 +141,12 @@ async fn work(
     let notifier = notifier(&site, &ledger, driver::now(started).wall)?;
     let keeps_awake = site.settings.keep_awake.value && !args.allow_sleep && site.force.is_none();
     let _awake = keeps_awake.then(Awake::hold).flatten();
-    let begun = begin(site, ledger, reporter, notifier, selection, jobs, started).await?;
+    let wanted = Wanted {
+        selection,
+        jobs,
+        policy: args.bounds.policy(),
+    };
+    let begun = begin(site, ledger, reporter, notifier, wanted, started).await?;
     let (ended, mut done) = begun
         .work
         .run(begun.first, begun.found, &mut inputs)

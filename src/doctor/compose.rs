@@ -331,6 +331,8 @@ impl Composing<'_> {
             landed_before: Vec::new(),
             policy: Policy::default(),
             baseline: false,
+            learned: Vec::new(),
+            spent_today: crate::engine::budget::Amount::default(),
         });
         let at = started_at(run).or(first.map(|first| first.at));
         let record = Record::RunStarted(start);
@@ -354,6 +356,7 @@ impl Composing<'_> {
             graph: Graph {
                 nodes: nodes.map(|signed| unknown_node(&signed.task)).collect(),
             },
+            profiles: std::collections::BTreeMap::new(),
         }
     }
 

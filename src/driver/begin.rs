@@ -11,8 +11,9 @@ use anyhow::Context;
 use super::attempt::Sheet;
 use super::executor::revision;
 use super::site::Site;
-use super::{Executor, Loop, now, recovery};
+use super::{Loop, now, recovery};
 use crate::config::Cache;
+use crate::engine::budget::Amount;
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
@@ -65,6 +66,17 @@ pub fn unfinished(reader: &Reader, plan: &PlanId, target: &RefName) -> Result<Op
     Ok((!is_over).then_some(run))
 }
 
+/// What a start asks for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Which tasks.
+    pub selection: Selection,
+    /// How many agents at once.
+    pub jobs: u32,
+    /// The numbers to decide by.
+    pub policy: Policy,
+}
+
 /// Starts the site's run, or goes on with it if the ledger knows it.
 ///
 /// # Errors
@@ -74,14 +86,13 @@ pub async fn begin(
     ledger: Ledger,
     reporter: Reporter,
     notifier: Notifier,
-    selection: Selection,
-    jobs: u32,
+    wanted: Wanted,
     started: Instant,
 ) -> Result<Begun> {
     let at = now(started);
     let reader = ledger.reader();
     let known = reader.run(&site.run).or_environment()?.is_some();
-    let start = run_start(&site, &reader, selection, jobs)?;
+    let start = run_start(&site, &reader, wanted)?;
     if !known {
         site.state
             .enter_boot(&process::boot_id().or_environment()?)
@@ -156,6 +167,10 @@ pub fn taken_slots(reader: &Reader, state: &StateDir, run: &RunId) -> Result<BTr
         }
         let records = reader.records(&other.run).or_environment()?;
         let engine = Engine::replay(other.run.clone(), records).or_bug()?;
+        for ticket in engine.parked() {
+            let dir = state.run(&other.run).attempt(&ticket.task, ticket.attempt);
+            taken.extend(Sheet::find(&dir).or_environment()?.map(|sheet| sheet.slot));
+        }
         for (ticket, in_flight) in engine.under_way() {
             let dir = state.run(&other.run).attempt(&ticket.task, ticket.attempt);
             match in_flight {
@@ -190,7 +205,12 @@ fn new_run(site: &Site) -> NewRun {
     }
 }
 
-fn run_start(site: &Site, reader: &Reader, selection: Selection, jobs: u32) -> Result<RunStart> {
+fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
+    let Wanted {
+        selection,
+        jobs,
+        policy,
+    } = wanted;
     let plan = site.plan.current();
     let revision =
         revision(site, &plan, Author::Person(site.identity.name.clone())).or_environment()?;
@@ -210,7 +230,9 @@ fn run_start(site: &Site, reader: &Reader, selection: Selection, jobs: u32) -> R
         revision,
         baseline: has_gates,
         landed_before: landed_before(site, reader)?,
-        policy: Policy::default(),
+        policy,
+        learned: Vec::new(),
+        spent_today: Amount::default(),
     })
 }
 

@@ -45,7 +45,9 @@ pub(super) async fn look(
     for (ticket, in_flight) in engine.unsettled() {
         let found = match in_flight {
             InFlight::Preparing { .. } => preparing(site, &ticket).await?,
-            InFlight::Executing { asked, .. } => executing(site, &ticket, asked).await?,
+            InFlight::Executing {
+                asked, continued, ..
+            } => executing(site, &ticket, asked, continued).await?,
             // What it left is read again, and its processes are ended then, too.
             InFlight::Collecting { .. } => Found::AgentEnded,
             // Without an intent nothing can have moved.
@@ -153,13 +155,23 @@ async fn preparing(site: &Site, ticket: &Ticket) -> anyhow::Result<Found> {
 }
 
 /// Row `agent_starting`: is the shim's lock held, is there an `exit.json`?
-async fn executing(site: &Site, ticket: &Ticket, asked: bool) -> anyhow::Result<Found> {
+async fn executing(
+    site: &Site,
+    ticket: &Ticket,
+    asked: bool,
+    continued: u32,
+) -> anyhow::Result<Found> {
     let dir = site.attempt_dir(ticket);
-    if asked && !dir.session(SessionPart::AskStatus).path().exists() {
+    let own = match (asked, continued) {
+        (true, _) => Some(SessionPart::AskStatus),
+        (false, 0) => None,
+        (false, number) => Some(SessionPart::Continue(number)),
+    };
+    if own.is_some_and(|part| !dir.session(part).path().exists()) {
         return Ok(Found::NeverStarted);
     }
-    let parts = [SessionPart::AskStatus, SessionPart::Work].map(|p| dir.session(p));
-    let Some(last) = parts.iter().find(|p| p.path().exists()) else {
+    let parts = dir.sessions();
+    let Some(last) = parts.iter().rev().find(|p| p.path().exists()) else {
         sweep(site, ticket)?;
         return Ok(Found::AgentGone);
     };

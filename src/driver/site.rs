@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::guard::Guard;
 use super::how::{How, Roles};
 use super::plan_file::PlanFile;
-use crate::agent::claude::ClaudeSettings;
+use crate::agent::claude::{self, ClaudeSettings};
 use crate::config::Settings;
 use crate::git::Repository;
 use crate::git::commit::Signing;
@@ -104,6 +104,15 @@ impl Site {
     /// How a task of the plan is done.
     pub fn how(&self, task: &Task, plan: &Plan) -> How {
         super::how::of(task, plan, &self.settings, &self.roles, self.force)
+    }
+
+    /// The runner and the account it works on, in words: what shares usage limits.
+    pub fn entitlement(&self, runner: Runner) -> String {
+        match runner {
+            Runner::Claude => format!("claude ({})", claude::account(&self.environment)),
+            Runner::Command => "command".to_owned(),
+            Runner::Rehearsal => "rehearsal".to_owned(),
+        }
     }
 
     /// The last landed commit.

@@ -2,6 +2,7 @@
 
 use super::ending::AttemptEnd;
 use super::outcome::Outcome;
+use super::usage::MicroUsd;
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 
 /// One order to the shell.
@@ -17,6 +18,10 @@ pub enum Action {
         start: StartFrom,
         /// How earlier attempts of the task ended, oldest first: evidence for the prompt.
         evidence: Vec<AttemptEnd>,
+        /// The model that policy chose; none leaves it to the agent program.
+        model: Option<String>,
+        /// The most that the agent program may spend.
+        cap: Option<MicroUsd>,
     },
     /// Run the agent, or follow one that runs. Answered by `Executed`.
     Execute {
@@ -24,8 +29,10 @@ pub enum Action {
         ticket: Ticket,
         /// The leased slot.
         slot: SlotId,
-        /// Fresh, adopted or asked again.
+        /// Fresh, adopted, continued or asked again.
         mode: ExecuteMode,
+        /// The most that the agent program may spend from here on.
+        cap: Option<MicroUsd>,
     },
     /// End the agent of a running `Execute`, or the set-up of a running `Prepare`, whose event then comes soon. No event
     /// of its own.
@@ -110,6 +117,11 @@ pub enum ExecuteMode {
     Adopt,
     /// Resume the ended session once, only to ask for the missing status.
     AskStatus,
+    /// Resume the session that was cut off, in its slot, to go on with its work.
+    Continue {
+        /// How many times the attempt has gone on, with this one.
+        number: u32,
+    },
 }
 
 impl Action {

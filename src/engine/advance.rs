@@ -3,24 +3,50 @@
 
 use super::action::Action;
 use super::orders::Errand;
-use super::record::{Record, Settlement};
+use super::record::{Continuation, Record, Settlement};
 use super::state::State;
-use super::task::Phase;
+use super::task::{Phase, Task};
 use super::{Turn, judge};
-use crate::ids::Ticket;
+use crate::ids::{TaskId, Ticket};
+use crate::time::Wall;
 
 impl Turn<'_> {
     pub(super) fn advance(&mut self) {
         if !self.shell.attached || self.state.ended.is_some() {
             return;
         }
+        self.drop_leftover_sessions();
         self.settle_leftovers();
         self.end_waits();
         if !self.state.is_recovering() {
+            if !is_quiet(self.state, self.now.wall) {
+                self.end_overdue();
+            }
             self.build_next();
             self.ask_baseline();
+            self.continue_sessions();
             self.start_attempts();
+            if is_quiet(self.state, self.now.wall) {
+                // Another run may use the slots once this one has ended; and what they kept out may start.
+                self.drop_sessions(|_| true);
+                self.start_attempts();
+            }
             self.close();
+        }
+    }
+
+    /// Gives up sessions of tasks that left the plan or that this run leaves out.
+    fn drop_leftover_sessions(&mut self) {
+        let is_leftover = |task: &Task| !task.in_plan || task.left_out;
+        self.drop_sessions(is_leftover);
+    }
+
+    fn drop_sessions(&mut self, which: impl Fn(&Task) -> bool) {
+        let parked = |task: &&Task| matches!(task.phase, Phase::Parked { .. }) && which(task);
+        let parked: Vec<_> = self.state.tasks.iter().filter(parked).collect();
+        let parked: Vec<TaskId> = parked.iter().map(|task| task.node.id.clone()).collect();
+        for task in parked {
+            self.record(Record::SessionDropped { task });
         }
     }
 
@@ -32,7 +58,7 @@ impl Turn<'_> {
             .iter()
             .filter(|task| task.is_open())
             .filter_map(|task| {
-                let as_ = match task.closing {
+                let as_ = match &task.closing {
                     Some(closing) => closing.settlement(),
                     None if !task.in_plan => Settlement::Removed,
                     None => return None,
@@ -78,17 +104,44 @@ impl Turn<'_> {
         }
     }
 
+    /// Lets parked sessions go on.
+    fn continue_sessions(&mut self) {
+        if self.state.bars_starts() {
+            return;
+        }
+        while let Some((ix, grant)) = self.state.next_to_continue(self.now.wall) {
+            let task = &self.state.tasks[ix];
+            let Phase::Parked { base, .. } = &task.phase else {
+                return;
+            };
+            let (ticket, base) = (task.next_order(), base.clone());
+            let number = task.continued + 1;
+            self.record(Record::AgentStarting {
+                ticket,
+                base,
+                asks_status: false,
+                continues: Some(Continuation { number, grant }),
+            });
+        }
+    }
+
     fn start_attempts(&mut self) {
         if self.state.bars_starts() || self.state.awaits_baseline {
             return;
         }
-        while let Some((ix, slot)) = self.state.next_start() {
+        while let Some((ix, slot, grant)) = self.state.next_start(self.now.wall) {
             let task = &self.state.tasks[ix];
             let ticket = Ticket {
                 attempt: task.attempt + 1,
                 ..task.next_order()
             };
-            self.record(Record::AttemptStarted { ticket, slot });
+            let model = self.state.next_model(ix);
+            self.record(Record::AttemptStarted {
+                ticket,
+                slot,
+                model,
+                grant,
+            });
         }
     }
 
@@ -98,30 +151,41 @@ impl Turn<'_> {
             self.effects.actions.push(Action::WritePlan);
         }
         let asks = self.shell.baseline == Errand::Ordered || self.state.wants_baseline();
-        if asks || !is_quiet(self.state) || self.shell.plan != Errand::Done {
+        if asks || !is_quiet(self.state, self.now.wall) || self.shell.plan != Errand::Done {
             return;
         }
         if self.shell.publication.order() {
             self.effects.actions.push(Action::Publish);
         }
         if self.shell.publication == Errand::Done {
-            let outcome = judge::outcome(self.state);
+            let outcome = judge::outcome(self.state, self.now.wall);
             self.record(Record::RunEnded { outcome });
         }
     }
 }
 
 /// Whether no result and no wake-up can change anything any more. Whatever could start has been started.
-fn is_quiet(state: &State) -> bool {
-    state.tasks.iter().all(|task| match &task.phase {
-        Phase::Settled(_) | Phase::Open { pause: None } => true,
-        Phase::Open { pause: Some(_) } => state.bars_starts(),
-        Phase::Queued { in_the_way, .. } => in_the_way.is_some() || state.bars_landing_waits(),
-        Phase::Preparing { .. }
-        | Phase::Executing { .. }
-        | Phase::Collecting { .. }
-        | Phase::Building { .. }
-        | Phase::Verifying { .. }
-        | Phase::Landing { .. } => false,
-    })
+fn is_quiet(state: &State, at: Wall) -> bool {
+    // What waits for limits alone waits for an end, or for what runs; a paused run waits for whoever paused it.
+    let will_go_on = |ix| {
+        !state.is_halting()
+            && state.waits_for_limits_alone(ix)
+            && (state.paused || state.bar(ix, at).is_some_and(|bar| bar.until().is_some()))
+    };
+    state
+        .tasks
+        .iter()
+        .enumerate()
+        .all(|(ix, task)| match &task.phase {
+            Phase::Settled(_) => true,
+            Phase::Open { pause: None } | Phase::Parked { .. } => !will_go_on(ix),
+            Phase::Open { pause: Some(_) } => state.is_halting(),
+            Phase::Queued { in_the_way, .. } => in_the_way.is_some() || state.bars_landing_waits(),
+            Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Collecting { .. }
+            | Phase::Building { .. }
+            | Phase::Verifying { .. }
+            | Phase::Landing { .. } => false,
+        })
 }

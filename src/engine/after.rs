@@ -1,25 +1,23 @@
 //! What follows the end of an attempt: its row of the table, within the limits around it.
 
+use super::chance;
 use super::ending::{AttemptEnd, Ending};
 use super::event::Collected;
-use super::policy::{CONFLICTS_MAX, STREAK_MAX};
+use super::policy::{CONFLICTS_MAX, Policy, STREAK_MAX};
 use super::record::{Charge, Next};
+use super::state::State;
 use super::table::Retry;
 use super::task::Task;
 use crate::plan::graph::{RetryFrom, TaskKind};
-use crate::time::{Now, Wall};
+use crate::time::Now;
 
-/// The first back-off; each further one in a row doubles.
-const BACKOFF_MS: u64 = 1_000;
-
-/// The longest back-off.
-const BACKOFF_MAX_MS: u64 = 60_000;
-
-/// The `n`th back-off in a row, from 1.
-pub(super) fn backoff_ms(n: u32) -> u64 {
-    BACKOFF_MS
-        .saturating_mul(1 << n.saturating_sub(1).min(16))
-        .min(BACKOFF_MAX_MS)
+impl Policy {
+    /// The `n`th back-off in a row, from 1, at its longest.
+    pub fn backoff_ms(&self, n: u32) -> u64 {
+        self.backoff_base_ms
+            .saturating_mul(1 << n.saturating_sub(1).min(32))
+            .min(self.backoff_max_ms)
+    }
 }
 
 /// The end of a collected attempt as the engine sees it: a report task that left no text has not done its work.
@@ -50,32 +48,49 @@ pub(super) enum Leaves {
     Nothing,
 }
 
-/// What follows an attempt of `task` that ended as `end`; `demanded` if a person or the stop had orch end it.
-pub(super) fn next(task: &Task, end: Ending, leaves: Leaves, demanded: bool, now: Now) -> Next {
+/// What an ended attempt leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fate {
+    pub leaves: Leaves,
+    /// Whether a person or the stop had orch end it.
+    pub demanded: bool,
+    /// Whether its session may go on in its slot.
+    pub may_continue: bool,
+}
+
+/// What follows an attempt of `task` that ended as `end`.
+pub(super) fn next(state: &State, task: &Task, end: Ending, fate: Fate, now: Now) -> Next {
     let row = end.row();
     if row.is_done() {
-        return match leaves {
+        return match fate.leaves {
             Leaves::Candidate => Next::Land,
             Leaves::AsBefore(_) | Leaves::Nothing => Next::Complete,
         };
     }
-    let charge = if row.stops || demanded && end == Ending::Interrupted {
-        Charge::Nothing
-    } else if row.retry == Retry::AfterLimit {
-        within_limit(task, Charge::Streak)
-    } else {
-        within_limit(task, row.counts)
+    let stops = row.stops && !state.worked;
+    let charge = match stops || fate.demanded && end == Ending::Interrupted {
+        true => Charge::Nothing,
+        false => within_limit(task, row.counts),
     };
     if charge == Charge::Attempt && task.spent + 1 >= task.node.max_attempts {
         return Next::Fail { charge };
     }
-    let from = match leaves {
+    // An attempt that is spent is over.
+    if row.continues && fate.may_continue && charge != Charge::Attempt {
+        return Next::Continue { charge };
+    }
+    let from = match fate.leaves {
         Leaves::AsBefore(from) => from,
         Leaves::Candidate => wished(task, end, row.from),
         Leaves::Nothing => RetryFrom::Base,
     };
+    let backs_off = row.retry == Retry::Backoff && charge != Charge::Nothing;
     Next::Retry {
-        at: (charge == Charge::Streak).then(|| pause_until(now, task.streak + 1)),
+        at: backs_off.then(|| {
+            let most = state.policy.backoff_ms(task.streak + task.spent + 1);
+            let pause = chance::up_to(most, &state.run, &task.node.id, task.attempt);
+            now.wall.plus_ms(pause)
+        }),
         charge,
         from,
     }
@@ -107,9 +122,4 @@ fn within_limit(task: &Task, charge: Charge) -> Charge {
         Charge::Conflict if task.conflicts >= CONFLICTS_MAX => Charge::Attempt,
         Charge::Attempt | Charge::Streak | Charge::Conflict | Charge::Nothing => charge,
     }
-}
-
-/// The end of the `n`th pause in a row that begins now.
-pub(super) fn pause_until(now: Now, n: u32) -> Wall {
-    now.wall.plus_ms(backoff_ms(n))
 }

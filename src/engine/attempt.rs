@@ -2,9 +2,10 @@
 
 use super::Turn;
 use super::action::StartFrom;
-use super::after::{self, Leaves};
+use super::after::{self, Fate, Leaves};
+use super::budget::Amount;
 use super::ending::{AttemptEnd, Ending};
-use super::event::{Collected, StopLevel, Unprepared};
+use super::event::{Collected, Unprepared};
 use super::outcome::Outcome;
 use super::record::{Next, Record, Salvage};
 use super::task::{Phase, Task};
@@ -42,12 +43,13 @@ impl Turn<'_> {
             return false;
         };
         match result {
-            Ok(base) if !self.state.bars_starts() && task.closing.is_none() => {
+            Ok(base) if !self.state.is_halting() && task.closing.is_none() => {
                 let ticket = task.next_order();
                 self.record(Record::AgentStarting {
                     ticket,
                     base,
                     asks_status: false,
+                    continues: None,
                 });
             }
             Ok(_) => {
@@ -117,20 +119,36 @@ impl Turn<'_> {
             .as_ref()
             .is_some_and(|end| end.ending == Ending::Interrupted);
         let end = after::judged_end(task.node.kind, &left);
+        let charged = Amount::charge(&left.usage, task.grant.reserved);
+        let spent = task.attempt_charged.plus(charged);
         let may_ask = end.ending == Ending::NoStatus
             && left.can_ask
             && !asked
             && !demanded
-            && self.state.stop < StopLevel::EndAgents;
+            && !self.state.ends_agents()
+            && task.grant.after(charged).is_some()
+            && self.state.policy.budgets.may_go_on(spent);
+        let may_continue = left.can_continue
+            && !asked
+            && task.in_plan
+            && !self.state.is_halting()
+            && self.state.policy.budgets.may_go_on(spent);
         let leaves = match left.candidate {
             Some(_) => Leaves::Candidate,
             None => Leaves::Nothing,
         };
-        let next = match task.closing {
+        let fate = Fate {
+            leaves,
+            demanded,
+            may_continue,
+        };
+        let next = match &task.closing {
             Some(_) => Next::Nothing,
             None if may_ask => Next::AskStatus,
-            None => after::next(task, end.ending, leaves, demanded, self.now),
+            None => after::next(self.state, task, end.ending, fate, self.now),
         };
+        let probes = self.probes(&ticket.task);
+        let hit = left.limit.clone();
         self.record(Record::Collected {
             ticket: ticket.clone(),
             end: end.clone(),
@@ -153,9 +171,10 @@ impl Turn<'_> {
                 ticket,
                 base,
                 asks_status: true,
+                continues: None,
             });
         } else {
-            self.after_end(&end);
+            self.after_end(&ticket.task, &end, hit, probes);
         }
         true
     }
@@ -169,10 +188,18 @@ impl Turn<'_> {
             StartFrom::Tip => RetryFrom::Base,
             StartFrom::Candidate(_) => RetryFrom::Candidate,
         };
-        let next = match task.closing {
+        let next = match &task.closing {
             Some(_) => Next::Nothing,
-            None => after::next(task, end.ending, Leaves::AsBefore(from), demanded, self.now),
+            None => {
+                let fate = Fate {
+                    leaves: Leaves::AsBefore(from),
+                    demanded,
+                    may_continue: false,
+                };
+                after::next(self.state, task, end.ending, fate, self.now)
+            }
         };
+        let probes = self.probes(&ticket.task);
         self.record(Record::Collected {
             ticket: ticket.clone(),
             end: end.clone(),
@@ -186,15 +213,7 @@ impl Turn<'_> {
             meanwhile: Vec::new(),
             next,
         });
-        self.after_end(end);
-    }
-
-    /// What an end asks for beyond its own task.
-    pub(super) fn after_end(&mut self, end: &AttemptEnd) {
-        if end.ending.row().stops {
-            let detail = format!("{}: {}", end.ending.in_words(), end.detail);
-            self.run_failed(Outcome::Environment, detail);
-        }
+        self.after_unstarted(end, &probes);
     }
 
     /// Nothing new starts any more; what runs may finish.
@@ -220,9 +239,10 @@ impl Turn<'_> {
     /// The end that a person or the stop asked for, if one did.
     fn demanded_end(&self, ticket: &Ticket) -> Option<AttemptEnd> {
         let (_, task) = self.state.get(&ticket.task)?;
-        let detail = match task.closing {
+        let detail = match &task.closing {
             Some(closing) => format!("the task was {} while it ran", closing.in_words()),
-            None if self.state.stop == StopLevel::EndAgents => "the run was stopped".to_owned(),
+            None if self.state.is_overdue() => "the run had taken its longest time".to_owned(),
+            None if self.state.ends_agents() => "the run was stopped".to_owned(),
             None => return None,
         };
         Some(AttemptEnd::new(Ending::Interrupted, detail))

@@ -1,6 +1,8 @@
 //! What people decide during a run: which decision is possible in which state, and what follows from it.
 
+use super::bars::Bar;
 use super::event::{Control, StopLevel, Verb};
+use super::limiter::Stage;
 use super::record::Record;
 use super::task::{Closing, Phase, Settled, Task};
 use super::{Turn, after};
@@ -25,9 +27,14 @@ impl Turn<'_> {
     fn consequences(&self, control: &Control) -> Result<Vec<Record>, String> {
         match &control.verb {
             Verb::Stop { level } => self.stop(*level, control),
-            Verb::Cancel { task } => self.settle(task, Closing::Cancel),
-            Verb::Skip { task } => self.settle(task, Closing::Skip),
-            Verb::MarkDone { task } => self.settle(task, Closing::MarkDone),
+            Verb::Cancel { task } => self.settle(task, &Closing::Cancel),
+            Verb::Skip { task } => self.settle(task, &Closing::Skip),
+            Verb::MarkDone { task, commit } => {
+                let commit = commit.clone();
+                self.settle(task, &Closing::MarkDone { commit })
+            }
+            Verb::Pause => self.pause(true),
+            Verb::Resume => self.pause(false),
             Verb::Hold { task } => {
                 let task = self.unsettled(task)?;
                 refuse_if(task.held, "it is held already").map(|()| Vec::new())
@@ -36,7 +43,7 @@ impl Turn<'_> {
                 let task = self.known(task)?;
                 refuse_if(!task.held, "it is not held").map(|()| Vec::new())
             }
-            Verb::Retry { task, from } => self.retry(task, *from).map(|record| vec![record]),
+            Verb::Retry { task, from } => self.retry(task, *from),
             Verb::RetryFailed => self.retry_failed(),
             Verb::Priority { task, .. } => self.unsettled(task).map(|_| Vec::new()),
             Verb::Jobs { count } => {
@@ -61,14 +68,28 @@ impl Turn<'_> {
         }])
     }
 
-    fn settle(&self, id: &TaskId, closing: Closing) -> Result<Vec<Record>, String> {
+    fn pause(&self, pause: bool) -> Result<Vec<Record>, String> {
+        refuse_if(
+            !self.shell.attached || self.state.ended.is_some(),
+            "the run is not going on; `orch run` goes on with it",
+        )?;
+        refuse_if(
+            pause && self.state.stop > StopLevel::Running,
+            "the run is stopping",
+        )?;
+        refuse_if(pause && self.state.paused, "it is paused already")?;
+        refuse_if(!pause && !self.state.paused, "it is not paused")?;
+        Ok(Vec::new())
+    }
+
+    fn settle(&self, id: &TaskId, closing: &Closing) -> Result<Vec<Record>, String> {
         let task = self.known(id)?;
         let now = Record::Settled {
             task: id.clone(),
             as_: closing.settlement(),
         };
         match &task.phase {
-            Phase::Open { .. } | Phase::Queued { .. } => Ok(vec![now]),
+            Phase::Open { .. } | Phase::Parked { .. } | Phase::Queued { .. } => Ok(vec![now]),
             // Settled when what is under way has ended.
             Phase::Preparing { .. }
             | Phase::Executing { .. }
@@ -76,14 +97,14 @@ impl Turn<'_> {
             | Phase::Building { .. }
             | Phase::Verifying { .. } => Ok(Vec::new()),
             Phase::Landing { .. } => Err("it is landing at this moment".to_owned()),
-            Phase::Settled(settled) if settled.satisfies() || closing == Closing::Cancel => {
+            Phase::Settled(settled) if settled.satisfies() || *closing == Closing::Cancel => {
                 Err(format!("it is settled: {}", task.phase.in_words()))
             }
             Phase::Settled(_) => Ok(vec![now]),
         }
     }
 
-    fn retry(&self, id: &TaskId, from: Option<RetryFrom>) -> Result<Record, String> {
+    fn retry(&self, id: &TaskId, from: Option<RetryFrom>) -> Result<Vec<Record>, String> {
         let task = self.known(id)?;
         refuse_if(!task.in_plan, "it is no longer in the plan")?;
         refuse_if(
@@ -91,9 +112,9 @@ impl Turn<'_> {
             "no candidate of it is kept",
         )?;
         match &task.phase {
-            Phase::Settled(_) => Ok(self.reopen(task, from)),
-            Phase::Open { pause: Some(_) } => Ok(Record::WaitEnded { task: id.clone() }),
-            Phase::Open { pause: None } => Err("it is open and goes on with the run".to_owned()),
+            Phase::Settled(_) => Ok(vec![self.reopen(task, from)]),
+            Phase::Open { pause: Some(_) } => Ok(vec![Record::WaitEnded { task: id.clone() }]),
+            Phase::Open { pause: None } | Phase::Parked { .. } => self.probe_now(id),
             Phase::Preparing { .. }
             | Phase::Executing { .. }
             | Phase::Collecting { .. }
@@ -101,6 +122,37 @@ impl Turn<'_> {
             | Phase::Building { .. }
             | Phase::Verifying { .. }
             | Phase::Landing { .. } => Err(format!("it is {}", task.phase.in_words())),
+        }
+    }
+
+    /// Whoever asks for a retry of a task that waits for a limit or the breaker wants it tried now.
+    fn probe_now(&self, id: &TaskId) -> Result<Vec<Record>, String> {
+        let at = self.now.wall;
+        let (ix, _) = self.state.get(id).ok_or_else(|| self.no_such_task(id))?;
+        let waits = self.shell.attached && self.state.waits_for_limits_alone(ix);
+        match self.state.bar(ix, at).filter(|_| waits) {
+            Some(Bar::Limit(limit, _)) if limit.stage == Stage::Closed => {
+                Ok(vec![Record::Limited {
+                    entitlement: limit.entitlement.clone(),
+                    hit: limit.hit.clone(),
+                    until: at,
+                    probes: limit.probes,
+                }])
+            }
+            Some(Bar::Breaker(open, Some(_))) => Ok(vec![Record::BreakerOpened {
+                cause: open.cause.clone(),
+                ending: open.ending,
+                until: at,
+                failed_probes: self.state.breaker.failed_probes,
+            }]),
+            Some(Bar::Budget(refusal, _)) => Err(format!(
+                "{} does not let it start: {}",
+                refusal.level.in_words(),
+                refusal.what
+            )),
+            Some(Bar::Limit(..) | Bar::Window(..) | Bar::Breaker(..)) | None => {
+                Err("it is open and goes on with the run".to_owned())
+            }
         }
     }
 
@@ -131,7 +183,7 @@ impl Turn<'_> {
 
     fn known(&self, id: &TaskId) -> Result<&Task, String> {
         let (_, task) = self.state.get(id).ok_or_else(|| self.no_such_task(id))?;
-        match task.closing {
+        match &task.closing {
             Some(closing) => Err(format!("it is being {}", closing.in_words())),
             None => Ok(task),
         }
@@ -152,6 +204,7 @@ impl Turn<'_> {
             Phase::Open { .. }
             | Phase::Preparing { .. }
             | Phase::Executing { .. }
+            | Phase::Parked { .. }
             | Phase::Collecting { .. }
             | Phase::Queued { .. }
             | Phase::Building { .. }

@@ -2,11 +2,14 @@
 //!
 //! Results carry ids and texts, never paths, pids or handles, so that an action may be carried out anywhere.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::ending::AttemptEnd;
 use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
+use super::profile::Profile;
 use super::record::Salvage;
 use super::usage::Usage;
 use super::verification::Verification;
@@ -187,6 +190,9 @@ pub struct PlanRevision {
     pub by: Author,
     /// What it asks for.
     pub graph: Graph,
+    /// How its tasks are done.
+    #[serde(default)]
+    pub profiles: BTreeMap<TaskId, Profile>,
 }
 
 /// Who is responsible for a change or a decision.
@@ -258,6 +264,9 @@ pub enum Verb {
     MarkDone {
         /// The task.
         task: TaskId,
+        /// The commit that did it, if the person names one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<ObjectId>,
     },
     /// Change when a task starts among ready ones.
     Priority {
@@ -271,6 +280,10 @@ pub enum Verb {
         /// At least 1.
         count: u32,
     },
+    /// Start nothing new until it is resumed; what runs goes on, and the run stays.
+    Pause,
+    /// Undo a pause.
+    Resume,
 }
 
 impl Verb {
@@ -282,9 +295,13 @@ impl Verb {
             | Self::Release { task }
             | Self::Skip { task }
             | Self::Retry { task, .. }
-            | Self::MarkDone { task }
+            | Self::MarkDone { task, .. }
             | Self::Priority { task, .. } => Some(task),
-            Self::Stop { .. } | Self::RetryFailed | Self::Jobs { .. } => None,
+            Self::Stop { .. }
+            | Self::RetryFailed
+            | Self::Jobs { .. }
+            | Self::Pause
+            | Self::Resume => None,
         }
     }
 }
@@ -311,7 +328,7 @@ pub enum Found {
     AgentEnded,
     /// No agent of the attempt lives and none recorded its exit; its process tree is swept.
     AgentGone,
-    /// The process that was to ask for the status was never started; the first one of the attempt ended before.
+    /// The process that was to ask for the status, or to go on, was never started; the one before had ended.
     NeverStarted,
     /// The commit of the landing intent is in the target's history. The plan as it stands now.
     Landed(Option<PlanRevision>),

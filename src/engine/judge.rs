@@ -5,11 +5,16 @@ use super::event::StopLevel;
 use super::outcome::Outcome;
 use super::state::State;
 use super::task::Phase;
+use crate::time::Wall;
 
 /// The outcome if the run ended as it stands.
-pub(super) fn outcome(state: &State) -> Outcome {
-    if let Some(failure) = &state.failed {
-        return failure.outcome;
+pub(super) fn outcome(state: &State, at: Wall) -> Outcome {
+    let failed = state.failed.as_ref().map(|failure| failure.outcome);
+    // These two say something about the work that is left, and stand where the order has them.
+    let is_about_work =
+        |outcome: &Outcome| matches!(outcome, Outcome::LimitReached | Outcome::Failed);
+    if let Some(outcome) = failed.filter(|outcome| !is_about_work(outcome)) {
+        return outcome;
     }
     let blockage = Blockage::of(state);
     let judged = || (0..state.tasks.len()).filter(|&ix| state.tasks[ix].is_judged());
@@ -24,10 +29,18 @@ pub(super) fn outcome(state: &State) -> Outcome {
     if state.stop > StopLevel::Running && judged().any(could_go_on) {
         return Outcome::Stopped;
     }
+    let is_limited = |ix: usize| {
+        let refused = || state.bar(ix, at).is_some_and(|bar| bar.is_final());
+        state.is_overdue() || state.waits_for_limits_alone(ix) && refused()
+    };
+    if judged().any(|ix| could_go_on(ix) && is_limited(ix)) {
+        return Outcome::LimitReached;
+    }
     if judged().any(|ix| is_open(ix) && awaits_person(ix) && blockage.by(ix).is_none()) {
         return Outcome::WaitingForPerson;
     }
-    if judged().any(|ix| state.tasks[ix].blocks()) {
+    let gave_up = failed == Some(Outcome::Failed) && judged().any(is_open);
+    if gave_up || judged().any(|ix| state.tasks[ix].blocks()) {
         return Outcome::Failed;
     }
     if judged().any(is_open) {

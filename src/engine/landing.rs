@@ -1,7 +1,7 @@
 //! Decisions on the way of a candidate to the target.
 
 use super::Turn;
-use super::after::{self, Leaves};
+use super::after::{self, Fate, Leaves};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{BuildFailure, LandResult, Landing, PlanRevision, StopLevel};
 use super::orders::Errand;
@@ -21,7 +21,7 @@ impl Turn<'_> {
         if !matches!(task.phase, Phase::Building { .. }) {
             return false;
         }
-        if let Some(closing) = task.closing {
+        if let Some(closing) = &task.closing {
             let detail = format!("the task was {} before it landed", closing.in_words());
             let end = AttemptEnd::new(Ending::Interrupted, detail);
             self.not_landable(ticket, &end, Leaves::Candidate);
@@ -215,7 +215,10 @@ impl Turn<'_> {
         self.record(Record::LandingMissed {
             ticket: ticket.clone(),
             why,
-            at: (pauses > 0).then(|| after::pause_until(self.now, pauses)),
+            at: (pauses > 0).then(|| {
+                let pause = self.state.policy.backoff_ms(pauses);
+                self.now.wall.plus_ms(pause)
+            }),
         });
         if let Some(detail) = gives_up {
             self.run_failed(
@@ -229,15 +232,23 @@ impl Turn<'_> {
         let Some((_, task)) = self.state.get(&ticket.task) else {
             return;
         };
-        let next = match task.closing {
+        let next = match &task.closing {
             Some(_) => Next::Nothing,
             None if end.ending == Ending::NoChange => Next::Complete,
-            None => after::next(task, end.ending, leaves, false, self.now),
+            None => {
+                let fate = Fate {
+                    leaves,
+                    demanded: false,
+                    may_continue: false,
+                };
+                after::next(self.state, task, end.ending, fate, self.now)
+            }
         };
         self.record(Record::NotLandable {
             ticket: ticket.clone(),
             end: end.clone(),
             next,
         });
+        self.tell_breaker(end, false);
     }
 }

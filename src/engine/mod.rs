@@ -13,11 +13,13 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+pub mod budget;
 pub mod ending;
 pub mod event;
 pub mod limit;
 pub mod outcome;
 pub mod policy;
+pub mod profile;
 pub mod record;
 pub mod table;
 pub mod usage;
@@ -28,10 +30,16 @@ mod advance;
 mod after;
 mod apply;
 mod attempt;
+mod bars;
 mod blockage;
+mod breaker;
+mod chance;
 mod control;
+mod going;
 mod judge;
+mod ladder;
 mod landing;
+mod limiter;
 mod orders;
 mod plan_change;
 mod recover;
@@ -75,6 +83,8 @@ pub struct Engine {
     state: State,
     shell: Shell,
     dropped: u64,
+    /// When it last heard something, or the last record was made: the time for views.
+    heard: Wall,
 }
 
 /// Two engines are equal if they will decide alike after the same records; what the shell was told does not count.
@@ -99,6 +109,7 @@ impl Engine {
             state: State::begin(run, start, now.wall),
             shell: Shell::attached(),
             dropped: 0,
+            heard: now.wall,
         };
         let mut turn = engine.turn(now);
         turn.effects.records.push(Record::RunStarted(start.clone()));
@@ -146,6 +157,7 @@ impl Engine {
             state: State::begin(run, start, at),
             shell: Shell::detached(),
             dropped: 0,
+            heard: at,
         };
         for stamped in records {
             match engine.observe(stamped.borrow()) {
@@ -161,6 +173,7 @@ impl Engine {
     /// # Errors
     /// If the record is not possible in this state; nothing has changed then.
     pub fn observe(&mut self, stamped: &Stamped) -> Result<(), IllegalRecord> {
+        self.heard = stamped.at;
         self.state.apply(&stamped.record, stamped.at)
     }
 
@@ -198,7 +211,7 @@ impl Engine {
             Event::TargetRewritten { found } => turn.target_rewritten(found),
             Event::Recovered { task, found } => turn.recovered(&task, found),
             Event::Failed { outcome, detail } => turn.give_up(outcome, detail),
-            Event::Observed { .. } => false,
+            Event::Observed { ticket, windows } => turn.observed(&ticket, windows),
             Event::Tick => true,
         };
         turn.advance();
@@ -222,13 +235,18 @@ impl Engine {
             | Phase::Queued { .. }
             | Phase::Preparing { .. }
             | Phase::Executing { .. }
+            | Phase::Parked { .. }
             | Phase::Collecting { .. }
             | Phase::Building { .. }
             | Phase::Verifying { .. }
             | Phase::Landing { .. }
             | Phase::Settled(_) => None,
         });
-        pauses.map(|pause| pause.until).min()
+        let pauses = pauses.map(|pause| pause.until);
+        pauses
+            .chain(state.bars_end(self.heard))
+            .chain(state.longest_end(self.heard))
+            .min()
     }
 
     /// What the world must be asked about after [`Self::resume`]: the orders that an earlier orch left.
@@ -239,6 +257,13 @@ impl Engine {
     /// What was ordered and has not been answered, of a run that another process works on, or nobody.
     pub fn under_way(&self) -> Vec<(Ticket, InFlight)> {
         recover::under_way(&self.state)
+    }
+
+    /// Attempts whose sessions were cut off and are to go on in their slots.
+    pub fn parked(&self) -> Vec<Ticket> {
+        let parked = |task: &&task::Task| matches!(task.phase, Phase::Parked { .. });
+        let tasks = self.state.tasks.iter().filter(parked);
+        tasks.map(task::Task::ticket).collect()
     }
 
     /// How the run ended, if it did.
@@ -262,6 +287,7 @@ impl Engine {
     }
 
     fn turn(&mut self, now: Now) -> Turn<'_> {
+        self.heard = now.wall;
         Turn {
             state: &mut self.state,
             shell: &mut self.shell,

@@ -87,7 +87,11 @@ impl Shell {
             Record::Settled { .. } | Record::Reopened { .. } => self.plan.is_due_again(),
             Record::Collected { next, .. } | Record::NotLandable { next, .. } => match next {
                 Next::Complete | Next::Fail { .. } => self.plan.is_due_again(),
-                Next::Land | Next::AskStatus | Next::Retry { .. } | Next::Nothing => {}
+                Next::Land
+                | Next::AskStatus
+                | Next::Continue { .. }
+                | Next::Retry { .. }
+                | Next::Nothing => {}
             },
             Record::RunStarted(_)
             | Record::RunResumed { .. }
@@ -95,6 +99,12 @@ impl Shell {
             | Record::AttemptStarted { .. }
             | Record::AgentStarting { .. }
             | Record::AgentEnded { .. }
+            | Record::SessionDropped { .. }
+            | Record::Observed { .. }
+            | Record::Limited { .. }
+            | Record::LimitLifted { .. }
+            | Record::BreakerOpened { .. }
+            | Record::BreakerClosed
             | Record::Building { .. }
             | Record::Verifying { .. }
             | Record::Verified { .. }
@@ -140,18 +150,23 @@ impl Turn<'_> {
             Record::AgentStarting {
                 ticket,
                 asks_status,
+                continues,
                 ..
             } => {
-                let mode = match asks_status {
-                    true => ExecuteMode::AskStatus,
-                    false => ExecuteMode::Fresh,
+                let Some(task) = task_of(ticket) else { return };
+                let mode = match (asks_status, continues) {
+                    (true, _) => ExecuteMode::AskStatus,
+                    (false, None) => ExecuteMode::Fresh,
+                    (false, Some(_)) => ExecuteMode::Continue {
+                        number: task.continued,
+                    },
                 };
-                actions.extend(task_of(ticket).and_then(|task| order_of(task, mode)));
+                actions.extend(order_of(task, mode));
             }
             Record::Superseded { ticket } => {
                 let Some(task) = task_of(ticket) else { return };
                 actions.extend(order_of(task, ExecuteMode::Adopt));
-                if task.closing.is_some() || state.stop == StopLevel::EndAgents {
+                if task.closing.is_some() || state.ends_agents() {
                     actions.extend(end_of(task));
                 }
             }
@@ -168,7 +183,7 @@ impl Turn<'_> {
                 control,
                 refused: None,
             } => match &control.verb {
-                Verb::Cancel { task } | Verb::Skip { task } | Verb::MarkDone { task } => {
+                Verb::Cancel { task } | Verb::Skip { task } | Verb::MarkDone { task, .. } => {
                     actions.extend(state.get(task).and_then(|(_, task)| end_of(task)));
                 }
                 Verb::Stop { .. }
@@ -177,8 +192,13 @@ impl Turn<'_> {
                 | Verb::Retry { .. }
                 | Verb::RetryFailed
                 | Verb::Priority { .. }
-                | Verb::Jobs { .. } => {}
+                | Verb::Jobs { .. }
+                | Verb::Pause
+                | Verb::Resume => {}
             },
+            Record::RunFailed { .. } if state.is_overdue() => {
+                actions.extend(state.tasks.iter().filter_map(end_of));
+            }
             Record::RunEnded { outcome } => actions.push(Action::Finish { outcome: *outcome }),
             Record::RunStarted(_)
             | Record::RunResumed { .. }
@@ -186,6 +206,12 @@ impl Turn<'_> {
             | Record::Collected { .. }
             | Record::Verified { .. }
             | Record::Baselined { .. }
+            | Record::SessionDropped { .. }
+            | Record::Observed { .. }
+            | Record::Limited { .. }
+            | Record::LimitLifted { .. }
+            | Record::BreakerOpened { .. }
+            | Record::BreakerClosed
             | Record::NotLandable { .. }
             | Record::LandingMissed { .. }
             | Record::Landed { .. }
@@ -214,11 +240,14 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
             slot: *slot,
             start: task.start.clone(),
             evidence: task.evidence.clone(),
+            model: task.model.clone(),
+            cap: task.grant.cap,
         }),
         Phase::Executing { slot, .. } => Some(Action::Execute {
             ticket,
             slot: *slot,
             mode,
+            cap: task.grant.cap,
         }),
         Phase::Collecting {
             slot,
@@ -246,7 +275,9 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
             commit: commit.clone(),
             onto: onto.clone(),
         }),
-        Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_) => None,
+        Phase::Open { .. } | Phase::Parked { .. } | Phase::Queued { .. } | Phase::Settled(_) => {
+            None
+        }
     }
 }
 

@@ -217,6 +217,7 @@ fn is_done(task: &Task) -> bool {
         Phase::Open { .. }
         | Phase::Preparing { .. }
         | Phase::Executing { .. }
+        | Phase::Parked { .. }
         | Phase::Collecting { .. }
         | Phase::Queued { .. }
         | Phase::Building { .. }

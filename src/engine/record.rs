@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ending::AttemptEnd;
+use super::budget::{Amount, Grant, Learned};
+use super::ending::{AttemptEnd, Ending};
 use super::event::{Author, Control, PlanRevision, StopLevel};
-use super::limit::{LimitHit, UsageWindow};
+use super::limit::{LimitHit, LimitScope, UsageWindow};
 use super::outcome::Outcome;
 use super::policy::Policy;
 use super::usage::Usage;
@@ -54,6 +55,12 @@ pub enum Record {
         ticket: Ticket,
         /// The slot leased to it.
         slot: SlotId,
+        /// The model that policy chose; none leaves it to the agent program.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+        /// What it may spend.
+        #[serde(default)]
+        grant: Grant,
     },
     /// The slot stands at the base; the agent is about to start.
     AgentStarting {
@@ -63,6 +70,9 @@ pub enum Record {
         base: ObjectId,
         /// Whether the ended session is resumed to ask for its status.
         asks_status: bool,
+        /// Set if the ended session is resumed to go on with its work.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<Continuation>,
     },
     /// The agent process ended; what it left is about to be read.
     AgentEnded {
@@ -100,6 +110,49 @@ pub enum Record {
         /// What follows, decided by policy.
         next: Next,
     },
+    /// A parked session will not go on; the next attempt starts from what it left. Its slot is free.
+    SessionDropped {
+        /// The task.
+        task: TaskId,
+    },
+    /// The service has answered a running agent.
+    Observed {
+        /// Task, attempt, epoch.
+        ticket: Ticket,
+        /// How full the windows of its account are.
+        windows: Vec<UsageWindow>,
+    },
+    /// A usage limit is in force.
+    Limited {
+        /// Whose.
+        entitlement: String,
+        /// Which.
+        hit: LimitHit,
+        /// When one task may probe.
+        until: Wall,
+        /// Probes that have met it.
+        probes: u32,
+    },
+    /// A usage limit is over.
+    LimitLifted {
+        /// Whose.
+        entitlement: String,
+        /// Which.
+        scope: LimitScope,
+    },
+    /// Nothing new starts, since the world outside the tasks seems broken.
+    BreakerOpened {
+        /// Why, in a line.
+        cause: String,
+        /// The end that opened it.
+        ending: Ending,
+        /// When one task may probe.
+        until: Wall,
+        /// Probes that failed since it was last closed.
+        failed_probes: u32,
+    },
+    /// The world works again.
+    BreakerClosed,
     /// The landing commit is about to be made.
     Building {
         /// Task, attempt, epoch.
@@ -278,6 +331,12 @@ pub struct RunStart {
     /// Whether the gates are asked about the untouched target before the first attempt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub baseline: bool,
+    /// What earlier attempts spent, by agent and model.
+    #[serde(default)]
+    pub learned: Vec<Learned>,
+    /// What all runs of the repository have been charged since the policy's day began.
+    #[serde(default)]
+    pub spent_today: Amount,
 }
 
 /// Which tasks a run is about.
@@ -352,6 +411,15 @@ pub enum SalvagePlace {
     RunDirectory,
 }
 
+/// A session that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// How many times the attempt has gone on, with this one.
+    pub number: u32,
+    /// What it may spend from here on.
+    pub grant: Grant,
+}
+
 /// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "next")]
@@ -362,6 +430,11 @@ pub enum Next {
     Complete,
     /// The session is resumed once to ask for its status.
     AskStatus,
+    /// The session is parked in its slot, and goes on when it may.
+    Continue {
+        /// What the interruption cost the task.
+        charge: Charge,
+    },
     /// Another attempt, not before `at`.
     Retry {
         /// The earliest start.
@@ -428,7 +501,11 @@ pub enum Settlement {
         commit: ObjectId,
     },
     /// A person says it is done.
-    MarkedDone,
+    MarkedDone {
+        /// The commit that did it, if the person named one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<ObjectId>,
+    },
     /// Skipped by the plan's text or a person.
     Skipped,
     /// Left out by the selection of this run; counts as satisfied in it.
@@ -454,12 +531,18 @@ impl Record {
             Self::AttemptStarted { .. } | Self::LandingIntended { .. } | Self::Landed { .. } => {
                 true
             }
+            Self::AgentStarting { continues, .. } => continues.is_some(),
             Self::Collected { candidate, .. } => candidate.is_some(),
             Self::RunStarted(_)
             | Self::RunResumed { .. }
             | Self::PlanAccepted { .. }
-            | Self::AgentStarting { .. }
             | Self::AgentEnded { .. }
+            | Self::SessionDropped { .. }
+            | Self::Observed { .. }
+            | Self::Limited { .. }
+            | Self::LimitLifted { .. }
+            | Self::BreakerOpened { .. }
+            | Self::BreakerClosed
             | Self::Building { .. }
             | Self::Verifying { .. }
             | Self::Verified { .. }
@@ -488,6 +571,7 @@ impl Record {
             Self::AttemptStarted { ticket, .. }
             | Self::AgentStarting { ticket, .. }
             | Self::AgentEnded { ticket, .. }
+            | Self::Observed { ticket, .. }
             | Self::Collected { ticket, .. }
             | Self::Building { ticket }
             | Self::Verifying { ticket, .. }
@@ -500,7 +584,8 @@ impl Record {
             Self::Settled { task, .. }
             | Self::Reopened { task, .. }
             | Self::WaitEnded { task }
-            | Self::LandingFound { task, .. } => Some(task),
+            | Self::LandingFound { task, .. }
+            | Self::SessionDropped { task } => Some(task),
             Self::Controlled { control, .. } => control.verb.task(),
             // It is about the task of that run, which may be another one.
             Self::Salvaged { .. } => None,
@@ -509,6 +594,10 @@ impl Record {
             | Self::PlanAccepted { .. }
             | Self::Discarded { .. }
             | Self::Baselined { .. }
+            | Self::Limited { .. }
+            | Self::LimitLifted { .. }
+            | Self::BreakerOpened { .. }
+            | Self::BreakerClosed
             | Self::Stopping { .. }
             | Self::TargetRewritten { .. }
             | Self::RunFailed { .. }

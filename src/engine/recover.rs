@@ -2,9 +2,9 @@
 
 use super::Turn;
 use super::ending::{AttemptEnd, Ending};
-use super::event::{Found, StopLevel};
+use super::event::Found;
 use super::outcome::Outcome;
-use super::record::{Miss, Record};
+use super::record::{Continuation, Miss, Record};
 use super::state::State;
 use super::task::{Phase, Task};
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
@@ -19,15 +19,17 @@ pub enum InFlight {
         slot: SlotId,
     },
     /// The agent ran, or was about to. Answer [`Found::AgentAlive`], [`Found::AgentEnded`], or after a sweep
-    /// [`Found::AgentGone`]; [`Found::NeverStarted`] if only the process that asks for the status is missing.
+    /// [`Found::AgentGone`]; [`Found::NeverStarted`] if only the process is missing that asks for the status or goes on.
     Executing {
         /// The leased slot.
         slot: SlotId,
         /// The commit the attempt started on.
         base: ObjectId,
-        /// Whether it is the second process of the attempt, which is asked for the status: the exit of the first one
-        /// says nothing about it.
+        /// Whether it is a process of its own that is asked for the status: the exit of the one before says nothing
+        /// about it.
         asked: bool,
+        /// How many times the attempt has gone on after it was cut off, each time in a process of its own.
+        continued: u32,
     },
     /// What the agent left was being read. Answer [`Found::AgentEnded`] or [`Found::AgentGone`]: it is read again.
     Collecting {
@@ -76,6 +78,7 @@ fn orders<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<(Ticket, InFlight)> 
                 slot: *slot,
                 base: base.clone(),
                 asked: *asked,
+                continued: task.continued,
             },
             Phase::Collecting { slot, base, .. } => InFlight::Collecting {
                 slot: *slot,
@@ -92,7 +95,10 @@ fn orders<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<(Ticket, InFlight)> 
                 commit: commit.clone(),
                 onto: onto.clone(),
             },
-            Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_) => return None,
+            Phase::Open { .. }
+            | Phase::Parked { .. }
+            | Phase::Queued { .. }
+            | Phase::Settled(_) => return None,
         };
         Some((task.ticket(), in_flight))
     };
@@ -114,7 +120,10 @@ impl Turn<'_> {
             Phase::Landing {
                 commit, verified, ..
             } => self.landing(&ticket, commit, *verified, found),
-            Phase::Open { .. } | Phase::Queued { .. } | Phase::Settled(_) => Some(found),
+            Phase::Open { .. }
+            | Phase::Parked { .. }
+            | Phase::Queued { .. }
+            | Phase::Settled(_) => Some(found),
         };
         if let Some(found) = impossible {
             let detail = format!(
@@ -153,22 +162,33 @@ impl Turn<'_> {
                 let detail = "orch and the agent ended together, as in a restart of the machine";
                 self.agent_ended(id, Some(AttemptEnd::new(Ending::Crashed, detail)));
             }
-            Found::NeverStarted if asked => return self.ask_again(id, base),
+            Found::NeverStarted if asked => return self.resume_again(id, base, true),
+            Found::NeverStarted if self.has_gone_on(id) => {
+                return self.resume_again(id, base, false);
+            }
             Found::NeverStarted | Found::Landed(_) | Found::NotLanded => return Some(found),
         }
         None
     }
 
-    /// The process that asks for the status had not started.
-    fn ask_again(&mut self, id: &TaskId, base: &ObjectId) -> Option<Found> {
+    fn has_gone_on(&self, id: &TaskId) -> bool {
+        self.state
+            .get(id)
+            .is_some_and(|(_, task)| task.continued > 0)
+    }
+
+    /// The process that resumes the session, to ask for the status or to go on, had not started.
+    fn resume_again(&mut self, id: &TaskId, base: &ObjectId, asks_status: bool) -> Option<Found> {
         let (_, task) = self.state.get(id)?;
-        if task.closing.is_some() || self.state.stop == StopLevel::EndAgents {
+        if task.closing.is_some() || self.state.ends_agents() {
             self.agent_ended(id, None);
         } else {
+            let (number, grant) = (task.continued, task.grant);
             self.record(Record::AgentStarting {
                 ticket: task.next_order(),
                 base: base.clone(),
-                asks_status: true,
+                asks_status,
+                continues: (!asks_status).then_some(Continuation { number, grant }),
             });
         }
         None

@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
+use super::budget::Grant;
 use super::event::StopLevel;
 use super::state::{Ix, State};
 use super::task::Phase;
 use crate::ids::{SlotId, TaskId};
 use crate::plan::graph::{Edge, Node};
-use crate::time::Now;
+use crate::time::{Now, Wall};
 
 /// The edges of the tasks as they are now in force, by place instead of by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -112,25 +113,38 @@ impl State {
         )
     }
 
-    /// The next task to start, and the slot for it.
-    pub(super) fn next_start(&self) -> Option<(Ix, SlotId)> {
+    /// The next task to start, the slot for it, and what it may spend.
+    pub(super) fn next_start(&self, at: Wall) -> Option<(Ix, SlotId, Grant)> {
         let slot = self.free_slot()?;
         let under_way = self.under_way();
         let mut best = None;
         for ix in (0..self.tasks.len()).filter(|&ix| self.is_ready(ix)) {
             let rank = self.rank(ix);
             let is_better = best.as_ref().is_none_or(|(least, _)| rank < *least);
-            if is_better && self.clash_among(ix, &under_way).is_none() {
+            if is_better && self.clash_among(ix, &under_way).is_none() && self.bar(ix, at).is_none()
+            {
                 best = Some((rank, ix));
             }
         }
-        best.map(|(_, ix)| (ix, slot))
+        let (_, ix) = best?;
+        Some((ix, slot, self.grant(ix, at).ok()?))
+    }
+
+    /// The next parked session to go on, and what it may spend.
+    pub(super) fn next_to_continue(&self, at: Wall) -> Option<(Ix, Grant)> {
+        if self.running() >= self.jobs {
+            return None;
+        }
+        let ix = (0..self.tasks.len())
+            .filter(|&ix| self.could_continue(ix) && self.bar(ix, at).is_none())
+            .min_by_key(|&ix| self.rank(ix))?;
+        Some((ix, self.grant(ix, at).ok()?))
     }
 
     /// The lowest free slot, if the number of jobs allows one more.
     pub(super) fn free_slot(&self) -> Option<SlotId> {
         let leased: BTreeSet<SlotId> = self.tasks.iter().filter_map(|t| t.phase.slot()).collect();
-        if leased.len() >= self.jobs as usize {
+        if self.running() >= self.jobs {
             return None;
         }
         (1..).map(SlotId).find(|slot| !leased.contains(slot))
@@ -177,6 +191,7 @@ impl State {
                 Phase::Open { .. }
                 | Phase::Preparing { .. }
                 | Phase::Executing { .. }
+                | Phase::Parked { .. }
                 | Phase::Collecting { .. }
                 | Phase::Building { .. }
                 | Phase::Verifying { .. }

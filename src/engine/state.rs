@@ -4,8 +4,12 @@
 
 use std::collections::HashMap;
 
+use super::breaker::Breaker;
+use super::budget::{Amount, Day, Learned};
 use super::event::StopLevel;
+use super::limiter::Limiter;
 use super::outcome::Outcome;
+use super::policy::Policy;
 use super::record::{RunStart, Selection};
 use super::schedule::{Need, Topology};
 use super::task::{Phase, Task};
@@ -35,6 +39,20 @@ pub(super) struct State {
     pub topology: Topology,
     /// For each task, whether it and all that it needs, directly or not, are satisfied.
     pub reached: Vec<bool>,
+    pub policy: Policy,
+    pub learned: Vec<Learned>,
+    /// When it was last started or continued.
+    pub begun: Wall,
+    /// Whether a service has answered an agent since then.
+    pub worked: bool,
+    pub limiter: Limiter,
+    pub breaker: Breaker,
+    /// What all attempts were charged, and what is reserved for those that run.
+    pub charged: Amount,
+    pub reserved: Amount,
+    pub day: Day,
+    /// A person wants nothing new to start for now.
+    pub paused: bool,
     pub stop: StopLevel,
     /// The gates have yet to be asked about the untouched target; no attempt starts before.
     pub awaits_baseline: bool,
@@ -72,6 +90,16 @@ impl State {
             order: Vec::new(),
             topology: Topology::default(),
             reached: Vec::new(),
+            policy: Policy::default(),
+            learned: Vec::new(),
+            begun: at,
+            worked: false,
+            limiter: Limiter::default(),
+            breaker: Breaker::default(),
+            charged: Amount::default(),
+            reserved: Amount::default(),
+            day: Day::default(),
+            paused: false,
             stop: StopLevel::Running,
             awaits_baseline: start.baseline,
             has_baseline: false,
@@ -81,8 +109,24 @@ impl State {
             tip: None,
             usage: Usage::default(),
         };
+        state.go_by(start, at);
         state.take_over(&start.revision, at);
         state
+    }
+
+    /// Takes what whoever starts or continues the run decides by.
+    pub(super) fn go_by(&mut self, start: &RunStart, at: Wall) {
+        self.policy = start.policy.clone();
+        self.learned.clone_from(&start.learned);
+        self.day = Day {
+            begins: start.policy.budgets.day_begins,
+            charged: start.spent_today,
+        };
+        self.begun = at;
+        self.worked = false;
+        self.paused = false;
+        self.breaker = Breaker::default();
+        self.limiter.resumed(at);
     }
 
     pub(super) fn get(&self, id: &TaskId) -> Option<(Ix, &Task)> {
@@ -92,6 +136,11 @@ impl State {
 
     /// Whether new attempts are out of the question for now, whichever the task.
     pub(super) fn bars_starts(&self) -> bool {
+        self.paused || self.is_halting()
+    }
+
+    /// Whether the run goes towards its end, so that what has not started stays unstarted.
+    pub(super) fn is_halting(&self) -> bool {
         self.stop > StopLevel::Running
             || self.parked
             || self.failed.is_some()
@@ -108,6 +157,17 @@ impl State {
     /// Whether a candidate that waits for its next landing try is left where it is instead of waited for.
     pub(super) fn bars_landing_waits(&self) -> bool {
         self.parked || self.failed.is_some() || self.stop == StopLevel::EndAgents
+    }
+
+    /// Whether agents that run are to end.
+    pub(super) fn ends_agents(&self) -> bool {
+        self.stop == StopLevel::EndAgents || self.is_overdue()
+    }
+
+    /// Whether the run has taken its longest time.
+    pub(super) fn is_overdue(&self) -> bool {
+        let failed = self.failed.as_ref();
+        failed.is_some_and(|failure| failure.outcome == Outcome::LimitReached)
     }
 
     /// Whether a candidate is on its way to the target, which one at a time may be.
@@ -144,6 +204,12 @@ impl State {
             && !task.held
             && !task.left_out
             && self.needs_are_met(ix)
+    }
+
+    /// Whether only limits keep its parked session from going on.
+    pub(super) fn could_continue(&self, ix: Ix) -> bool {
+        let task = &self.tasks[ix];
+        matches!(task.phase, Phase::Parked { .. }) && task.in_plan && !task.held && !task.left_out
     }
 
     /// Makes the edges anew after specs came into force.

@@ -3,7 +3,9 @@
 //! Only [`State::apply`](super::apply) changes it, and only in answer to a record.
 
 use super::action::StartFrom;
+use super::budget::{Amount, Grant};
 use super::ending::AttemptEnd;
+use super::profile::Profile;
 use super::record::Settlement;
 use super::usage::Usage;
 use crate::ids::{ObjectId, SlotId, Ticket};
@@ -17,6 +19,8 @@ pub(super) struct Task {
     pub node: Node,
     /// The newest spec, where the task still goes by an older one.
     pub newer: Option<Box<Node>>,
+    /// How it is done, by the revision in force.
+    pub profile: Profile,
     /// Whether the revision in force has the task.
     pub in_plan: bool,
     pub phase: Phase,
@@ -38,6 +42,18 @@ pub(super) struct Task {
     pub streak: u32,
     /// Uncounted conflicts since it was last reopened.
     pub conflicts: u32,
+    /// Spent attempts since it was last reopened that a better model could have mended.
+    pub mendable: u32,
+    /// The model that policy chose for the newest attempt.
+    pub model: Option<String>,
+    /// How many times the newest attempt has gone on after it was cut off.
+    pub continued: u32,
+    /// What the newest attempt may spend; nothing is reserved once it has ended.
+    pub grant: Grant,
+    /// What the newest attempt was charged.
+    pub attempt_charged: Amount,
+    /// What all attempts were charged.
+    pub charged: Amount,
     /// Landings missed because the target moved, since the candidate was made.
     pub missed: u32,
     /// Landings missed because of trouble, since the candidate was made or the run resumed.
@@ -87,6 +103,15 @@ pub(super) enum Phase {
         base: ObjectId,
         /// Whether it is only asked for its status.
         asked: bool,
+    },
+    /// Its session was cut off, and goes on in its slot when it may.
+    Parked {
+        /// The leased slot.
+        slot: SlotId,
+        /// The commit the attempt started on.
+        base: ObjectId,
+        /// The commit of what it has left so far.
+        candidate: Option<ObjectId>,
     },
     /// What the agent left is being read.
     Collecting {
@@ -159,7 +184,7 @@ pub(super) enum Settled {
     /// Done by an earlier run.
     LandedBefore { commit: ObjectId },
     /// Done, says a person.
-    MarkedDone,
+    MarkedDone { commit: Option<ObjectId> },
     /// Not to be done.
     Skipped,
     /// No attempts are left.
@@ -175,11 +200,11 @@ pub(super) enum Settled {
 }
 
 /// What a person wants a task settled as that is still under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Closing {
     Cancel,
     Skip,
-    MarkDone,
+    MarkDone { commit: Option<ObjectId> },
 }
 
 /// A wait with an end.
@@ -197,19 +222,21 @@ impl Pause {
 }
 
 impl Closing {
-    pub(super) fn settlement(self) -> Settlement {
+    pub(super) fn settlement(&self) -> Settlement {
         match self {
             Self::Cancel => Settlement::Cancelled,
             Self::Skip => Settlement::Skipped,
-            Self::MarkDone => Settlement::MarkedDone,
+            Self::MarkDone { commit } => Settlement::MarkedDone {
+                commit: commit.clone(),
+            },
         }
     }
 
-    pub(super) fn in_words(self) -> &'static str {
+    pub(super) fn in_words(&self) -> &'static str {
         match self {
             Self::Cancel => "cancelled",
             Self::Skip => "skipped",
-            Self::MarkDone => "marked as done",
+            Self::MarkDone { .. } => "marked as done",
         }
     }
 }
@@ -222,7 +249,7 @@ impl Settled {
             | Self::Unchanged
             | Self::Believed
             | Self::LandedBefore { .. }
-            | Self::MarkedDone
+            | Self::MarkedDone { .. }
             | Self::Skipped
             | Self::Removed => true,
             Self::Failed | Self::DeclaredFailed | Self::Cancelled | Self::Reverted { .. } => false,
@@ -236,6 +263,7 @@ impl Phase {
         match self {
             Self::Preparing { slot }
             | Self::Executing { slot, .. }
+            | Self::Parked { slot, .. }
             | Self::Collecting { slot, .. } => Some(*slot),
             Self::Open { .. }
             | Self::Queued { .. }
@@ -255,8 +283,15 @@ impl Phase {
             | Self::Building { .. }
             | Self::Verifying { .. }
             | Self::Landing { .. } => true,
-            Self::Open { .. } | Self::Queued { .. } | Self::Settled(_) => false,
+            Self::Open { .. } | Self::Parked { .. } | Self::Queued { .. } | Self::Settled(_) => {
+                false
+            }
         }
+    }
+
+    /// Whether an agent runs, or what it needs is being made or what it left read: what the number of jobs limits.
+    pub(super) fn is_running(&self) -> bool {
+        self.slot().is_some() && !matches!(self, Self::Parked { .. })
     }
 
     /// Whether it occupies the way to the target, on which one task goes at a time.
@@ -270,7 +305,7 @@ impl Phase {
     /// Whether an attempt of the task has begun and its work is neither landed nor given up: as long as that holds,
     /// tasks with a common resource or overlapping files stay out.
     pub(super) fn is_under_way(&self) -> bool {
-        self.is_ordered() || matches!(self, Self::Queued { .. })
+        self.is_ordered() || matches!(self, Self::Parked { .. } | Self::Queued { .. })
     }
 
     /// What a person must clear away before its commit can land.
@@ -280,6 +315,7 @@ impl Phase {
             Self::Open { .. }
             | Self::Preparing { .. }
             | Self::Executing { .. }
+            | Self::Parked { .. }
             | Self::Collecting { .. }
             | Self::Building { .. }
             | Self::Verifying { .. }
@@ -295,6 +331,7 @@ impl Phase {
             Self::Open { pause: Some(_) } => "waiting",
             Self::Preparing { .. } => "preparing",
             Self::Executing { .. } => "executing",
+            Self::Parked { .. } => "waiting in its slot",
             Self::Collecting { .. } => "collecting",
             Self::Queued { .. } => "queued for landing",
             Self::Building { .. } => "building",
@@ -305,7 +342,7 @@ impl Phase {
                 Settled::Unchanged => "completed without a change",
                 Settled::Believed => "completed according to the plan",
                 Settled::LandedBefore { .. } => "landed by an earlier run",
-                Settled::MarkedDone => "marked as done",
+                Settled::MarkedDone { .. } => "marked as done",
                 Settled::Skipped => "skipped",
                 Settled::Failed => "failed",
                 Settled::DeclaredFailed => "failed according to the plan",
@@ -323,6 +360,7 @@ impl Task {
         Self {
             node,
             newer: None,
+            profile: Profile::default(),
             in_plan: true,
             phase: Phase::Open { pause: None },
             lost: false,
@@ -334,6 +372,12 @@ impl Task {
             spent: 0,
             streak: 0,
             conflicts: 0,
+            mendable: 0,
+            model: None,
+            continued: 0,
+            grant: Grant::default(),
+            attempt_charged: Amount::default(),
+            charged: Amount::default(),
             missed: 0,
             troubles: 0,
             last_end: None,

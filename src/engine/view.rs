@@ -1,11 +1,16 @@
 //! The run and its tasks as people see them: states, counts, and what each task has left behind.
 
 use super::Engine;
+use super::bars::Bar;
 use super::blockage::Blockage;
+use super::budget::Amount;
 use super::ending::AttemptEnd;
 use super::event::StopLevel;
 use super::judge;
+use super::limit::{LimitHit, UsageWindow};
+use super::limiter;
 use super::outcome::Outcome;
+use super::policy::Policy;
 use super::state::Ix;
 use super::task::{Phase, Settled, Task};
 use super::usage::Usage;
@@ -44,6 +49,37 @@ pub struct RunView<'a> {
     pub tip: Option<&'a ObjectId>,
     /// What all its sessions used.
     pub usage: Usage,
+    /// What all its attempts were charged, and what is reserved for those that run.
+    pub charged: Amount,
+    /// What is reserved for the attempts that run.
+    pub reserved: Amount,
+    /// What all runs of the repository were charged today.
+    pub charged_today: Amount,
+    /// The numbers that it decides by.
+    pub policy: &'a Policy,
+    /// The usage limits in force.
+    pub limits: Vec<LimitView<'a>>,
+    /// How full windows are, by entitlement, with the time of the report.
+    pub windows: Vec<(&'a str, Wall, &'a [UsageWindow])>,
+    /// Why nothing new starts, and when one task will try, while the breaker is open.
+    pub breaker: Option<(&'a str, Wall)>,
+    /// Whether a person wants nothing new to start for now.
+    pub paused: bool,
+}
+
+/// A usage limit in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitView<'a> {
+    /// Whose.
+    pub entitlement: &'a str,
+    /// Which.
+    pub hit: &'a LimitHit,
+    /// When one task may try.
+    pub until: Wall,
+    /// Whether that is waited for.
+    pub is_waited_for: bool,
+    /// The task that tries.
+    pub probe: Option<&'a TaskId>,
 }
 
 /// A task.
@@ -59,6 +95,10 @@ pub struct TaskView<'a> {
     pub attempt: u32,
     /// Attempts spent of `node.max_attempts`.
     pub spent: u32,
+    /// The model of the newest attempt, or of the next one if none is under way; none leaves it to the agent program.
+    pub model: Option<String>,
+    /// What all its attempts were charged.
+    pub charged: Amount,
     /// The slot of the running attempt.
     pub slot: Option<SlotId>,
     /// How the newest ended attempt ended.
@@ -166,6 +206,14 @@ pub enum Stage {
 pub enum Wait {
     /// A pause after an end that may be gone on the next try.
     Backoff,
+    /// A usage limit, or a window that is nearly full.
+    Limit,
+    /// The breaker: the world outside the tasks seems broken.
+    Breaker,
+    /// A budget.
+    Budget,
+    /// A person to resume the run.
+    Resume,
     /// A person to release it.
     Release,
     /// A person to clear away what keeps its commit from landing.
@@ -193,6 +241,8 @@ impl Engine {
     /// The run.
     pub fn run(&self) -> RunView<'_> {
         let state = &self.state;
+        let windows = state.limiter.windows.iter();
+        let open = state.breaker.open.as_ref();
         RunView {
             run: &state.run,
             plan: &state.plan,
@@ -200,19 +250,43 @@ impl Engine {
             revision: &state.revision,
             started: state.started,
             jobs: state.jobs,
-            running: state
-                .tasks
-                .iter()
-                .filter(|t| t.phase.slot().is_some())
-                .count(),
+            running: state.running() as usize,
             stop: state.stop,
             target_rewritten: state.parked,
             failure: state.failed.as_ref().map(|f| f.detail.as_str()),
             ended: state.ended,
-            outcome: state.ended.unwrap_or_else(|| judge::outcome(state)),
+            outcome: state
+                .ended
+                .unwrap_or_else(|| judge::outcome(state, self.heard)),
             tip: state.tip.as_ref(),
             usage: state.usage,
+            charged: state.charged,
+            reserved: state.reserved,
+            charged_today: state.day.on(self.heard).charged,
+            policy: &state.policy,
+            limits: self.limits(),
+            windows: windows
+                .map(|(entitlement, (seen, windows))| {
+                    (entitlement.as_str(), *seen, windows.as_slice())
+                })
+                .collect(),
+            breaker: open.map(|open| (open.cause.as_str(), open.until)),
+            paused: state.paused,
         }
+    }
+
+    fn limits(&self) -> Vec<LimitView<'_>> {
+        let limits = self.state.limiter.limits.iter();
+        let in_force = limits.filter(|limit| limit.stage != limiter::Stage::Easing);
+        in_force
+            .map(|limit| LimitView {
+                entitlement: &limit.entitlement,
+                hit: &limit.hit,
+                until: limit.until,
+                is_waited_for: limit.is_waited_for(&self.state.policy),
+                probe: limit.probe(),
+            })
+            .collect()
     }
 
     /// A task, whether or not the plan still has it.
@@ -240,6 +314,11 @@ impl Engine {
             since: task.since,
             attempt: task.attempt,
             spent: task.spent,
+            model: match task.phase.is_under_way() {
+                true => task.model.clone(),
+                false => self.state.next_model(ix),
+            },
+            charged: task.charged,
             slot: task.phase.slot(),
             last_end: task.last_end.as_ref(),
             usage: task.usage,
@@ -262,6 +341,7 @@ impl Engine {
         match &task.phase {
             Phase::Preparing { .. } => TaskState::Running(Stage::Preparing),
             Phase::Executing { .. } => TaskState::Running(Stage::Executing),
+            Phase::Parked { .. } => self.waiting(ix),
             Phase::Collecting { .. } => TaskState::Running(Stage::Collecting),
             Phase::Queued {
                 in_the_way: Some(_),
@@ -280,10 +360,29 @@ impl Engine {
                 },
                 (None, _) if task.held => waiting(Wait::Release, None),
                 (None, Some(pause)) => waiting(Wait::Backoff, Some(pause.until)),
-                (None, None) if self.state.is_ready(ix) => TaskState::Ready,
+                (None, None) if self.state.is_ready(ix) => self.waiting(ix),
                 (None, None) => TaskState::Pending,
             },
         }
+    }
+}
+
+impl Engine {
+    /// What a task waits for that needs nothing else to go on.
+    fn waiting(&self, ix: Ix) -> TaskState {
+        let (reason, until) = match self.state.bar(ix, self.heard) {
+            Some(bar) => {
+                let reason = match bar {
+                    Bar::Limit(..) | Bar::Window(..) => Wait::Limit,
+                    Bar::Breaker(..) => Wait::Breaker,
+                    Bar::Budget(..) => Wait::Budget,
+                };
+                (reason, bar.until())
+            }
+            None if self.state.paused => (Wait::Resume, None),
+            None => return TaskState::Ready,
+        };
+        TaskState::Waiting { reason, until }
     }
 }
 
@@ -305,7 +404,7 @@ fn settled_state(task: &Task, settled: &Settled) -> TaskState {
         }
         Settled::Unchanged => completed(Completion::NoChange, None, false),
         Settled::Believed => completed(Completion::Believed, None, false),
-        Settled::MarkedDone => completed(Completion::MarkedDone, None, false),
+        Settled::MarkedDone { commit } => completed(Completion::MarkedDone, commit.as_ref(), false),
         Settled::Skipped => TaskState::Skipped,
         Settled::Failed | Settled::DeclaredFailed => TaskState::Failed,
         Settled::Cancelled => TaskState::Cancelled,

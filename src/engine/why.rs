@@ -1,11 +1,14 @@
 //! Why a task stands where it stands: the rule and its numbers, a line each.
 
 use super::Engine;
+use super::bars::Bar;
 use super::blockage::Blockage;
 use super::event::StopLevel;
+use super::limiter::Stage;
 use super::state::{Ix, State};
 use super::task::{Phase, Settled, Task};
 use crate::ids::TaskId;
+use crate::time::{Wall, for_people};
 
 impl Engine {
     /// Why the task is not further than it is, the decisive reason first; empty if there is no such task.
@@ -17,7 +20,17 @@ impl Engine {
             _ if task.lost => {
                 vec!["recovery has not yet found out what became of its last order".to_owned()]
             }
-            Phase::Open { .. } => why_not_started(&self.state, ix),
+            Phase::Open { .. } => why_not_started(&self.state, ix, self.heard),
+            Phase::Parked { slot, .. } => {
+                let mut lines = vec![format!(
+                    "attempt {} was cut off and goes on in slot {slot}",
+                    task.attempt
+                )];
+                lines.extend(held(task));
+                lines.extend(run_reason(&self.state));
+                lines.extend(why_barred(&self.state, ix, self.heard));
+                lines
+            }
             Phase::Preparing { slot } => {
                 vec![format!("attempt {} prepares slot {slot}", task.attempt)]
             }
@@ -52,7 +65,7 @@ impl Engine {
             }
             Phase::Settled(settled) => vec![why_settled(task, settled)],
         };
-        if let Some(closing) = task.closing {
+        if let Some(closing) = &task.closing {
             lines.insert(
                 0,
                 format!(
@@ -79,15 +92,13 @@ impl Engine {
     }
 }
 
-fn why_not_started(state: &State, ix: Ix) -> Vec<String> {
+fn why_not_started(state: &State, ix: Ix, at: Wall) -> Vec<String> {
     let task = &state.tasks[ix];
     if task.left_out {
         return vec!["this run was asked for other tasks and leaves it out".to_owned()];
     }
     let mut lines = Vec::new();
-    if task.held {
-        lines.push("a person holds it; `release` lets it go on".to_owned());
-    }
+    lines.extend(held(task));
     if let Some(chain) = chain(state, ix) {
         lines.push(chain);
         return lines;
@@ -117,10 +128,86 @@ fn why_not_started(state: &State, ix: Ix) -> Vec<String> {
         });
     }
     lines.extend(run_reason(state));
+    if lines.is_empty() && state.is_ready(ix) {
+        lines.extend(why_barred(state, ix, at));
+    }
     if lines.is_empty() {
         lines.push(why_not_scheduled(state, ix));
     }
     lines
+}
+
+fn held(task: &Task) -> Option<String> {
+    task.held
+        .then(|| "a person holds it; `release` lets it go on".to_owned())
+}
+
+/// The rule that bars a start, with its numbers, and what gets around it.
+fn why_barred(state: &State, ix: Ix, at: Wall) -> Option<String> {
+    let bar = state.bar(ix, at)?;
+    let policy = &state.policy;
+    let until = match bar.until() {
+        Some(until) => format!("goes on at {}", clock(until)),
+        None if bar.is_final() => "is not waited for".to_owned(),
+        None => "goes on when what runs has ended".to_owned(),
+    };
+    Some(match bar {
+        Bar::Limit(limit, _) => {
+            let whose = format!("{} of {}", limit.hit.scope.in_words(), limit.entitlement);
+            let resets = match limit.hit.resets_at {
+                Some(resets_at) => format!(
+                    "resets at {}, and {} later one task tries",
+                    clock(resets_at),
+                    for_people(policy.limit_margin_ms)
+                ),
+                None => format!(
+                    "says no reset, so that one task tries now and then ({} did)",
+                    limit.probes
+                ),
+            };
+            match &limit.stage {
+                Stage::Closed => {
+                    format!("{whose} is reached; it {resets}; {until}; `retry` tries it now")
+                }
+                Stage::Probing(task) => format!("{task} tries whether {whose} is over"),
+                Stage::Easing => {
+                    format!("{whose} is over; tasks that waited start one after the other; {until}")
+                }
+            }
+        }
+        Bar::Window(window, _) => format!(
+            "the {} window is used to {}, and from {} on nothing new starts (usage.pause_at); {until}",
+            window.kind,
+            percent(window.utilisation),
+            percent(policy.pause_at.unwrap_or_default()),
+        ),
+        Bar::Breaker(open, _) => match &open.probe {
+            Some(task) => format!("the breaker is open ({}), and {task} tries", open.cause),
+            None => format!(
+                "the breaker is open ({}) for {}; {} of {} probes have failed; {until}; `retry` tries it now",
+                open.cause,
+                for_people(policy.breaker_reset_ms),
+                state.breaker.failed_probes,
+                policy.breaker_reopenings
+            ),
+        },
+        Bar::Budget(refusal, _) => format!(
+            "{} does not let it start: {}; {until}",
+            refusal.level.in_words(),
+            refusal.what
+        ),
+    })
+}
+
+fn percent(thousandths: u32) -> String {
+    format!("{}.{} %", thousandths / 10, thousandths % 10)
+}
+
+fn clock(at: Wall) -> String {
+    at.to_utc().map_or_else(
+        || "an unknown time".to_owned(),
+        |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
 }
 
 /// What keeps the whole run from starting anything.
@@ -134,7 +221,9 @@ fn run_reason(state: &State) -> Option<String> {
         (None, None, StopLevel::Drain | StopLevel::EndAgents) => {
             Some("the run is stopping; nothing new starts".to_owned())
         }
-        (None, None, StopLevel::Running) => None,
+        (None, None, StopLevel::Running) => state
+            .paused
+            .then(|| "a person paused the run; `resume` lets it go on".to_owned()),
     }
 }
 
@@ -150,11 +239,7 @@ fn why_not_scheduled(state: &State, ix: Ix) -> String {
             other.phase.in_words()
         );
     }
-    let running = state
-        .tasks
-        .iter()
-        .filter(|t| t.phase.slot().is_some())
-        .count();
+    let running = state.running();
     if state.free_slot().is_none() {
         let ahead = (0..state.tasks.len())
             .filter(|&other| state.is_ready(other) && state.rank(other) < state.rank(ix))
@@ -228,7 +313,7 @@ fn why_settled(task: &Task, settled: &Settled) -> String {
             Settled::Failed
             | Settled::Unchanged
             | Settled::Believed
-            | Settled::MarkedDone
+            | Settled::MarkedDone { .. }
             | Settled::Skipped
             | Settled::Cancelled
             | Settled::Removed

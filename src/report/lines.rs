@@ -243,9 +243,47 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             ),
         ),
         Record::AgentStarting {
+            ticket,
+            continues: Some(_),
+            ..
+        } => line(
+            Tone::Plain,
+            format!("{}  goes on in its session", ticket.task),
+        ),
+        Record::SessionDropped { task } => line(
+            Tone::Dim,
+            format!("{task}  keeps what it made; its session does not go on"),
+        ),
+        Record::Limited {
+            entitlement,
+            hit,
+            until,
+            ..
+        } => line(
+            Tone::Bad,
+            format!(
+                "{} of {entitlement} is reached; one task tries again {}",
+                hit.scope.in_words(),
+                clock(*until, stamped.at)
+            ),
+        ),
+        Record::LimitLifted { entitlement, scope } => line(
+            Tone::Good,
+            format!("{} of {entitlement} is over", scope.in_words()),
+        ),
+        Record::BreakerOpened { cause, until, .. } => line(
+            Tone::Bad,
+            format!(
+                "nothing new starts: {cause}; one task tries again {}",
+                clock(*until, stamped.at)
+            ),
+        ),
+        Record::BreakerClosed => line(Tone::Good, "it works again; tasks start as before"),
+        Record::AgentStarting {
             asks_status: false, ..
         }
         | Record::AgentEnded { .. }
+        | Record::Observed { .. }
         | Record::Building { .. }
         | Record::Verifying { .. }
         | Record::LandingIntended { .. }
@@ -302,7 +340,7 @@ fn collected(
         ),
         Next::AskStatus if notes.is_empty() => return None,
         Next::AskStatus => line(Tone::Dim, format!("{task}  ended without a status{notes}")),
-        Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => line(
+        Next::Continue { .. } | Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => line(
             Tone::Bad,
             format!(
                 "{task}  {}: {}{}{notes}",
@@ -313,6 +351,19 @@ fn collected(
         ),
     };
     Some(made)
+}
+
+/// `in 4 h 20 min (at 11-21 15:00:30)`.
+fn clock(at: Wall, now: Wall) -> String {
+    let local = at.to_utc().map(|at| {
+        let local = at.with_timezone(&chrono::Local);
+        local.format(" (at %m-%d %H:%M:%S)").to_string()
+    });
+    format!(
+        "in {}{}",
+        for_people(at.ms_since(now)),
+        local.unwrap_or_default()
+    )
 }
 
 fn then(next: &Next, now: Wall) -> String {
@@ -332,6 +383,7 @@ fn then(next: &Next, now: Wall) -> String {
             )
         }
         Next::Fail { .. } => "; no attempts left, the task has failed".to_owned(),
+        Next::Continue { .. } => "; its session goes on later (costs no attempt)".to_owned(),
         Next::Land | Next::Complete | Next::AskStatus | Next::Nothing => String::new(),
     }
 }
@@ -356,7 +408,7 @@ fn settled(task: &crate::ids::TaskId, as_: &Settlement) -> Option<Line> {
             "is completed according to the plan; orch has no record of it",
         ),
         Settlement::LandedBefore { .. } => (Tone::Dim, "landed in an earlier run"),
-        Settlement::MarkedDone => (Tone::Good, "is done, says a person"),
+        Settlement::MarkedDone { .. } => (Tone::Good, "is done, says a person"),
         Settlement::Skipped => (Tone::Dim, "is skipped"),
         Settlement::LeftOut => (Tone::Dim, "is left out of this run"),
         Settlement::DeclaredFailed => (
@@ -372,8 +424,15 @@ fn settled(task: &crate::ids::TaskId, as_: &Settlement) -> Option<Line> {
 
 fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) -> Option<Line> {
     let Some(why) = refused else {
-        // What it changed is told by the records that follow.
-        return None;
+        return match control.verb {
+            Verb::Pause => Some(line(
+                Tone::Bad,
+                "paused: what runs goes on, nothing new starts",
+            )),
+            Verb::Resume => Some(line(Tone::Good, "goes on after the pause")),
+            // What the others change is told by the records that follow.
+            _ => None,
+        };
     };
     let what = verb_in_words(&control.verb);
     Some(line(Tone::Bad, format!("`{what}` is refused: {why}")))
@@ -389,8 +448,10 @@ pub(super) fn verb_in_words(verb: &Verb) -> String {
         Verb::Skip { task } => format!("skip {task}"),
         Verb::Retry { task, .. } => format!("retry {task}"),
         Verb::RetryFailed => "retry --failed".to_owned(),
-        Verb::MarkDone { task } => format!("done {task}"),
+        Verb::MarkDone { task, .. } => format!("done {task}"),
         Verb::Priority { task, .. } => format!("priority {task}"),
         Verb::Jobs { .. } => "jobs".to_owned(),
+        Verb::Pause => "pause".to_owned(),
+        Verb::Resume => "resume".to_owned(),
     }
 }

@@ -63,6 +63,10 @@ pub fn stage_in_words(stage: Stage) -> &'static str {
 fn wait_in_words(wait: Wait) -> &'static str {
     match wait {
         Wait::Backoff => "back-off",
+        Wait::Limit => "limit",
+        Wait::Breaker => "breaker",
+        Wait::Budget => "budget",
+        Wait::Resume => "paused",
         Wait::Release => "held",
         Wait::Clearance => "your checkout",
     }

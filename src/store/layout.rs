@@ -75,24 +75,33 @@ pub struct SessionDir {
 pub enum SessionPart {
     /// The one that does the work.
     Work,
+    /// The same session resumed after it was cut off, for the nth time, from 1.
+    Continue(u32),
     /// The same session resumed once, only to ask for the missing status.
     AskStatus,
 }
 
+/// What the words of continued sessions begin with.
+const CONTINUE: &str = "continue-";
+
 impl SessionPart {
     /// As the ledger spells it.
-    pub fn as_str(self) -> &'static str {
+    pub fn word(self) -> String {
         match self {
-            Self::Work => "work",
-            Self::AskStatus => "ask",
+            Self::Work => "work".to_owned(),
+            Self::Continue(number) => format!("{CONTINUE}{number}"),
+            Self::AskStatus => "ask".to_owned(),
         }
     }
 
     /// Reads the ledger's spelling.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Work, Self::AskStatus]
-            .into_iter()
-            .find(|part| part.as_str() == text)
+        match text.strip_prefix(CONTINUE) {
+            Some(number) => number.parse().ok().map(Self::Continue),
+            None => [Self::Work, Self::AskStatus]
+                .into_iter()
+                .find(|part| part.word() == text),
+        }
     }
 }
 
@@ -309,9 +318,21 @@ impl AttemptDir {
         SessionDir {
             root: match part {
                 SessionPart::Work => self.root.clone(),
-                SessionPart::AskStatus => self.root.join("ask"),
+                SessionPart::Continue(_) | SessionPart::AskStatus => self.root.join(part.word()),
             },
         }
+    }
+
+    /// The agent processes that it can have had, in the order in which they ran: the first, those that went on and were
+    /// begun, the one that is asked.
+    pub fn sessions(&self) -> Vec<SessionDir> {
+        let went_on = (1..)
+            .map(|number| self.session(SessionPart::Continue(number)))
+            .take_while(|session| session.path().exists());
+        std::iter::once(self.session(SessionPart::Work))
+            .chain(went_on)
+            .chain([self.session(SessionPart::AskStatus)])
+            .collect()
     }
 
     /// The status file as the agent left it.
@@ -538,8 +559,12 @@ mod tests {
 
     #[test]
     fn session_parts_are_spelt_one_way() {
-        for part in [SessionPart::Work, SessionPart::AskStatus] {
-            assert_eq!(SessionPart::parse(part.as_str()), Some(part));
+        for part in [
+            SessionPart::Work,
+            SessionPart::Continue(12),
+            SessionPart::AskStatus,
+        ] {
+            assert_eq!(SessionPart::parse(&part.word()), Some(part));
         }
     }
 }

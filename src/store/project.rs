@@ -38,11 +38,13 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
         Record::AgentStarting {
             ticket,
             asks_status,
+            continues,
             ..
         } => {
-            let part = match asks_status {
-                true => SessionPart::AskStatus,
-                false => SessionPart::Work,
+            let part = match (asks_status, continues) {
+                (true, _) => SessionPart::AskStatus,
+                (false, Some(continuation)) => SessionPart::Continue(continuation.number),
+                (false, None) => SessionPart::Work,
             };
             set_part(tx, run, ticket, part)
         }
@@ -56,6 +58,12 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
         Record::LandingFound { task, commit, .. } => find_landing(tx, stamped, task, commit),
         Record::LedgerRebuilt { .. } => end(tx, stamped, Outcome::Environment),
         Record::AgentEnded { .. }
+        | Record::SessionDropped { .. }
+        | Record::Observed { .. }
+        | Record::Limited { .. }
+        | Record::LimitLifted { .. }
+        | Record::BreakerOpened { .. }
+        | Record::BreakerClosed
         | Record::Building { .. }
         | Record::Verifying { .. }
         | Record::Verified { .. }
@@ -176,7 +184,7 @@ fn set_part(
             run.as_str(),
             ticket.task.as_str(),
             ticket.attempt,
-            part.as_str()
+            part.word()
         ])?;
     one_row(changed, || {
         format!("an agent of attempt {ticket} started before the attempt")

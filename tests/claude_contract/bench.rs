@@ -124,6 +124,7 @@ impl Bench {
             start,
             cwd: cwd.to_owned(),
             system_prompt_file: file("shared"),
+            cap: None,
             model: None,
             tools: None,
             profile: self.profile,

@@ -11,6 +11,8 @@ use orch::plan::checks::Gates;
 use orch::plan::graph::Node;
 use orch::time::Wall;
 
+use crate::bounds::Bounds;
+
 const REWRITTEN: &str = "a rewritten target";
 
 /// What the records say so far.
@@ -40,6 +42,7 @@ pub(crate) struct Laws {
     pub intended: BTreeMap<ObjectId, (TaskId, u32)>,
     /// The landings that have their receipt, in order.
     pub landed: Vec<ObjectId>,
+    pub bounds: Bounds,
 }
 
 /// A task in the book.
@@ -52,6 +55,8 @@ pub(crate) struct Entry {
     attempt: u32,
     spent: u32,
     asked: bool,
+    /// Whether its session was cut off and waits in the slot.
+    parked: bool,
     pub slot: Option<SlotId>,
     /// From the start of an attempt until its work has landed or is given up.
     under_way: bool,
@@ -88,6 +93,7 @@ fn law(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
 impl Laws {
     pub(crate) fn follow(&mut self, stamped: &Stamped) -> Verdict {
         let at = stamped.at;
+        self.bounds.follow(stamped)?;
         let hurried = self.hurried.take();
         let just_failed = std::mem::take(&mut self.just_failed);
         if let Record::Superseded { ticket }
@@ -105,12 +111,27 @@ impl Laws {
             }
             Record::RunResumed { start } => self.resumed(start),
             Record::PlanAccepted { revision } => self.take_over(revision),
-            Record::AttemptStarted { ticket, slot } => self.attempt_started(ticket, *slot, at)?,
+            Record::AttemptStarted { ticket, slot, .. } => {
+                self.attempt_started(ticket, *slot, at)?;
+            }
             Record::AgentStarting {
                 ticket,
                 asks_status,
+                continues,
                 ..
-            } => self.agent_starting(ticket, *asks_status)?,
+            } => self.agent_starting(ticket, *asks_status, continues.is_some())?,
+            Record::SessionDropped { task } => {
+                let entry = self.tasks.get_mut(task).expect("a known task");
+                law(entry.parked, || format!("{task} is not parked"))?;
+                entry.parked = false;
+                entry.under_way = false;
+                entry.slot = None;
+            }
+            Record::Observed { .. }
+            | Record::Limited { .. }
+            | Record::LimitLifted { .. }
+            | Record::BreakerOpened { .. }
+            | Record::BreakerClosed => {}
             Record::AgentEnded { ticket, .. } => {
                 law(self.entry(ticket).slot.is_some(), || {
                     format!("{ticket} ends without a slot")
@@ -129,6 +150,14 @@ impl Laws {
                 })?;
                 if *next == Next::AskStatus {
                     return Ok(());
+                }
+                if let Next::Continue { charge } = next {
+                    entry.parked = true;
+                    entry.streak += u32::from(*charge == Charge::Streak);
+                    let streak = entry.streak;
+                    return law(streak <= 3 && *charge != Charge::Attempt, || {
+                        format!("{ticket} goes on after the {streak}th uncounted end")
+                    });
                 }
                 entry.slot = None;
                 self.ended_as(ticket, *next, at)?;
@@ -234,12 +263,17 @@ impl Laws {
                     self.tasks.get_mut(task).expect("a known task").held = false;
                 }
                 Verb::Jobs { count } => self.jobs = *count,
-                Verb::Cancel { task } | Verb::Skip { task } | Verb::MarkDone { task } => {
+                Verb::Cancel { task } | Verb::Skip { task } | Verb::MarkDone { task, .. } => {
                     let entry = self.tasks.get_mut(task).expect("a known task");
-                    entry.closing = entry.slot.is_some() || entry.on_the_way_in;
+                    let runs = entry.slot.is_some() && !entry.parked;
+                    entry.closing = runs || entry.on_the_way_in;
                 }
                 Verb::Retry { task, .. } => self.hurried = Some(task.clone()),
-                Verb::Stop { .. } | Verb::RetryFailed | Verb::Priority { .. } => {}
+                Verb::Stop { .. }
+                | Verb::RetryFailed
+                | Verb::Priority { .. }
+                | Verb::Pause
+                | Verb::Resume => {}
             },
             Record::Controlled {
                 refused: Some(_), ..
@@ -252,8 +286,9 @@ impl Laws {
                 self.ends_agents = *level == StopLevel::EndAgents;
             }
             Record::TargetRewritten { .. } => self.barred = Some(REWRITTEN),
-            Record::RunFailed { .. } => {
+            Record::RunFailed { outcome, .. } => {
                 self.barred.get_or_insert("a failure");
+                self.ends_agents |= *outcome == Outcome::LimitReached;
                 self.just_failed = true;
             }
             Record::RunEnded { outcome } => self.run_ended(*outcome, just_failed)?,
@@ -265,8 +300,8 @@ impl Laws {
     }
 
     /// A task that could start and does not, although nothing keeps it: `None` if there is none.
-    pub(crate) fn idle(&self) -> Option<&TaskId> {
-        let leased = self.tasks.values().filter(|t| t.slot.is_some()).count();
+    pub(crate) fn idle(&self, at: Wall) -> Option<&TaskId> {
+        let leased = self.running();
         if self.awaits_baseline
             || self.barred.is_some()
             || self.ended.is_some()
@@ -275,9 +310,17 @@ impl Laws {
             return None;
         }
         let idle = |entry: &&Entry| {
-            entry.pause.is_none() && self.is_startable(entry) && !self.clashes(entry)
+            entry.pause.is_none()
+                && self.is_startable(entry)
+                && !self.clashes(entry)
+                && self.bounds.is_free(&entry.node.id, at)
         };
         self.tasks.values().find(idle).map(|entry| &entry.node.id)
+    }
+
+    fn running(&self) -> usize {
+        let runs = |entry: &&Entry| entry.slot.is_some() && !entry.parked;
+        self.tasks.values().filter(runs).count()
     }
 
     fn entry(&mut self, ticket: &Ticket) -> &mut Entry {
@@ -298,6 +341,7 @@ impl Laws {
                 attempt: 0,
                 spent: 0,
                 asked: false,
+                parked: false,
                 slot: None,
                 under_way: false,
                 on_the_way_in: false,
@@ -323,13 +367,18 @@ impl Laws {
 
     fn resumed(&mut self, start: &RunStart) {
         self.barred = None;
-        self.ended = None;
+        let had_ended = self.ended.take().is_some();
         self.ends_agents = false;
         self.awaits_baseline = start.baseline && !self.has_baseline;
         self.jobs = start.jobs;
         for (task, entry) in &mut self.tasks {
             entry.left_out = false;
-            if entry.slot.is_some() || entry.on_the_way_in {
+            if entry.parked && had_ended {
+                entry.parked = false;
+                entry.under_way = false;
+                entry.slot = None;
+            }
+            if (entry.slot.is_some() && !entry.parked) || entry.on_the_way_in {
                 self.unanswered.insert(task.clone());
             }
             entry.in_the_way = false;
@@ -350,7 +399,7 @@ impl Laws {
         law(self.unanswered.is_empty(), || {
             format!("{ticket} starts before recovery is done")
         })?;
-        let leased = self.tasks.values().filter(|t| t.slot.is_some()).count();
+        let leased = self.running();
         law(leased < self.jobs as usize, || {
             format!("{ticket} starts beyond the number of jobs")
         })?;
@@ -386,11 +435,12 @@ impl Laws {
         Ok(())
     }
 
-    fn agent_starting(&mut self, ticket: &Ticket, asks: bool) -> Verdict {
-        if let Some(why) = self.barred.filter(|_| !asks) {
+    fn agent_starting(&mut self, ticket: &Ticket, asks: bool, goes_on: bool) -> Verdict {
+        let (running, jobs) = (self.running(), self.jobs as usize);
+        let again = self.unanswered.remove(&ticket.task);
+        if let Some(why) = self.barred.filter(|_| !asks && !(goes_on && again)) {
             return Err(format!("the agent of {ticket} starts after {why}"));
         }
-        let again = self.unanswered.remove(&ticket.task);
         let entry = self.entry(ticket);
         law(entry.slot.is_some(), || {
             format!("{ticket} runs without a slot")
@@ -399,6 +449,13 @@ impl Laws {
             format!("{ticket} is asked twice for its status")
         })?;
         entry.asked |= asks;
+        if goes_on && !again {
+            law(entry.parked, || format!("{ticket} goes on from nowhere"))?;
+            law(running < jobs, || {
+                format!("{ticket} goes on beyond the number of jobs")
+            })?;
+            entry.parked = false;
+        }
         Ok(())
     }
 
@@ -424,7 +481,9 @@ impl Laws {
                 charge
             }
             Next::Nothing => Charge::Nothing,
-            Next::AskStatus => return Err(format!("{ticket} is asked from the landing queue")),
+            Next::AskStatus | Next::Continue { .. } => {
+                return Err(format!("{ticket} is asked from the landing queue"));
+            }
         };
         entry.under_way = false;
         entry.spent += u32::from(charge == Charge::Attempt);
@@ -474,6 +533,10 @@ impl Laws {
         let entry = self.tasks.get_mut(task).expect("a known task");
         entry.closing &= *as_ == Settlement::LeftOut;
         entry.under_way &= *as_ == Settlement::LeftOut;
+        if entry.parked && *as_ != Settlement::LeftOut {
+            entry.parked = false;
+            entry.slot = None;
+        }
         entry.done = match as_ {
             Settlement::LeftOut => {
                 entry.left_out = true;
@@ -489,7 +552,7 @@ impl Laws {
             }
             Settlement::Believed
             | Settlement::LandedBefore { .. }
-            | Settlement::MarkedDone
+            | Settlement::MarkedDone { .. }
             | Settlement::Skipped => Done::Satisfied,
         };
     }
@@ -501,7 +564,7 @@ impl Laws {
                 || self
                     .tasks
                     .values()
-                    .all(|t| t.slot.is_none() && !t.on_the_way_in),
+                    .all(|t| t.slot.is_none() && !t.on_the_way_in && !t.parked),
             || "the run ends under way".to_owned(),
         )?;
         let judged = || self.tasks.values().filter(|t| t.in_plan && !t.left_out);
@@ -518,7 +581,12 @@ impl Laws {
             "failed, but all tasks are done".to_owned()
         })?;
         let could_start = judged().any(|t| self.is_startable(t) && !self.clashes(t));
-        law(!could_start || self.barred.is_some(), || {
+        let is_left = judged().any(|t| t.done == Done::No && !t.held);
+        law(outcome != Outcome::LimitReached || is_left, || {
+            "ended by a limit, but nothing is left".to_owned()
+        })?;
+        let is_limited = outcome == Outcome::LimitReached;
+        law(!could_start || self.barred.is_some() || is_limited, || {
             format!("ended as {outcome:?} although a task could start")
         })
     }

@@ -2,6 +2,7 @@
 //! stops, decisions, plan edits, a target that others move or rewrite, results that come twice, and crashes of orch or
 //! of the machine between any two steps. The laws of the engine are checked after every step.
 
+mod bounds;
 mod laws;
 mod plans;
 mod rng;
@@ -49,6 +50,7 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         Outcome::WaitingForPerson,
         Outcome::Stuck,
         Outcome::Environment,
+        Outcome::LimitReached,
     ];
     let rest = [
         "RunStarted",
@@ -73,6 +75,13 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "Settled",
         "Reopened",
         "Superseded",
+        "SessionDropped",
+        "Observed",
+        "Limited",
+        "LimitLifted",
+        "BreakerOpened",
+        "BreakerClosed",
+        "a session goes on",
         "WaitEnded",
         "Salvaged",
         "Controlled",

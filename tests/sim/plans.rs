@@ -6,6 +6,7 @@ use orch::plan::checks::Gates;
 use orch::plan::graph::{Declared, Edge, Graph, Node, RetryFrom, TaskKind};
 
 use crate::rng::Rng;
+use crate::world::service::profile;
 
 /// The plan's text as it stands: a graph, and how many times it was changed.
 pub(crate) struct Plan {
@@ -56,10 +57,12 @@ impl Plan {
     }
 
     pub(crate) fn revision(&self, by: Author) -> PlanRevision {
+        let ids = self.graph.nodes.iter().map(|node| &node.id);
         PlanRevision {
             text_sha256: format!("plan {}", self.version),
             by,
             graph: self.graph.clone(),
+            profiles: ids.map(|id| (id.clone(), profile(id))).collect(),
         }
     }
 

@@ -4,14 +4,16 @@
 
 mod crash;
 mod people;
+pub(crate) mod service;
 mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use orch::engine::action::Action;
-use orch::engine::event::{Author, Event, PlanRevision};
+use orch::engine::event::{Author, Control, Event, PlanRevision, StopLevel, Verb};
 use orch::engine::record::{Record, Stamped};
+use orch::engine::usage::MicroUsd;
 use orch::engine::{Effects, Engine, InFlight};
 use orch::ids::{ObjectId, RunId, SlotId, TaskId, Ticket};
 use orch::time::{Mono, Now, Wall};
@@ -71,6 +73,7 @@ pub(crate) struct World {
     /// Results already delivered, some of which come again.
     delivered: Vec<Event>,
     trouble: Trouble,
+    service: service::Service,
 }
 
 /// What may still go wrong; all of it ends, so that the run must.
@@ -80,6 +83,7 @@ struct Trouble {
     edits: usize,
     rewrites: usize,
     resumptions: usize,
+    exhaustions: usize,
 }
 
 impl Trouble {
@@ -101,12 +105,16 @@ struct Order {
 enum Work {
     Action(Action),
     Probe(TaskId, InFlight),
+    /// The service answers an agent.
+    Answer(Ticket),
 }
 
 /// The process of an attempt; outlives the shell.
 struct Agent {
     attempt: u32,
     asked: bool,
+    continued: u32,
+    cap: Option<MicroUsd>,
     slot: SlotId,
     ends: u64,
     gone: bool,
@@ -208,6 +216,7 @@ impl World {
             edits: trouble(&mut rng, 4),
             rewrites: trouble(&mut rng, 2),
             resumptions: trouble(&mut rng, 4),
+            exhaustions: trouble(&mut rng, 4),
         };
         let now = Now {
             wall: Wall(1_700_000_000_000),
@@ -244,6 +253,7 @@ impl World {
             forgets: false,
             delivered: Vec::new(),
             trouble,
+            service: service::Service::default(),
         };
         (world, effects)
     }
@@ -285,6 +295,10 @@ impl World {
             self.plan.edit(&mut self.rng);
             let revision = self.plan.revision(Author::Person("ann".to_owned()));
             return self.hear(Event::PlanRevised(revision));
+        }
+        if self.trouble.exhaustions > 0 && self.rng.percent(3) {
+            self.trouble.exhaustions -= 1;
+            self.exhaust();
         }
         if self.rng.percent(3) {
             self.someone_moves_the_target();
@@ -333,6 +347,19 @@ impl World {
             .next_wake()
             .map(|wall| self.now.mono.0 + wall.ms_since(self.now.wall));
         match (next, wake) {
+            (None, None) if self.laws.bounds.paused => {
+                let verb = match self.rng.percent(70) {
+                    true => Verb::Resume,
+                    false => Verb::Stop {
+                        level: StopLevel::Drain,
+                    },
+                };
+                self.hear(Event::Control(Control {
+                    verb,
+                    by: Author::Person("ann".to_owned()),
+                    note: None,
+                }))
+            }
             (None, None) => Err("nothing is under way and nothing will wake the engine".to_owned()),
             (Some(at), wake) if wake.is_none_or(|wake| self.orders[at].due <= wake) => {
                 let order = self.orders.swap_remove(at);
@@ -453,7 +480,7 @@ impl World {
 
     fn check_step(&self) -> Result<(), String> {
         let recovers = !self.engine.unsettled().is_empty() || self.orders.is_empty();
-        if let Some(task) = self.laws.idle().filter(|_| !recovers) {
+        if let Some(task) = self.laws.idle(self.now.wall).filter(|_| !recovers) {
             return Err(format!(
                 "{task} could start and does not: {:?}",
                 self.engine.why(task)
@@ -526,6 +553,12 @@ fn kind(record: &Record) -> &'static str {
         Record::AgentStarting { .. } => "AgentStarting",
         Record::AgentEnded { .. } => "AgentEnded",
         Record::Collected { .. } => "Collected",
+        Record::SessionDropped { .. } => "SessionDropped",
+        Record::Observed { .. } => "Observed",
+        Record::Limited { .. } => "Limited",
+        Record::LimitLifted { .. } => "LimitLifted",
+        Record::BreakerOpened { .. } => "BreakerOpened",
+        Record::BreakerClosed => "BreakerClosed",
         Record::Building { .. } => "Building",
         Record::Verifying { .. } => "Verifying",
         Record::Verified { .. } => "Verified",

@@ -45,6 +45,7 @@ fn revision() -> PlanRevision {
         graph: Graph {
             nodes: ["1", "2"].map(|id| unknown_node(&task(id))).into(),
         },
+        profiles: std::collections::BTreeMap::new(),
     }
 }
 
@@ -85,11 +86,14 @@ fn records() -> Vec<Record> {
         Record::AttemptStarted {
             ticket: ticket("1", 1),
             slot: SlotId(1),
+            model: None,
+            grant: crate::engine::budget::Grant::default(),
         },
         Record::AgentStarting {
             ticket: ticket("1", 2),
             base: commit('a'),
             asks_status: false,
+            continues: None,
         },
         Record::AgentEnded {
             ticket: ticket("1", 3),
@@ -112,6 +116,8 @@ fn records() -> Vec<Record> {
         Record::AttemptStarted {
             ticket: ticket("2", 1),
             slot: SlotId(1),
+            model: None,
+            grant: crate::engine::budget::Grant::default(),
         },
     ]
 }

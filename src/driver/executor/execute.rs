@@ -16,7 +16,7 @@ use super::{Observations, Recalled, blocking};
 use crate::agent::Start;
 use crate::agent::claude::Session;
 use crate::agent::stream::SessionReader;
-use crate::agent::{command, rehearsal};
+use crate::agent::{command, prompt, rehearsal};
 use crate::driver::attempt::Sheet;
 use crate::driver::ports;
 use crate::driver::site::Site;
@@ -24,6 +24,7 @@ use crate::engine::action::ExecuteMode;
 use crate::engine::ending::AttemptEnd;
 use crate::engine::event::Event;
 use crate::engine::limit::UsageWindow;
+use crate::engine::usage::MicroUsd;
 use crate::ids::Ticket;
 use crate::plan::Runner;
 use crate::process::{
@@ -35,11 +36,8 @@ use crate::store::{SessionDir, SessionPart};
 /// The directories of an attempt's agent processes, the last one first.
 pub(super) fn parts(site: &Site, ticket: &Ticket) -> Vec<SessionDir> {
     let dir = site.attempt_dir(ticket);
-    [SessionPart::AskStatus, SessionPart::Work]
-        .map(|p| dir.session(p))
-        .into_iter()
-        .filter(|d| d.path().exists())
-        .collect()
+    let there = dir.sessions().into_iter();
+    there.rev().filter(|d| d.path().exists()).collect()
 }
 
 /// The directory of the last agent process that was started, or is about to be.
@@ -52,6 +50,7 @@ pub(super) async fn execute(
     site: Arc<Site>,
     ticket: Ticket,
     mode: ExecuteMode,
+    cap: Option<MicroUsd>,
     board: Board,
     recalled: Recalled,
     observations: Observations,
@@ -59,12 +58,15 @@ pub(super) async fn execute(
     let part = match mode {
         ExecuteMode::Fresh => site.attempt_dir(&ticket).session(SessionPart::Work),
         ExecuteMode::AskStatus => site.attempt_dir(&ticket).session(SessionPart::AskStatus),
+        ExecuteMode::Continue { number } => site
+            .attempt_dir(&ticket)
+            .session(SessionPart::Continue(number)),
         // The last one that was started.
         ExecuteMode::Adopt => last_part(&site, &ticket),
     };
     let running = match mode {
-        ExecuteMode::Fresh | ExecuteMode::AskStatus => {
-            start(&site, &ticket, mode, &part).await.map(Some)
+        ExecuteMode::Fresh | ExecuteMode::AskStatus | ExecuteMode::Continue { .. } => {
+            start(&site, &ticket, mode, cap, &part).await.map(Some)
         }
         ExecuteMode::Adopt => adopt(&part).await,
     };
@@ -133,10 +135,11 @@ async fn start(
     site: &Arc<Site>,
     ticket: &Ticket,
     mode: ExecuteMode,
+    cap: Option<MicroUsd>,
     part: &SessionDir,
 ) -> anyhow::Result<Running> {
     let (owner, of, dir) = (Arc::clone(site), ticket.clone(), part.clone());
-    let spec = blocking(move || spec(&owner, &of, mode, &dir)).await?;
+    let spec = blocking(move || spec(&owner, &of, mode, cap, &dir)).await?;
     Ok(process::spawn(&site.exe, part.path(), &spec)?)
 }
 
@@ -144,17 +147,22 @@ fn spec(
     site: &Site,
     ticket: &Ticket,
     mode: ExecuteMode,
+    cap: Option<MicroUsd>,
     part: &SessionDir,
 ) -> anyhow::Result<ShimSpec> {
     let sheet = Sheet::load(&site.attempt_dir(ticket))?;
-    if mode == ExecuteMode::AskStatus {
-        // What its first session had to do with is told already.
+    let again = match mode {
+        ExecuteMode::Fresh | ExecuteMode::Adopt => None,
+        ExecuteMode::AskStatus => Some(prompt::ask_status(ticket.task.as_str(), &sheet.nonce)),
+        ExecuteMode::Continue { .. } => Some(prompt::go_on(ticket.task.as_str(), &sheet.nonce)),
+    };
+    if let Some(text) = again {
+        // What the sessions before had to do with is told already.
         site.guard.begins(ticket, &site.attempt_dir(ticket))?;
         part.create()?;
-        let question = crate::agent::prompt::ask_status(ticket.task.as_str(), &sheet.nonce);
-        crate::store::write_atomic(&part.prompt(), question.as_bytes())?;
+        crate::store::write_atomic(&part.prompt(), text.as_bytes())?;
     }
-    let launch = launch(site, ticket, &sheet, mode, part)?;
+    let launch = launch(site, ticket, &sheet, mode, cap, part)?;
     Ok(spec_for(site, &sheet, launch, part))
 }
 
@@ -202,6 +210,7 @@ fn launch(
     ticket: &Ticket,
     sheet: &Sheet,
     mode: ExecuteMode,
+    cap: Option<MicroUsd>,
     part: &SessionDir,
 ) -> anyhow::Result<Launch> {
     let (env, cwd) = (environment(site, sheet), sheet.tree.clone());
@@ -228,10 +237,9 @@ fn launch(
                 .attempt_dir(ticket)
                 .session(SessionPart::Work)
                 .system_prompt();
-            let start = if mode == ExecuteMode::AskStatus {
-                Start::Resume
-            } else {
-                Start::Fresh
+            let start = match mode {
+                ExecuteMode::AskStatus | ExecuteMode::Continue { .. } => Start::Resume,
+                ExecuteMode::Fresh | ExecuteMode::Adopt => Start::Fresh,
             };
             tracing::debug!(dir = %part.path().display(), ?start, "a session starts");
             let how = sheet.how.clone();
@@ -241,6 +249,7 @@ fn launch(
                 cwd,
                 system_prompt_file,
                 model: how.model,
+                cap,
                 tools: how.tools,
                 profile: how.profile,
                 effort: how.effort,

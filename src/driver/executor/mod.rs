@@ -28,10 +28,11 @@ use super::site::Site;
 use crate::engine::Engine;
 use crate::engine::action::Action;
 use crate::engine::event::{Author, Control, Event, PlanRevision, StopLevel, Verb};
+use crate::engine::profile::Profile;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::view::{Stage, TaskState};
 use crate::ids::{TaskId, Ticket};
-use crate::plan::Plan;
+use crate::plan::{Plan, Runner};
 use crate::process;
 use crate::report::{Board, Doing};
 use crate::time::{Now, Wall};
@@ -238,18 +239,29 @@ impl Executor {
                 slot,
                 start,
                 evidence,
+                model,
+                cap: _,
             } => {
-                let order = prepare::Order::new(&site, engine, ticket, slot, start, evidence);
+                let begin = prepare::Begin {
+                    ticket,
+                    slot,
+                    start,
+                    evidence,
+                    model,
+                };
+                let order = prepare::Order::new(&site, engine, begin);
                 Box::pin(prepare::prepare(self.clone(), order))
             }
             Action::Execute {
                 ticket,
                 slot: _,
                 mode,
+                cap,
             } => Box::pin(execute::execute(
                 site,
                 ticket,
                 mode,
+                cap,
                 self.board.clone(),
                 self.recalled.clone(),
                 self.observations.clone(),
@@ -379,7 +391,23 @@ pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<P
         text_sha256,
         by,
         graph,
+        profiles: profiles(site, plan),
     })
+}
+
+/// How the tasks of a plan are done, as far as the engine goes by it.
+fn profiles(site: &Site, plan: &Plan) -> BTreeMap<TaskId, Profile> {
+    let profile = |task: &crate::plan::Task| {
+        let how = site.how(task, plan);
+        Profile {
+            entitlement: site.entitlement(how.runner),
+            metered: how.runner == Runner::Claude,
+            agent: how.role,
+            model: how.model,
+        }
+    };
+    let tasks = plan.tasks.iter();
+    tasks.map(|task| (task.id.clone(), profile(task))).collect()
 }
 
 /// Runs blocking work on a thread for it. A panic in it panics here, and becomes the action's one event.

@@ -41,6 +41,7 @@ pub(super) struct Order {
     slot: SlotId,
     start: StartFrom,
     evidence: Vec<AttemptEnd>,
+    model: Option<String>,
     plan: Arc<Plan>,
     /// Ids and messages of the tasks it needs.
     dependencies: Vec<(TaskId, String)>,
@@ -48,15 +49,24 @@ pub(super) struct Order {
     siblings: Vec<(TaskId, String)>,
 }
 
+/// What the engine says about it.
+pub(super) struct Begin {
+    pub ticket: Ticket,
+    pub slot: SlotId,
+    pub start: StartFrom,
+    pub evidence: Vec<AttemptEnd>,
+    pub model: Option<String>,
+}
+
 impl Order {
-    pub(super) fn new(
-        site: &Site,
-        engine: &Engine,
-        ticket: Ticket,
-        slot: SlotId,
-        start: StartFrom,
-        evidence: Vec<AttemptEnd>,
-    ) -> Self {
+    pub(super) fn new(site: &Site, engine: &Engine, begin: Begin) -> Self {
+        let Begin {
+            ticket,
+            slot,
+            start,
+            evidence,
+            model,
+        } = begin;
         let plan = site.plan.current();
         let needs = plan
             .graph
@@ -77,6 +87,7 @@ impl Order {
             slot,
             start,
             evidence,
+            model,
             plan,
             dependencies,
             siblings,
@@ -250,7 +261,10 @@ fn place(site: &Site, order: &Order, tip: ObjectId, port: u16) -> anyhow::Result
     slot.note_working(tenant)?;
     point("tenant-works");
     let task = order.task()?;
-    let how = site.how(task, &order.plan);
+    let how = How {
+        model: order.model.clone(),
+        ..site.how(task, &order.plan)
+    };
     Ok((
         Sheet::new(
             order.ticket.clone(),

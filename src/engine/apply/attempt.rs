@@ -1,13 +1,15 @@
 //! Records of an attempt: from its start until what it left was read.
 
 use crate::engine::action::StartFrom;
+use crate::engine::budget::{Amount, Grant};
 use crate::engine::ending::AttemptEnd;
+use crate::engine::limit::UsageWindow;
 use crate::engine::policy::EVIDENCE_MAX;
-use crate::engine::record::{Charge, Next};
-use crate::engine::state::State;
+use crate::engine::record::{Charge, Continuation, Next};
+use crate::engine::state::{Ix, State};
 use crate::engine::task::{Pause, Phase, Settled, Task, Work};
 use crate::engine::usage::Usage;
-use crate::ids::{ObjectId, SlotId, Ticket};
+use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 use crate::plan::graph::RetryFrom;
 use crate::time::Wall;
 
@@ -20,10 +22,19 @@ pub(super) struct Left<'a> {
     pub report: Option<&'a String>,
     pub notes: &'a [String],
     pub meanwhile: &'a [String],
+    pub windows: &'a [UsageWindow],
+}
+
+/// The parts of [`Record::AttemptStarted`] that describe the attempt.
+pub(super) struct Begin<'a> {
+    pub slot: SlotId,
+    pub model: Option<&'a String>,
+    pub grant: Grant,
 }
 
 impl State {
-    pub(super) fn attempt_started(&mut self, ticket: &Ticket, slot: SlotId, at: Wall) -> bool {
+    pub(super) fn attempt_started(&mut self, ticket: &Ticket, begin: &Begin<'_>, at: Wall) -> bool {
+        let slot = begin.slot;
         let Some((ix, task)) = self.get(&ticket.task) else {
             return false;
         };
@@ -43,9 +54,41 @@ impl State {
             task.attempt = ticket.attempt;
             task.epoch = ticket.epoch;
             task.fresh = false;
+            task.model = begin.model.cloned();
+            task.continued = 0;
+            task.attempt_charged = Amount::default();
             task.enter(Phase::Preparing { slot }, at);
+            self.goes(ix, begin.grant, at);
         }
         possible
+    }
+
+    /// Sets aside what an agent is granted that starts or goes on, and lets it probe what it had to wait for.
+    fn goes(&mut self, ix: Ix, grant: Grant, at: Wall) {
+        let task = &mut self.tasks[ix];
+        task.grant = grant;
+        self.reserved = self.reserved.plus(grant.reserved);
+        let task = &self.tasks[ix];
+        self.limiter
+            .started(&task.asking(&self.run, task.model.as_deref()), at);
+        self.breaker.started(&task.node.id);
+    }
+
+    /// Charges what a task spent to every level.
+    fn charge(&mut self, ix: Ix, amount: Amount, at: Wall) {
+        let task = &mut self.tasks[ix];
+        task.attempt_charged = task.attempt_charged.plus(amount);
+        task.charged = task.charged.plus(amount);
+        self.charged = self.charged.plus(amount);
+        self.day = self.day.on(at);
+        self.day.charged = self.day.charged.plus(amount);
+    }
+
+    /// Leaves only this much set aside for a task.
+    fn reserve_only(&mut self, ix: Ix, amount: Amount) {
+        let task = &mut self.tasks[ix];
+        let before = std::mem::replace(&mut task.grant.reserved, amount);
+        self.reserved = self.reserved.less(before).plus(amount);
     }
 
     pub(super) fn agent_starting(
@@ -84,25 +127,112 @@ impl State {
         is_known && task.order(ticket, phase, at)
     }
 
+    /// A parked session goes on.
+    pub(super) fn agent_continues(
+        &mut self,
+        ticket: &Ticket,
+        base: &ObjectId,
+        continuation: Continuation,
+        at: Wall,
+    ) -> bool {
+        let Some((ix, task)) = self.get(&ticket.task) else {
+            return false;
+        };
+        let is_next = task.next_order() == *ticket;
+        let (slot, again) = match &task.phase {
+            Phase::Parked { slot, .. }
+                if is_next && !self.bars_starts() && continuation.number == task.continued + 1 =>
+            {
+                (*slot, false)
+            }
+            // It was about to go on when an earlier orch died.
+            Phase::Executing {
+                slot, asked: false, ..
+            } if is_next && task.lost && continuation.number == task.continued => (*slot, true),
+            Phase::Open { .. }
+            | Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Parked { .. }
+            | Phase::Collecting { .. }
+            | Phase::Queued { .. }
+            | Phase::Building { .. }
+            | Phase::Landing { .. }
+            | Phase::Settled(_) => return false,
+        };
+        let phase = Phase::Executing {
+            slot,
+            base: base.clone(),
+            asked: false,
+        };
+        let task = &mut self.tasks[ix];
+        task.order(ticket, phase, at);
+        if !again {
+            task.continued = continuation.number;
+            self.goes(ix, continuation.grant, at);
+        }
+        true
+    }
+
+    pub(super) fn session_dropped(&mut self, id: &TaskId, at: Wall) -> bool {
+        let Some(task) = self.task_mut(id) else {
+            return false;
+        };
+        let Phase::Parked { candidate, .. } = &task.phase else {
+            return false;
+        };
+        task.start = match candidate {
+            Some(candidate) => StartFrom::Candidate(candidate.clone()),
+            None => StartFrom::Tip,
+        };
+        task.enter(Phase::Open { pause: None }, at);
+        true
+    }
+
+    pub(super) fn observed(&mut self, ticket: &Ticket, windows: &[UsageWindow], at: Wall) -> bool {
+        let Some(task) = self.ordered(ticket) else {
+            return false;
+        };
+        let entitlement = task.profile.entitlement.clone();
+        self.worked = true;
+        self.sees(entitlement, windows, at);
+        true
+    }
+
+    fn sees(&mut self, entitlement: String, windows: &[UsageWindow], at: Wall) {
+        if !windows.is_empty() {
+            let seen = (at, windows.to_vec());
+            self.limiter.windows.insert(entitlement, seen);
+        }
+    }
+
     pub(super) fn agent_ended(
         &mut self,
         ticket: &Ticket,
         ended_by_orch: Option<&AttemptEnd>,
         at: Wall,
     ) -> bool {
-        let Some(task) = self.ordering(ticket) else {
+        let Some((ix, task)) = self.get(&ticket.task) else {
             return false;
         };
         let Phase::Executing { slot, base, asked } = &task.phase else {
             return false;
         };
-        let phase = Phase::Collecting {
-            slot: *slot,
-            base: base.clone(),
-            asked: *asked,
-            ended_by_orch: ended_by_orch.cloned(),
-        };
-        task.order(ticket, phase, at)
+        let possible = task.next_order() == *ticket;
+        if possible {
+            let phase = Phase::Collecting {
+                slot: *slot,
+                base: base.clone(),
+                asked: *asked,
+                ended_by_orch: ended_by_orch.cloned(),
+            };
+            let ran = Amount {
+                wall_ms: at.ms_since(task.since),
+                ..Amount::default()
+            };
+            self.charge(ix, ran, at);
+            self.tasks[ix].order(ticket, phase, at);
+        }
+        possible
     }
 
     pub(super) fn collected(
@@ -115,12 +245,15 @@ impl State {
         let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
             return false;
         };
+        let ran = !matches!(task.phase, Phase::Preparing { .. });
         let work = match (&task.phase, next) {
             // The agent never started, so that nothing new can have been left.
             (Phase::Preparing { .. }, Next::Retry { .. } | Next::Fail { .. } | Next::Nothing) => {
                 None
             }
-            (Phase::Collecting { asked: true, .. }, Next::AskStatus) => return false,
+            (Phase::Collecting { asked: true, .. }, Next::AskStatus | Next::Continue { .. }) => {
+                return false;
+            }
             (Phase::Collecting { base, .. }, _) => left.candidate.map(|candidate| Work {
                 base: base.clone(),
                 candidate: candidate.clone(),
@@ -140,7 +273,36 @@ impl State {
         task.candidate = left.candidate.cloned().or(task.candidate.take());
         task.notes = left.notes.to_vec();
         task.meanwhile.extend_from_slice(left.meanwhile);
+        let entitlement = task.profile.entitlement.clone();
         self.usage = self.usage.plus(left.usage);
+        self.sees(entitlement, left.windows, at);
+        let Some(&ix) = self.index.get(&ticket.task) else {
+            return false;
+        };
+        let reserved = self.tasks[ix].grant.reserved;
+        let charged = Amount::charge(&left.usage, reserved);
+        self.charge(ix, charged, at);
+        match next {
+            Next::AskStatus => {
+                let Some(grant) = self.tasks[ix].grant.after(charged) else {
+                    return false;
+                };
+                self.reserve_only(ix, grant.reserved);
+                self.tasks[ix].grant.cap = grant.cap;
+            }
+            Next::Land
+            | Next::Complete
+            | Next::Continue { .. }
+            | Next::Retry { .. }
+            | Next::Fail { .. }
+            | Next::Nothing => {
+                self.reserve_only(ix, Amount::default());
+                let row = left.end.ending.row();
+                self.worked |= ran && row.answered;
+                self.limiter.ended(&ticket.task);
+                self.breaker.hear(&ticket.task, row.breaker);
+            }
+        }
         true
     }
 }
@@ -193,13 +355,25 @@ impl Task {
                     (RetryFrom::Candidate, None) => {}
                     (RetryFrom::Base, _) => self.start = StartFrom::Tip,
                 }
-                self.pay(charge);
+                self.pay(charge, end);
                 Phase::Open {
                     pause: until.map(|until| Pause { since: at, until }),
                 }
             }
+            Next::Continue { charge } => {
+                let Phase::Collecting { slot, base, .. } = &self.phase else {
+                    return false;
+                };
+                let (slot, base) = (*slot, base.clone());
+                self.pay(charge, end);
+                Phase::Parked {
+                    slot,
+                    base,
+                    candidate: work.map(|work| work.candidate),
+                }
+            }
             Next::Fail { charge } => {
-                self.pay(charge);
+                self.pay(charge, end);
                 Phase::Settled(Settled::Failed)
             }
             Next::Nothing if self.closing.is_some() => Phase::Open { pause: None },
@@ -214,7 +388,11 @@ impl Task {
         let is_evidence = match next {
             Next::Retry { charge, .. } => ran || charge != Charge::Nothing,
             Next::Fail { .. } => true,
-            Next::Land | Next::Complete | Next::AskStatus | Next::Nothing => false,
+            Next::Land
+            | Next::Complete
+            | Next::AskStatus
+            | Next::Continue { .. }
+            | Next::Nothing => false,
         };
         if is_evidence {
             if self.evidence.len() == EVIDENCE_MAX {
@@ -227,11 +405,12 @@ impl Task {
         true
     }
 
-    fn pay(&mut self, charge: Charge) {
+    fn pay(&mut self, charge: Charge, end: &AttemptEnd) {
         match charge {
             Charge::Attempt => {
                 self.spent += 1;
                 self.streak = 0;
+                self.mendable += u32::from(end.ending.row().ladder);
             }
             Charge::Streak => self.streak += 1,
             Charge::Conflict => {

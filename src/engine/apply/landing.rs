@@ -36,12 +36,16 @@ impl State {
             return false;
         };
         let work = work.clone();
-        match next {
+        let followed = match next {
             Next::Complete | Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => {
                 task.follow(next, end, Some(work), at)
             }
-            Next::Land | Next::AskStatus => false,
+            Next::Land | Next::AskStatus | Next::Continue { .. } => false,
+        };
+        if followed {
+            self.breaker.hear(&ticket.task, end.ending.row().breaker);
         }
+        followed
     }
 
     pub(super) fn verifying(

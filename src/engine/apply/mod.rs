@@ -7,8 +7,9 @@ mod attempt;
 mod landing;
 mod settle;
 
-use attempt::Left;
+use attempt::{Begin, Left};
 
+use super::breaker::Open;
 use super::event::{Control, PlanRevision, StopLevel, Verb};
 use super::outcome::Outcome;
 use super::record::{Next, Record, RunStart};
@@ -49,12 +50,31 @@ impl State {
                 self.take_over(revision, at);
                 true
             }
-            Record::AttemptStarted { ticket, slot } => self.attempt_started(ticket, *slot, at),
+            Record::AttemptStarted {
+                ticket,
+                slot,
+                model,
+                grant,
+            } => {
+                let begin = Begin {
+                    slot: *slot,
+                    model: model.as_ref(),
+                    grant: *grant,
+                };
+                self.attempt_started(ticket, &begin, at)
+            }
             Record::AgentStarting {
                 ticket,
                 base,
                 asks_status,
+                continues: None,
             } => self.agent_starting(ticket, base, *asks_status, at),
+            Record::AgentStarting {
+                ticket,
+                base,
+                continues: Some(continuation),
+                ..
+            } => self.agent_continues(ticket, base, *continuation, at),
             Record::AgentEnded {
                 ticket,
                 ended_by_orch,
@@ -70,7 +90,7 @@ impl State {
                 meanwhile,
                 next,
                 limit: _,
-                windows: _,
+                windows,
             } => {
                 let left = Left {
                     end,
@@ -80,9 +100,42 @@ impl State {
                     report: report.as_ref(),
                     notes,
                     meanwhile,
+                    windows,
                 };
                 self.collected(ticket, &left, *next, at)
             }
+            Record::SessionDropped { task } => self.session_dropped(task, at),
+            Record::Observed { ticket, windows } => self.observed(ticket, windows, at),
+            Record::Limited {
+                entitlement,
+                hit,
+                until,
+                probes,
+            } => {
+                let limiter = &mut self.limiter;
+                limiter.limited(entitlement, hit, *until, *probes, at);
+                true
+            }
+            Record::LimitLifted { entitlement, scope } => {
+                self.limiter.lifted(entitlement, scope, at)
+            }
+            Record::BreakerOpened {
+                cause,
+                ending,
+                until,
+                failed_probes,
+            } => {
+                self.breaker.failed_probes = *failed_probes;
+                self.breaker.open = Some(Open {
+                    since: at,
+                    until: *until,
+                    cause: cause.clone(),
+                    ending: *ending,
+                    probe: None,
+                });
+                true
+            }
+            Record::BreakerClosed => std::mem::take(&mut self.breaker).open.is_some(),
             Record::Building { ticket } => self.building(ticket, at),
             Record::Verifying {
                 ticket,
@@ -191,6 +244,11 @@ impl State {
                 task.newer = Some(Box::new(node.clone()));
             }
         }
+        for (id, profile) in &revision.profiles {
+            if let Some(task) = self.task_mut(id) {
+                task.profile.clone_from(profile);
+            }
+        }
         if has_new_edges || order != self.order {
             self.rebuild_topology();
         } else {
@@ -204,7 +262,11 @@ impl State {
         self.jobs = start.jobs.max(1);
         self.selection.clone_from(&start.selection);
         self.awaits_baseline = start.baseline && !self.has_baseline;
-        self.ended = None;
+        self.go_by(start, at);
+        if self.ended.take().is_some() {
+            // Another run may have used the slots since.
+            self.drop_sessions(at);
+        }
         self.failed = None;
         self.stop = StopLevel::Running;
         if std::mem::take(&mut self.parked) {
@@ -228,6 +290,13 @@ impl State {
         true
     }
 
+    fn drop_sessions(&mut self, at: Wall) {
+        for ix in 0..self.tasks.len() {
+            let id = self.tasks[ix].node.id.clone();
+            self.session_dropped(&id, at);
+        }
+    }
+
     /// What a decision changes by itself; what follows as records of its own changes then.
     fn controlled(&mut self, control: &Control) -> bool {
         let close = |task: &mut Task, closing| {
@@ -239,6 +308,10 @@ impl State {
             self.jobs = count;
             return count > 0;
         }
+        if let Verb::Pause | Verb::Resume = control.verb {
+            self.paused = control.verb == Verb::Pause;
+            return true;
+        }
         let Some(id) = control.verb.task() else {
             return true;
         };
@@ -248,11 +321,19 @@ impl State {
         match &control.verb {
             Verb::Cancel { .. } => close(task, Closing::Cancel),
             Verb::Skip { .. } => close(task, Closing::Skip),
-            Verb::MarkDone { .. } => close(task, Closing::MarkDone),
+            Verb::MarkDone { commit, .. } => {
+                let commit = commit.clone();
+                close(task, Closing::MarkDone { commit });
+            }
             Verb::Hold { .. } => task.held = true,
             Verb::Release { .. } => task.held = false,
             Verb::Priority { value, .. } => task.priority = Some(*value),
-            Verb::Retry { .. } | Verb::RetryFailed | Verb::Stop { .. } | Verb::Jobs { .. } => {}
+            Verb::Retry { .. }
+            | Verb::RetryFailed
+            | Verb::Stop { .. }
+            | Verb::Jobs { .. }
+            | Verb::Pause
+            | Verb::Resume => {}
         }
         true
     }
@@ -315,7 +396,7 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::LedgerRebuilt { .. } => true,
         // A task that is no longer in the plan stops counting when nothing is under way for it.
         Record::Collected { next, .. } | Record::NotLandable { next, .. } => {
-            !matches!(next, Next::Land | Next::AskStatus)
+            !matches!(next, Next::Land | Next::AskStatus | Next::Continue { .. })
         }
         Record::RunStarted(_)
         | Record::RunResumed { .. }
@@ -323,6 +404,12 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::AttemptStarted { .. }
         | Record::AgentStarting { .. }
         | Record::AgentEnded { .. }
+        | Record::SessionDropped { .. }
+        | Record::Observed { .. }
+        | Record::Limited { .. }
+        | Record::LimitLifted { .. }
+        | Record::BreakerOpened { .. }
+        | Record::BreakerClosed
         | Record::Building { .. }
         | Record::Verifying { .. }
         | Record::Verified { .. }

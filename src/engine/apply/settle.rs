@@ -16,7 +16,7 @@ impl State {
         };
         let is_open = task.is_open();
         let is_undone = task.is_open()
-            || matches!(task.phase, Phase::Queued { .. })
+            || matches!(task.phase, Phase::Queued { .. } | Phase::Parked { .. })
             || matches!(&task.phase, Phase::Settled(settled) if !settled.satisfies());
         let settled = match settlement {
             Settlement::Believed if is_open => Settled::Believed,
@@ -25,7 +25,9 @@ impl State {
             },
             Settlement::DeclaredFailed if is_open => Settled::DeclaredFailed,
             Settlement::Removed if is_open && !task.in_plan => Settled::Removed,
-            Settlement::MarkedDone if is_undone => Settled::MarkedDone,
+            Settlement::MarkedDone { commit } if is_undone => Settled::MarkedDone {
+                commit: commit.clone(),
+            },
             Settlement::Skipped if is_undone => Settled::Skipped,
             Settlement::Cancelled if is_undone => Settled::Cancelled,
             Settlement::Reverted { commit }
@@ -43,7 +45,7 @@ impl State {
             | Settlement::LandedBefore { .. }
             | Settlement::DeclaredFailed
             | Settlement::Removed
-            | Settlement::MarkedDone
+            | Settlement::MarkedDone { .. }
             | Settlement::Skipped
             | Settlement::Cancelled
             | Settlement::Reverted { .. }
@@ -64,6 +66,7 @@ impl State {
             Phase::Open { .. } => false,
             Phase::Preparing { .. }
             | Phase::Executing { .. }
+            | Phase::Parked { .. }
             | Phase::Collecting { .. }
             | Phase::Queued { .. }
             | Phase::Building { .. }
@@ -85,6 +88,7 @@ impl State {
         task.spent = 0;
         task.streak = 0;
         task.conflicts = 0;
+        task.mendable = 0;
         task.fresh = true;
         task.reopened = true;
         task.enter(Phase::Open { pause: None }, at);

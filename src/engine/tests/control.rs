@@ -3,9 +3,11 @@
 use super::*;
 
 /// The states that a decision can meet, and how to get there.
-const STATES: [&str; 11] = [
+const STATES: [&str; 13] = [
     "pending",
     "waiting",
+    "limited",
+    "parked",
     "preparing",
     "executing",
     "collecting",
@@ -35,6 +37,12 @@ fn in_state(state: &str) -> Bench {
     match state {
         "pending" | "preparing" => {}
         "waiting" => bench.ends("a", Ending::Crashed),
+        "limited" => bench.ends("a", Ending::UsageLimit),
+        "parked" => {
+            bench.prepared("a");
+            bench.executed("a");
+            bench.collected("a", Ending::UsageLimit, |left| left.can_continue = true);
+        }
         "executing" => bench.prepared("a"),
         "collecting" => {
             bench.prepared("a");
@@ -69,6 +77,8 @@ fn allowed(verb: impl Fn(TaskId) -> Verb) -> Vec<&'static str> {
 fn every_decision_is_followed_or_refused_in_every_state() {
     let under_way = [
         "waiting",
+        "limited",
+        "parked",
         "preparing",
         "executing",
         "collecting",
@@ -80,13 +90,23 @@ fn every_decision_is_followed_or_refused_in_every_state() {
     assert_eq!(cancel, open);
     let skip = allowed(|task| Verb::Skip { task });
     assert_eq!(skip, [open.as_slice(), &["failed", "cancelled"]].concat());
-    assert_eq!(allowed(|task| Verb::MarkDone { task }), skip);
+    assert_eq!(allowed(|task| Verb::MarkDone { task, commit: None }), skip);
     let hold = allowed(|task| Verb::Hold { task });
     assert_eq!(hold, [open.as_slice(), &["landing"]].concat());
     assert_eq!(allowed(|task| Verb::Priority { task, value: 1 }), hold);
     assert_eq!(allowed(|task| Verb::Release { task }), [""; 0]);
     let retry = allowed(|task| Verb::Retry { task, from: None });
-    assert_eq!(retry, ["waiting", "completed", "failed", "cancelled"]);
+    assert_eq!(
+        retry,
+        [
+            "waiting",
+            "limited",
+            "parked",
+            "completed",
+            "failed",
+            "cancelled"
+        ]
+    );
 }
 
 #[test]
@@ -211,4 +231,54 @@ fn fewer_jobs_let_running_ones_finish() {
     bench.ask(Verb::Jobs { count: 1 });
     bench.succeeds("a");
     assert_eq!(bench.running(), ["b"]);
+}
+
+#[test]
+fn a_paused_run_starts_nothing_and_stays_until_it_is_resumed() {
+    let mut bench = Bench::of(vec![task("a", &[]), task("b", &["a"])]);
+    assert!(bench.ask(Verb::Resume).is_some(), "it is not paused");
+    assert_eq!(bench.ask(Verb::Pause), None);
+    assert!(bench.ask(Verb::Pause).is_some(), "once is enough");
+    bench.succeeds("a");
+    assert!(bench.running().is_empty());
+    assert!(
+        bench
+            .orders
+            .iter()
+            .all(|order| !matches!(order, Action::Finish { .. } | Action::Publish))
+    );
+    assert!(bench.why("b").contains("a person paused the run"));
+    assert_eq!(bench.ask(Verb::Resume), None);
+    assert_eq!(bench.running(), ["b"]);
+}
+
+#[test]
+fn a_task_that_a_person_did_elsewhere_names_the_commit() {
+    let mut bench = in_state("executing");
+    let commit = Some(oid("by hand"));
+    let verb = Verb::MarkDone {
+        task: id("a"),
+        commit: commit.clone(),
+    };
+    assert_eq!(bench.ask(verb), None);
+    bench.executed("a");
+    bench.collected("a", Ending::Interrupted, |_| {});
+    assert_eq!(
+        bench.settled_as("a"),
+        [Settlement::MarkedDone {
+            commit: commit.clone()
+        }]
+    );
+    let TaskState::Completed { commit: shown, .. } = bench.state("a") else {
+        panic!("{:?}", bench.state("a"));
+    };
+    assert_eq!(shown, commit);
+}
+
+#[test]
+fn cancelling_a_parked_task_frees_its_slot_at_once() {
+    let mut bench = in_state("parked");
+    assert_eq!(bench.ask(Verb::Cancel { task: id("a") }), None);
+    assert_eq!(bench.state("a"), TaskState::Cancelled);
+    assert_eq!(bench.running(), ["z"]);
 }

@@ -7,18 +7,22 @@
 
 mod control;
 mod landing;
+mod limits;
 mod policy;
 mod recovery;
 mod schedule;
 mod selection;
+mod world;
 
 use super::action::Action;
+use super::budget::Amount;
 use super::ending::{AttemptEnd, Ending};
 use super::event::{
     Author, Collected, Control, Event, LandResult, Landing, PlanRevision, StopLevel, Verb,
 };
 use super::outcome::Outcome;
 use super::policy::Policy;
+use super::profile::Profile;
 use super::record::{FORMAT, Record, RunStart, Selection, Settlement, Stamped};
 use super::usage::Usage;
 use super::view::TaskState;
@@ -78,6 +82,7 @@ fn revision(version: &str, nodes: Vec<Node>) -> PlanRevision {
         text_sha256: version.to_owned(),
         by: ann(),
         graph: Graph { nodes },
+        profiles: std::collections::BTreeMap::new(),
     }
 }
 
@@ -95,6 +100,8 @@ fn asks_for(nodes: Vec<Node>) -> RunStart {
         landed_before: Vec::new(),
         policy: Policy::default(),
         baseline: false,
+        learned: Vec::new(),
+        spent_today: Amount::default(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::engine::action::{ExecuteMode, StartFrom};
-use crate::engine::after::backoff_ms;
 use crate::engine::policy::STREAK_MAX;
 use crate::engine::record::{Charge, Next};
 use crate::plan::graph::RetryFrom;
@@ -77,18 +76,30 @@ fn the_plan_says_where_a_retry_starts_except_after_a_conflict() {
 }
 
 #[test]
-fn crashes_wait_longer_and_longer_and_count_from_the_fourth_on() {
-    let mut bench = Bench::of(vec![with(task("a", &[]), |n| n.max_attempts = 1)]);
-    for n in 1..=STREAK_MAX {
+fn crashes_wait_at_most_longer_and_longer_and_count_from_the_fourth_on() {
+    let nodes = || vec![with(task("a", &[]), |n| n.max_attempts = 1)];
+    let mut bench = Bench::start(&RunStart {
+        policy: Policy {
+            backoff_base_ms: 5_000,
+            backoff_max_ms: 15_000,
+            ..Policy::default()
+        },
+        ..asks_for(nodes())
+    });
+    let mut waited = Vec::new();
+    for most in [5_000, 10_000, 15_000] {
         bench.ends("a", Ending::Crashed);
-        let until = bench.now.wall.plus_ms(backoff_ms(n));
-        assert_eq!(bench.engine.next_wake(), Some(until));
+        let until = bench.engine.next_wake().expect("it waits");
+        let pause = until.ms_since(bench.now.wall);
+        assert!(pause > 0 && pause <= most, "{pause} of {most}");
         assert_eq!(bench.engine.view(&id("a")).map(|v| v.spent), Some(0));
-        bench.pass(backoff_ms(n) - 1);
+        bench.pass(pause - 1);
         assert!(bench.running().is_empty());
         bench.pass(1);
         assert_eq!(bench.running(), ["a"]);
+        waited.push(pause);
     }
+    assert_eq!(u32::try_from(waited.len()), Ok(STREAK_MAX));
     bench.ends("a", Ending::Crashed);
     assert_eq!(bench.state("a"), TaskState::Failed);
     assert_eq!(bench.finish(), Outcome::Failed);

@@ -7,6 +7,7 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 
 use super::*;
+use crate::engine::budget::{Amount, Grant};
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Author, Control, PlanRevision, Verb};
 use crate::engine::outcome::Outcome;
@@ -92,6 +93,7 @@ fn revision(tasks: &[(&str, &str)]) -> PlanRevision {
         graph: Graph {
             nodes: tasks.iter().map(node).collect(),
         },
+        profiles: BTreeMap::new(),
     }
 }
 
@@ -108,6 +110,8 @@ fn run_start(tasks: &[(&str, &str)]) -> RunStart {
         landed_before: Vec::new(),
         policy: Policy::default(),
         baseline: false,
+        learned: Vec::new(),
+        spent_today: Amount::default(),
     }
 }
 
@@ -115,6 +119,8 @@ fn started(name: &str, attempt: u32) -> Record {
     Record::AttemptStarted {
         ticket: ticket(name, attempt),
         slot: SlotId(1),
+        model: None,
+        grant: Grant::default(),
     }
 }
 
@@ -123,6 +129,7 @@ fn agent_starting(name: &str, attempt: u32, asks_status: bool) -> Record {
         ticket: ticket(name, attempt),
         base: ObjectId::new("b".repeat(40)),
         asks_status,
+        continues: None,
     }
 }
 

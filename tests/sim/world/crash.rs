@@ -98,17 +98,20 @@ impl World {
     pub(super) fn probe(&mut self, task: &TaskId, in_flight: &InFlight) -> Found {
         let found = match in_flight {
             InFlight::Preparing { .. } | InFlight::Collecting { .. } => Found::AgentGone,
-            InFlight::Executing { asked, .. } => {
+            InFlight::Executing {
+                asked, continued, ..
+            } => {
                 let attempt = self.engine.view(task).expect("a known task").attempt;
-                match self
-                    .agents
-                    .get(task)
-                    .filter(|a| a.attempt == attempt && a.asked == *asked)
-                {
+                let newest = self.agents.get(task).filter(|a| a.attempt == attempt);
+                match newest.filter(|a| a.asked == *asked && a.continued == *continued) {
                     Some(agent) if self.lives(agent) => Found::AgentAlive,
                     Some(agent) if !agent.gone => Found::AgentEnded,
+                    Some(_) => Found::AgentGone,
                     None if *asked => Found::NeverStarted,
-                    Some(_) | None => Found::AgentGone,
+                    None if newest.is_none_or(|a| a.continued < *continued) && *continued > 0 => {
+                        Found::NeverStarted
+                    }
+                    None => Found::AgentGone,
                 }
             }
             InFlight::Building { .. } | InFlight::Verifying { .. } => Found::NotLanded,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use orch::engine::budget::Amount;
 use orch::engine::event::{Author, Control, StopLevel, Verb};
-use orch::engine::policy::Policy;
 use orch::engine::record::{FORMAT, RunStart, Selection};
 use orch::ids::{ObjectId, RefName, TaskId};
 use orch::plan::graph::RetryFrom;
 
 use super::World;
+use super::service::random_policy;
 use crate::plans::Plan;
 use crate::rng::Rng;
 
@@ -42,8 +43,10 @@ pub(super) fn random_start(rng: &mut Rng, plan: &Plan) -> RunStart {
         settings: BTreeMap::new(),
         revision: plan.revision(Author::Person("ann".to_owned())),
         landed_before,
-        policy: Policy::default(),
         baseline: rng.percent(30),
+        policy: random_policy(rng),
+        learned: Vec::new(),
+        spent_today: Amount::default(),
     }
 }
 
@@ -53,7 +56,7 @@ impl World {
             "t{}",
             self.rng.below(self.plan.graph.nodes.len() + 2)
         ));
-        let verb = match self.rng.below(22) {
+        let verb = match self.rng.below(26) {
             0 => Verb::Stop {
                 level: StopLevel::Drain,
             },
@@ -71,7 +74,12 @@ impl World {
                     .pick(&[None, Some(RetryFrom::Base), Some(RetryFrom::Candidate)]),
             },
             15..17 => Verb::RetryFailed,
-            17 | 18 => Verb::MarkDone { task },
+            17 | 18 => Verb::MarkDone {
+                task,
+                commit: self.rng.percent(50).then(|| ObjectId::new("c0")),
+            },
+            22 | 23 => Verb::Pause,
+            24 | 25 => Verb::Resume,
             19 => Verb::Priority { task, value: 9 },
             _ => Verb::Jobs {
                 count: u32::try_from(self.rng.below(4)).expect("small"),

@@ -6,7 +6,7 @@ use orch::engine::event::{
     Author, BuildFailure, Collected, Event, LandResult, Landing, Unprepared,
 };
 use orch::engine::record::{Salvage, SalvageOf, SalvagePlace};
-use orch::engine::usage::{MicroUsd, Usage};
+use orch::engine::usage::Usage;
 use orch::engine::verification::{Environment, GateRecord, GateResult, Verdict, Verification};
 use orch::engine::view::TaskState;
 use orch::ids::{ObjectId, RunId, Ticket};
@@ -50,7 +50,12 @@ impl World {
                 }
                 self.slots.insert(*slot, ticket.task.clone());
             }
-            Action::Execute { ticket, slot, mode } => {
+            Action::Execute {
+                ticket,
+                slot,
+                mode,
+                cap,
+            } => {
                 if self.slots.get(slot) != Some(&ticket.task) {
                     return Err(format!(
                         "{ticket} runs in slot {slot}, which is not prepared for it"
@@ -67,10 +72,16 @@ impl World {
                             return Err(format!("{ticket} is adopted and is not there"));
                         }
                     }
-                    ExecuteMode::Fresh | ExecuteMode::AskStatus if lives => {
+                    ExecuteMode::Fresh | ExecuteMode::AskStatus | ExecuteMode::Continue { .. }
+                        if lives =>
+                    {
                         return Err(format!("{ticket} runs while an agent of the task lives"));
                     }
-                    ExecuteMode::Fresh | ExecuteMode::AskStatus => {
+                    ExecuteMode::Fresh | ExecuteMode::AskStatus | ExecuteMode::Continue { .. } => {
+                        let continued = self.continued(ticket, *mode)?;
+                        if matches!(mode, ExecuteMode::Continue { .. }) {
+                            self.seen.note("a session goes on");
+                        }
                         let hangs = self.rng.percent(10);
                         let ends = self.now.mono.0
                             + if hangs {
@@ -81,6 +92,8 @@ impl World {
                         let agent = Agent {
                             attempt: ticket.attempt,
                             asked: *mode == ExecuteMode::AskStatus,
+                            continued,
+                            cap: *cap,
                             slot: *slot,
                             ends,
                             gone: false,
@@ -89,6 +102,11 @@ impl World {
                     }
                 }
                 due = self.agents[&ticket.task].ends;
+                let soon = self.now.mono.0 + soon;
+                if soon < due && self.is_served(&ticket.task) {
+                    let work = Work::Answer(ticket.clone());
+                    self.orders.push(Order { due: soon, work });
+                }
             }
             Action::EndAgent { ticket } => {
                 let ends = self.now.mono.0 + soon;
@@ -97,7 +115,7 @@ impl World {
                         Action::Prepare { ticket: given, .. }
                         | Action::Execute { ticket: given, .. },
                     ) => given == ticket,
-                    Work::Action(_) | Work::Probe(..) => false,
+                    Work::Action(_) | Work::Probe(..) | Work::Answer(_) => false,
                 });
                 let Some(order) = running else {
                     return Err(format!("{ticket} is to be ended and does not run"));
@@ -182,6 +200,7 @@ impl World {
                 let found = self.probe(&task, &in_flight);
                 return Ok(Event::Recovered { task, found });
             }
+            Work::Answer(ticket) => return Ok(self.observe(&ticket)),
             Work::Action(action) => action,
         };
         Ok(match action {
@@ -214,6 +233,8 @@ impl World {
             }
             Action::Execute { ticket, .. } => {
                 self.agents.get_mut(&ticket.task).expect("it ran").ends = self.now.mono.0;
+                self.orders
+                    .retain(|order| !matches!(&order.work, Work::Answer(of) if *of == ticket));
                 Event::Executed { ticket }
             }
             Action::Collect {
@@ -221,7 +242,7 @@ impl World {
                 ended_by_orch,
                 ..
             } => {
-                let result = Box::new(self.what_was_left(ended_by_orch));
+                let result = Box::new(self.what_was_left(&ticket, ended_by_orch));
                 Event::Collected { ticket, result }
             }
             Action::Build { ticket, .. } => {
@@ -317,7 +338,27 @@ impl World {
         AttemptEnd::new(ending, "as drawn")
     }
 
-    pub(super) fn what_was_left(&mut self, ended_by_orch: Option<AttemptEnd>) -> Collected {
+    /// How many times the attempt has gone on; it does so one by one.
+    fn continued(&self, ticket: &Ticket, mode: ExecuteMode) -> Result<u32, String> {
+        let agent = self.agents.get(&ticket.task);
+        let before = agent
+            .filter(|agent| agent.attempt == ticket.attempt)
+            .map_or(0, |agent| agent.continued);
+        match mode {
+            ExecuteMode::Continue { number } if number == before + 1 => Ok(number),
+            ExecuteMode::Continue { number } => Err(format!(
+                "{ticket} goes on for the {number}th time after {before}"
+            )),
+            ExecuteMode::Fresh | ExecuteMode::AskStatus | ExecuteMode::Adopt => Ok(before),
+        }
+    }
+
+    pub(super) fn what_was_left(
+        &mut self,
+        ticket: &Ticket,
+        ended_by_orch: Option<AttemptEnd>,
+    ) -> Collected {
+        let was_demanded = ended_by_orch.is_some();
         let end = match ended_by_orch {
             Some(end) if self.rng.percent(80) => end,
             Some(_) => self.random_end(&[Ending::Success]),
@@ -334,11 +375,12 @@ impl World {
             Ending::NoChange => false,
             _ => self.rng.percent(60),
         };
-        Collected {
+        let mut left = Collected {
             end,
             usage: Usage {
                 sessions: 1,
-                cost: MicroUsd(self.rng.ms(1_000_000)),
+                cost: self.price(ticket),
+                unpriced_sessions: self.unpriced(ticket),
                 ..Usage::default()
             },
             candidate: has_candidate.then(|| self.new_commit()),
@@ -350,7 +392,11 @@ impl World {
             can_continue: false,
             notes: Vec::new(),
             meanwhile: Vec::new(),
+        };
+        if !was_demanded {
+            self.cut(ticket, &mut left);
         }
+        left
     }
 
     pub(super) fn new_commit(&mut self) -> ObjectId {

@@ -142,7 +142,7 @@ fn the_task_of_a_record_is_the_same_in_the_file_and_in_the_program() {
         Record::WaitEnded { task: task("a") },
         Record::Settled {
             task: task("b"),
-            as_: Settlement::MarkedDone,
+            as_: Settlement::MarkedDone { commit: None },
         },
     ]);
     for verb in [Verb::Skip { task: task("b") }, Verb::RetryFailed] {
