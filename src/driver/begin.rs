@@ -11,7 +11,7 @@ use anyhow::Context;
 use super::attempt::Sheet;
 use super::executor::revision;
 use super::site::Site;
-use super::{Loop, now, recovery};
+use super::{Executor, Loop, now, recovery};
 use crate::config::Cache;
 use crate::engine::budget::Amount;
 use crate::engine::event::{Author, Event};

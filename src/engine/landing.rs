@@ -3,7 +3,7 @@
 use super::Turn;
 use super::after::{self, Fate, Leaves};
 use super::ending::{AttemptEnd, Ending};
-use super::event::{BuildFailure, LandResult, Landing, PlanRevision, StopLevel};
+use super::event::{BuildFailure, LandResult, Landing, PlanRevision};
 use super::orders::Errand;
 use super::outcome::Outcome;
 use super::policy::{MISSES_AT_ONCE_MAX, TROUBLES_MAX};
@@ -29,7 +29,7 @@ impl Turn<'_> {
         }
         match result {
             Ok(_) if self.state.parked => self.missed(ticket, Miss::TargetRewritten),
-            Ok(_) if self.state.stop == StopLevel::EndAgents && !task.node.gates.is_none() => {
+            Ok(_) if self.state.ends_agents() && !task.node.gates.is_none() => {
                 self.missed(ticket, Miss::GatesEnded);
             }
             Ok(Landing { commit, onto }) => {
@@ -81,7 +81,7 @@ impl Turn<'_> {
         let Phase::Verifying { commit, onto, .. } = &task.phase else {
             return false;
         };
-        let (commit, onto, closing) = (commit.clone(), onto.clone(), task.closing);
+        let (commit, onto, closing) = (commit.clone(), onto.clone(), task.closing.clone());
         let (verdict, vouches) = (result.verdict.clone(), result.vouches());
         self.record(Record::Verified {
             ticket: ticket.clone(),

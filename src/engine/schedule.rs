@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use super::budget::Grant;
-use super::event::StopLevel;
+
 use super::state::{Ix, State};
 use super::task::Phase;
 use crate::ids::{SlotId, TaskId};
@@ -182,8 +182,7 @@ impl State {
             .filter(|&ix| match &self.tasks[ix].phase {
                 // Under a hard stop nothing is waited for that takes long.
                 Phase::Queued { .. }
-                    if self.stop == StopLevel::EndAgents
-                        && !self.tasks[ix].node.gates.is_none() =>
+                    if self.ends_agents() && !self.tasks[ix].node.gates.is_none() =>
                 {
                     false
                 }

@@ -156,6 +156,7 @@ impl State {
             | Phase::Collecting { .. }
             | Phase::Queued { .. }
             | Phase::Building { .. }
+            | Phase::Verifying { .. }
             | Phase::Landing { .. }
             | Phase::Settled(_) => return false,
         };

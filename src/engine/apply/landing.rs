@@ -91,6 +91,7 @@ impl State {
             Phase::Open { .. }
             | Phase::Preparing { .. }
             | Phase::Executing { .. }
+            | Phase::Parked { .. }
             | Phase::Collecting { .. }
             | Phase::Queued { .. }
             | Phase::Building { .. }
@@ -133,6 +134,7 @@ impl State {
             Phase::Open { .. }
             | Phase::Preparing { .. }
             | Phase::Executing { .. }
+            | Phase::Parked { .. }
             | Phase::Collecting { .. }
             | Phase::Queued { .. }
             | Phase::Building { .. }
