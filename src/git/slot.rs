@@ -400,6 +400,8 @@ pub struct Lodging {
 pub enum LodgingKind {
     /// A slot, with the attempt it was last prepared for, as far as that is known.
     Slot(SlotId, Option<Tenant>),
+    /// A gate slot, in which no agent ever works.
+    Gate,
     /// A slot that was kept whole, for people.
     Aside,
     /// Nothing of orch's, or not of this repository.
@@ -445,6 +447,7 @@ fn lodging_kind(path: &Path, repo: &Repository) -> Result<LodgingKind, SlotError
     Ok(match number {
         Some(Ok(number)) => LodgingKind::Slot(SlotId(number), Tenant::read(path)?),
         _ if name.starts_with("aside-") => LodgingKind::Aside,
+        _ if name.starts_with("gate-") => LodgingKind::Gate,
         _ => LodgingKind::Foreign,
     })
 }

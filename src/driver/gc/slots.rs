@@ -32,6 +32,7 @@ pub(super) fn survey(gc: &Gc) -> anyhow::Result<Vec<Item>> {
                 (verdict, What::Slot(slot, path.clone()))
             }
             LodgingKind::Aside => stays("it was kept whole because it could not be read; for you"),
+            LodgingKind::Gate => stays("landing commits are judged in it; it is kept warm"),
             LodgingKind::Foreign => stays("it does not bear the mark of a slot of this repository"),
         };
         let mut item = Item::new(Kind::Slot, path.display().to_string(), verdict, what);
