@@ -295,6 +295,7 @@ impl Watch<'_> {
         let stream = self.part.stream();
         let mut follow = Follow::open(&stream);
         let mut changes = Changes::watch(&stream).ok();
+        let mut has_more = false;
         loop {
             let open_tools = follow.as_ref().map(Follow::open_tools);
             let deadline = silence
@@ -308,6 +309,8 @@ impl Watch<'_> {
                     }
                     return;
                 }
+                // The end of the shim comes first, also while a flood is read.
+                () = tokio::task::yield_now(), if has_more => false,
                 () = changed(&mut changes) => false,
                 () = until(deadline) => true,
             };
@@ -315,10 +318,13 @@ impl Watch<'_> {
             let Some(followed) = follow.as_mut() else {
                 continue;
             };
-            if let Err(error) = followed.look() {
-                tracing::warn!(ticket = %self.ticket, %error, "its stream cannot be followed");
-                follow = None;
-                continue;
+            match followed.look() {
+                Ok(read) => has_more = read,
+                Err(error) => {
+                    tracing::warn!(ticket = %self.ticket, %error, "its stream cannot be followed");
+                    (follow, has_more) = (None, false);
+                    continue;
+                }
             }
             self.tell(followed);
             if let Some(counting) = silence.as_mut() {
@@ -407,16 +413,13 @@ impl Follow {
         })
     }
 
-    fn look(&mut self) -> std::io::Result<()> {
-        loop {
-            let lines = self.lines.read_new()?;
-            if lines.is_empty() {
-                return Ok(());
-            }
-            lines
-                .iter()
-                .for_each(|line| read_line(&mut self.reader, line));
-        }
+    /// Reads the next part of what is new; whether there was any.
+    fn look(&mut self) -> std::io::Result<bool> {
+        let lines = self.lines.read_new()?;
+        lines
+            .iter()
+            .for_each(|line| read_line(&mut self.reader, line));
+        Ok(!lines.is_empty())
     }
 
     fn open_tools(&self) -> u32 {
