@@ -1,8 +1,10 @@
 //! Names of things: every identifier is a type of its own, checked where it enters the program.
 //!
-//! What is stored or compared across processes lives here; what a module only uses inside itself does not.
+//! What is stored or compared across processes lives here; what a module only uses inside itself does not. Names are
+//! shared, not copied: those of a plan stand in its tasks, its graph, the engine and many records at once.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +31,7 @@ macro_rules! string_id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text as it was written.
@@ -95,7 +97,7 @@ impl TaskId {
     /// # Errors
     /// Says which rule is broken, in words that fit after "task id `x` is not usable: ".
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        check_component(text).map(|()| Self(text.to_owned()))
+        check_component(text).map(|()| Self(text.into()))
     }
 }
 
@@ -108,7 +110,7 @@ impl SectionId {
         match text.trim() {
             "" => Err(IdError::Empty),
             _ if text.len() > ID_BYTES_MAX => Err(IdError::TooLong),
-            _ => Ok(Self(text.to_owned())),
+            _ => Ok(Self(text.into())),
         }
     }
 }
@@ -119,12 +121,12 @@ impl PlanId {
     /// # Errors
     /// As for [`TaskId::parse`].
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        check_component(text).map(|()| Self(text.to_owned()))
+        check_component(text).map(|()| Self(text.into()))
     }
 
     /// The identity of a plan without `meta.id`: its path, relative to the repository where it lies inside it.
     pub fn from_path(path: &std::path::Path) -> Self {
-        Self(path.to_string_lossy().into_owned())
+        Self(path.to_string_lossy().into())
     }
 }
 
@@ -135,7 +137,7 @@ impl RunId {
         let tail: String = (0..4)
             .map(|i| char::from(ALPHABET[((random >> (5 * i)) & 31) as usize]))
             .collect();
-        Self(format!("{}-{tail}", at.format("%Y%m%d-%H%M%S")))
+        Self(format!("{}-{tail}", at.format("%Y%m%d-%H%M%S")).into())
     }
 
     /// A run id that a person typed or a file holds.
@@ -143,14 +145,14 @@ impl RunId {
     /// # Errors
     /// As for [`TaskId::parse`].
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        check_component(text).map(|()| Self(text.to_owned()))
+        check_component(text).map(|()| Self(text.into()))
     }
 }
 
 impl RefName {
     /// Takes a full ref name that git itself gave or accepted.
     pub fn new(full: impl Into<String>) -> Self {
-        Self(full.into())
+        Self(full.into().into())
     }
 
     /// The name of a branch, without `refs/heads/`; the full name for other refs.
@@ -162,7 +164,7 @@ impl RefName {
 impl ObjectId {
     /// Takes an object id that git itself gave.
     pub fn new(hex: impl Into<String>) -> Self {
-        Self(hex.into())
+        Self(hex.into().into())
     }
 
     /// The first ten digits, for people.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
@@ -26,7 +27,7 @@ pub(super) struct Asked {
     /// The top of the repository's working tree.
     pub(super) root: PathBuf,
     pub(super) state: StateDir,
-    pub(super) plan: Plan,
+    pub(super) plan: Arc<Plan>,
     /// Absolute.
     pub(super) plan_path: PathBuf,
     /// For people: as typed, or relative to the repository.
@@ -63,7 +64,7 @@ impl Asked {
         };
         let checked = plan::check(&shown, &bytes, strictness);
         out.talk(&checked.render(out.talk.is_coloured()));
-        let Some(plan) = checked.plan else {
+        let Some(plan) = checked.plan.map(Arc::new) else {
             return Err(Error::usage(format!("{shown} cannot run as it is"))
                 .hint(format!("orch check {shown}")));
         };

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -61,7 +62,7 @@ pub fn graph(
 
 /// A graph with what is computed from it.
 struct View<'g> {
-    nodes: &'g [Node],
+    nodes: &'g [Arc<Node>],
     index: HashMap<&'g TaskId, usize>,
     levels: Vec<Vec<usize>>,
     remaining: Vec<u32>,

@@ -12,7 +12,7 @@ use crate::agent::claude::{self, ClaudeSettings};
 use crate::config::{Mcp, Settings};
 use crate::driver::begin;
 use crate::driver::guard::Guard;
-use crate::driver::plan_file::{PlanFile, Tracked};
+use crate::driver::plan_file::{PlanFile, Rules, Tracked};
 use crate::driver::site::{Publishing, Site};
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::git::Repository;
@@ -147,8 +147,11 @@ pub(super) fn site(
         asked.plan_path,
         asked.shown,
         tracked,
-        asked.plan.text.clone(),
-        asked.strictness,
+        &asked.plan,
+        Rules {
+            strictness: asked.strictness,
+            roles: asked.roles.keys().cloned().collect(),
+        },
     )
     .or_usage()?;
     let taken = begin::taken_slots(reader, &asked.state, &run)?;

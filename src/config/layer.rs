@@ -205,7 +205,7 @@ struct FileReader<'a> {
 
 impl FileReader<'_> {
     /// Reads the entries of the whole file, or of the mapping below the key `group`.
-    fn mapping(&mut self, node: &Node, group: Option<&'static str>) {
+    fn mapping(&mut self, node: &Node<'_>, group: Option<&'static str>) {
         let NodeKind::Mapping { entries, .. } = &node.kind else {
             // A group of which every entry is commented out says nothing.
             if !is_null(node) {
@@ -215,7 +215,7 @@ impl FileReader<'_> {
             }
             return;
         };
-        let mut seen: BTreeMap<&str, &Node> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, &Node<'_>> = BTreeMap::new();
         for (key, value) in entries {
             let Some(word) = key.as_scalar() else {
                 self.error("unknown-key", "a key must be a word", key);
@@ -224,8 +224,8 @@ impl FileReader<'_> {
             if let Some(first) = seen.insert(word, key) {
                 self.diagnostics.push(
                     Diagnostic::error("duplicate-key", format!("`{word}` stands here twice"))
-                        .at(key.span.clone())
-                        .related(first.span.clone(), "first here"),
+                        .at(key.span())
+                        .related(first.span(), "first here"),
                 );
                 continue;
             }
@@ -233,7 +233,7 @@ impl FileReader<'_> {
         }
     }
 
-    fn entry(&mut self, word: &str, key: &Node, value: &Node, group: Option<&'static str>) {
+    fn entry(&mut self, word: &str, key: &Node<'_>, value: &Node<'_>, group: Option<&'static str>) {
         let mut name = group.map_or(word.to_owned(), |group| format!("{group}.{word}"));
         // The commands alone need no mapping around them.
         if name == "verify" && !matches!(value.kind, NodeKind::Mapping { .. }) {
@@ -252,7 +252,7 @@ impl FileReader<'_> {
         }
     }
 
-    fn set(&mut self, key: &Key, value: &Node) {
+    fn set(&mut self, key: &Key, value: &Node<'_>) {
         if is_null(value) {
             return;
         }
@@ -262,21 +262,21 @@ impl FileReader<'_> {
         };
         let origin = Origin::File {
             name: self.name.to_owned(),
-            line: self.lines.position(value.span.start).line,
+            line: self.lines.position(value.span().start).line,
         };
         if let Err(wrong) = (key.set)(&mut self.partial, &given, origin) {
             self.error("wrong-value", format!("`{}`: {wrong}", key.name), value);
         }
     }
 
-    fn unknown(&mut self, word: &str, key: &Node, group: Option<&'static str>) {
+    fn unknown(&mut self, word: &str, key: &Node<'_>, group: Option<&'static str>) {
         let place = group.map_or(String::new(), |group| format!(" in `{group}`"));
         if self.kind == LayerKind::Own && group.is_none() && RESERVED.contains(&word) {
             let message = format!("`{word}` is not in this version of orch");
             let help = "remove it: orch would not do what it asks for";
             self.diagnostics.push(
                 Diagnostic::error("reserved-key", message)
-                    .at(key.span.clone())
+                    .at(key.span())
                     .help(help),
             );
             return;
@@ -301,7 +301,7 @@ impl FileReader<'_> {
         if self.kind == LayerKind::Seed {
             diagnostic.severity = Severity::Warning;
         }
-        self.diagnostics.push(diagnostic.at(key.span.clone()));
+        self.diagnostics.push(diagnostic.at(key.span()));
     }
 
     /// Whether the file's format has the key.
@@ -319,19 +319,19 @@ impl FileReader<'_> {
         groups
     }
 
-    fn error(&mut self, code: &'static str, message: impl Into<String>, node: &Node) {
+    fn error(&mut self, code: &'static str, message: impl Into<String>, node: &Node<'_>) {
         self.diagnostics
-            .push(Diagnostic::error(code, message).at(node.span.clone()));
+            .push(Diagnostic::error(code, message).at(node.span()));
     }
 }
 
 /// Nothing written, or YAML's words for nothing.
-fn is_null(node: &Node) -> bool {
+fn is_null(node: &Node<'_>) -> bool {
     match &node.kind {
         NodeKind::Scalar {
             value,
             style: syntax::ScalarStyle::Plain,
-        } => matches!(value.as_str(), "" | "~" | "null" | "Null" | "NULL"),
+        } => matches!(value.as_ref(), "" | "~" | "null" | "Null" | "NULL"),
         _ => false,
     }
 }

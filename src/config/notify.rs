@@ -132,7 +132,7 @@ pub(super) fn subscriptions(given: &Given<'_>) -> Result<Vec<Subscription>, Stri
         .collect()
 }
 
-fn subscription(node: &Node) -> Result<Subscription, String> {
+fn subscription(node: &Node<'_>) -> Result<Subscription, String> {
     let NodeKind::Mapping { entries, .. } = &node.kind else {
         return Err("it must be a mapping: `{on: [...], run: COMMAND}`".to_owned());
     };
@@ -173,7 +173,7 @@ fn subscription(node: &Node) -> Result<Subscription, String> {
     })
 }
 
-fn occasions(node: &Node) -> Result<Vec<Occasion>, String> {
+fn occasions(node: &Node<'_>) -> Result<Vec<Occasion>, String> {
     let words: Vec<&str> = match &node.kind {
         NodeKind::Sequence { items, .. } => items.iter().map(word_of).collect::<Result<_, _>>()?,
         _ => vec![word_of(node)?],

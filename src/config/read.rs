@@ -45,7 +45,7 @@ pub(super) enum Raw<'a> {
     /// A variable or a flag.
     Text(&'a str),
     /// A settings file.
-    Node(&'a Node),
+    Node(&'a Node<'a>),
 }
 
 impl Given<'_> {
@@ -84,11 +84,11 @@ impl Given<'_> {
 }
 
 /// The word that a node is.
-pub(super) fn word_of(node: &Node) -> Result<&str, String> {
+pub(super) fn word_of<'n>(node: &'n Node<'_>) -> Result<&'n str, String> {
     scalar(node).and_then(checked)
 }
 
-pub(super) fn scalar(node: &Node) -> Result<&str, String> {
+pub(super) fn scalar<'n>(node: &'n Node<'_>) -> Result<&'n str, String> {
     match &node.kind {
         NodeKind::Scalar { value, .. } => Ok(value),
         NodeKind::Alias { .. } => Err("aliases have no place in settings".to_owned()),

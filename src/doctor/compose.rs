@@ -19,7 +19,7 @@ use crate::engine::record::{FORMAT, Record, RunStart, Selection, Stamped};
 use crate::engine::view::{Completion, TaskState};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
 use crate::plan::checks::Gates;
-use crate::plan::graph::{Declared, Graph, Node, TaskKind};
+use crate::plan::graph::{Declared, Node, TaskKind};
 use crate::store::{Fragment, Fragments, NewRun, Saved};
 use crate::time::Wall;
 
@@ -353,9 +353,7 @@ impl Composing<'_> {
         PlanRevision {
             text_sha256: "unknown".to_owned(),
             by: crate::engine::event::Author::Orch,
-            graph: Graph {
-                nodes: nodes.map(|signed| unknown_node(&signed.task)).collect(),
-            },
+            graph: nodes.map(|signed| unknown_node(&signed.task)).collect(),
             profiles: std::collections::BTreeMap::new(),
         }
     }

@@ -3,7 +3,7 @@
 //! A run goes on unless it completed: one that stopped, died, waited or failed is continued by the next start, with the
 //! settings and the plan of that start. What was under way when orch died is looked at by `recovery`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -99,7 +99,8 @@ pub async fn begin(
             .or_environment()?;
         let (engine, mut first) = Engine::start(site.run.clone(), &start, at);
         let new = new_run(&site);
-        let mut work = Loop::new(engine, ledger, reporter, notifier, site, started);
+        let mut work =
+            Loop::new(engine, ledger, reporter, notifier, site, started).or_environment()?;
         learn_earlier(&work.executor, &reader)?;
         work.found(&new, &mut first).or_environment()?;
         return Ok(Begun {
@@ -134,7 +135,7 @@ pub async fn begin(
     let found = recovery::look(&site, &engine, &records)
         .await
         .or_environment()?;
-    let work = Loop::new(engine, ledger, reporter, notifier, site, started);
+    let work = Loop::new(engine, ledger, reporter, notifier, site, started).or_environment()?;
     learn_earlier(&work.executor, &reader)?;
     work.executor.learn(&records, false);
     Ok(Begun { work, first, found })
@@ -290,8 +291,10 @@ fn settled_before(site: &Site, reader: &Reader, tip: &ObjectId) -> Result<Vec<(T
     let records = reader.records(&last.run).or_environment()?;
     let engine = Engine::replay(last.run, records).or_bug()?;
     let plan = site.plan.current();
+    let nodes = plan.graph.nodes.iter();
+    let specs: HashMap<&TaskId, &String> = nodes.map(|n| (&n.id, &n.spec_hash)).collect();
     let settled = engine.tasks().filter_map(|view| {
-        let spec = &plan.graph.node(&view.node.id)?.spec_hash;
+        let spec = *specs.get(&view.node.id)?;
         match view.state {
             TaskState::Completed {
                 how:

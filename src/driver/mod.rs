@@ -144,6 +144,9 @@ pub struct Loop {
 
 impl Loop {
     /// A loop that has not begun.
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
     pub fn new(
         engine: Engine,
         ledger: Ledger,
@@ -151,9 +154,9 @@ impl Loop {
         notifier: Notifier,
         site: Site,
         started: Instant,
-    ) -> Self {
-        let (executor, observed) = Executor::new(site.into());
-        Self {
+    ) -> anyhow::Result<Self> {
+        let (executor, observed) = Executor::new(site.into())?;
+        Ok(Self {
             engine,
             ledger,
             reporter,
@@ -164,7 +167,7 @@ impl Loop {
             running: JoinSet::new(),
             fallbacks: HashMap::new(),
             interrupts: 0,
-        }
+        })
     }
 
     /// Works until the run has ended. `first` are the effects of starting or resuming it, `found` what recovery saw.

@@ -5,6 +5,9 @@
 //! plan is one file outside git: agents' edits and settled fields are written into it as they come, each time only if it
 //! still holds what was read just before. What an edit may contain is decided in `plan::diff`.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, bail};
 
 use crate::crash::point;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::plan::diff::{self, Permitted};
-use crate::plan::edit::{TaskChange, write_statuses};
-use crate::plan::{self, Plan, Strictness};
-use crate::store::write_atomic;
+use crate::plan::edit::{LastWritten, TaskChange};
+use crate::plan::{self, Checked, Plan, Strictness, Task};
+use crate::store::{same_bytes, sha256_hex, write_atomic};
 
 /// How often a write into a file that a person edits at the same time is tried.
 const WRITE_TRIES: u32 = 5;
@@ -27,10 +30,21 @@ pub struct PlanFile {
     path: PathBuf,
     shown: String,
     tracked: Option<String>,
-    strictness: Strictness,
+    rules: Rules,
     state: Mutex<State>,
+    /// One text at a time is written, and what is known of it serves the next write.
+    written: Mutex<LastWritten>,
     /// How many of orch's own updates of checkouts are under way: what they write is nobody's edit.
     updates: AtomicUsize,
+}
+
+/// What a text must be to hold in a run.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What is done about unknown keys.
+    pub strictness: Strictness,
+    /// The roles there are; tasks may name no others.
+    pub roles: BTreeSet<String>,
 }
 
 /// While it lives, the person's copy is not looked at, because orch itself may be writing it.
@@ -46,13 +60,23 @@ impl Drop for Update<'_> {
 #[derive(Debug)]
 struct State {
     /// The tracked plan's text when the person's copy was first read: the base of the person's edits.
-    origin: String,
+    origin: Arc<str>,
     /// The person's file as last read, good or not.
-    seen: String,
+    seen: Seen,
     /// The person's file as last read and good.
-    person: String,
+    person: Arc<str>,
     /// The plan that holds.
     current: Arc<Plan>,
+}
+
+/// What the person's file held when it was last read.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Text(Arc<str>),
+    /// No plan: bytes that are no text are not kept.
+    Bytes(String),
+    /// It could not be read, for this reason.
+    Nothing(io::ErrorKind),
 }
 
 /// A plan that lies in the target's tree.
@@ -76,8 +100,9 @@ pub struct Unusable {
 }
 
 fn first_error(diagnostics: &[Diagnostic]) -> String {
-    diagnostics
-        .first()
+    let mut errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    errors
+        .next()
         .map_or_else(|| "no reason given".to_owned(), |d| d.message.clone())
 }
 
@@ -90,6 +115,8 @@ pub enum Look {
     Revised(Arc<Plan>),
     /// The edit does not check; the last good plan goes on.
     Rejected(Unusable),
+    /// The file cannot be read; the last good plan goes on.
+    Unreadable(io::Error),
 }
 
 impl PlanFile {
@@ -102,34 +129,39 @@ impl PlanFile {
         path: PathBuf,
         shown: String,
         tracked: Option<Tracked>,
-        person: String,
-        strictness: Strictness,
+        person: &Arc<Plan>,
+        rules: Rules,
     ) -> anyhow::Result<Self> {
-        let (tracked, origin, tip) = match tracked {
-            None => (None, person.clone(), None),
+        let text = &person.text;
+        let (tracked, origin, current) = match tracked {
+            None => (None, Arc::clone(text), Arc::clone(person)),
             Some(Tracked {
                 path,
                 at_head,
                 at_target,
-            }) => (Some(path), at_head, Some(at_target)),
+            }) => {
+                let effective = with_edit(text, &at_head, &at_target)?;
+                let current = if *effective == **text {
+                    Arc::clone(person)
+                } else {
+                    checked(&shown, &effective, &rules)?
+                };
+                (Some(path), shared(at_head, text), current)
+            }
         };
-        let text = match &tip {
-            Some(tip) => with_edit(&person, &origin, tip)?,
-            None => person.clone(),
-        };
-        let current = checked(&shown, &text, strictness)?;
         let state = State {
             origin,
-            seen: person.clone(),
-            person,
+            seen: Seen::Text(Arc::clone(text)),
+            person: Arc::clone(text),
             current,
         };
         Ok(Self {
             path,
             shown,
             tracked,
-            strictness,
+            rules,
             state: Mutex::new(state),
+            written: Mutex::default(),
             updates: AtomicUsize::new(0),
         })
     }
@@ -161,9 +193,10 @@ impl PlanFile {
         let mut state = self.state();
         match std::fs::read_to_string(&self.path) {
             Ok(now) => {
-                state.seen.clone_from(&now);
+                let now = shared(now, &state.person);
+                state.origin = shared(at_target, &now);
+                state.seen = Seen::Text(Arc::clone(&now));
                 state.person = now;
-                state.origin = at_target;
             }
             Err(error) => {
                 tracing::warn!(%error, "the plan's file cannot be read after an update of the checkout");
@@ -180,22 +213,39 @@ impl PlanFile {
     pub fn look(&self, tip: impl FnOnce() -> Option<String>) -> Look {
         // Locked before it is read, so that nothing orch writes meanwhile is taken for a person's edit.
         let mut state = self.state();
-        let Ok(bytes) = std::fs::read(&self.path) else {
-            // A file that is being replaced, or was removed: the last good plan goes on, and the next look sees it.
-            return Look::Same;
-        };
-        let is_updated = self.updates.load(Ordering::Acquire) > 0;
-        if is_updated || bytes == state.seen.as_bytes() {
+        let read = state.seen.or_read(&self.path);
+        if self.updates.load(Ordering::Acquire) > 0 {
             return Look::Same;
         }
-        let checked = plan::check(&self.shown, &bytes, self.strictness);
-        state.seen = String::from_utf8_lossy(&bytes).into_owned();
+        let bytes = match read {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Look::Same,
+            Err(error) => {
+                let seen = Seen::Nothing(error.kind());
+                let is_new = state.seen != seen;
+                state.seen = seen;
+                return if is_new {
+                    Look::Unreadable(error)
+                } else {
+                    Look::Same
+                };
+            }
+        };
+        let checked = self.rules.check(&self.shown, &bytes);
+        state.seen = match std::str::from_utf8(&bytes) {
+            Ok(_) => Seen::Text(Arc::clone(&checked.text)),
+            Err(_) => Seen::Bytes(sha256_hex(&bytes)),
+        };
         let Some(person) = checked.plan else {
             return Look::Rejected(Unusable {
                 shown: self.shown.clone(),
                 diagnostics: checked.diagnostics,
             });
         };
+        if person.text == state.person {
+            // The good plan is back: it holds all the time.
+            return Look::Same;
+        }
         let before = std::mem::replace(&mut state.person, person.text);
         match self.effective(&state, tip().as_deref()) {
             Ok(plan) => {
@@ -223,7 +273,7 @@ impl PlanFile {
     fn effective(&self, state: &State, tip: Option<&str>) -> Result<Arc<Plan>, Unusable> {
         let text = match tip {
             Some(tip) if self.tracked.is_some() => with_edit(&state.person, &state.origin, tip),
-            _ => Ok(state.person.clone()),
+            _ => Ok(state.person.to_string()),
         };
         let text = text.map_err(|e| Unusable {
             shown: self.shown.clone(),
@@ -232,7 +282,7 @@ impl PlanFile {
                 format!("the edit does not fit the target's plan: {e:#}"),
             )],
         })?;
-        checked(&self.shown, &text, self.strictness)
+        checked(&self.shown, &text, &self.rules)
     }
 
     /// The target's new text of a tracked plan: the tip's, the agent's edit, and orch's fields.
@@ -245,8 +295,13 @@ impl PlanFile {
         edit: Option<&Permitted>,
         settled: &[TaskChange],
     ) -> anyhow::Result<String> {
-        let write = |text: &str| {
-            write_statuses(text, settled)
+        let mut last = self
+            .written
+            .lock()
+            // What a panic left there is another text than the one to be written, or all there is to know of it.
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut write = |text: &str| {
+            last.write_statuses(text, settled)
                 .with_context(|| format!("cannot write the status into {}", self.shown))
         };
         let Some(edit) = edit.filter(|edit| !edit.is_empty()) else {
@@ -258,7 +313,7 @@ impl PlanFile {
             .context("the plan edit no longer fits the target's plan")?
             .text;
         let written = write(&edited)?;
-        if let Err(unusable) = checked(&self.shown, &written.text, self.strictness) {
+        if let Err(unusable) = checked(&self.shown, &written.text, &self.rules) {
             bail!(unusable);
         }
         Ok(written.text)
@@ -281,14 +336,14 @@ impl PlanFile {
             if text == read {
                 return Ok(None);
             }
-            let plan = checked(&self.shown, &text, self.strictness)?;
+            let plan = checked(&self.shown, &text, &self.rules)?;
             let mut state = self.state();
             let unchanged = std::fs::read_to_string(&self.path).is_ok_and(|now| now == read);
             if unchanged {
                 write_atomic(&self.path, text.as_bytes())?;
                 point("plan-written");
-                state.seen.clone_from(&text);
-                state.person = text;
+                state.seen = Seen::Text(Arc::clone(&plan.text));
+                state.person = Arc::clone(&plan.text);
                 state.current = Arc::clone(&plan);
                 return Ok(Some(plan));
             }
@@ -310,7 +365,7 @@ impl PlanFile {
             return Ok(None);
         }
         let new = with_edit(&state.person, &state.origin, at_target)?;
-        Ok(Some((state.person.clone(), new)))
+        Ok(Some((state.person.to_string(), new)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -328,8 +383,64 @@ fn with_edit(text: &str, from: &str, to: &str) -> anyhow::Result<String> {
     Ok(diff::apply(text, &diff::landed(edit))?.text)
 }
 
-fn checked(shown: &str, text: &str, strictness: Strictness) -> Result<Arc<Plan>, Unusable> {
-    let checked = plan::check(shown, text.as_bytes(), strictness);
+/// A text as it is kept: once, where it is the same as another.
+fn shared(text: String, other: &Arc<str>) -> Arc<str> {
+    if *text == **other {
+        Arc::clone(other)
+    } else {
+        text.into()
+    }
+}
+
+impl Seen {
+    /// What a file holds, if it is something else. Files are looked at after every event, and mostly hold the same.
+    fn or_read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        if let Self::Text(text) = self
+            && same_bytes(File::open(path)?, text.as_bytes())?
+        {
+            return Ok(None);
+        }
+        let bytes = std::fs::read(path)?;
+        let is_same = match self {
+            Self::Text(text) => text.as_bytes() == bytes,
+            Self::Bytes(sha256) => *sha256 == sha256_hex(&bytes),
+            Self::Nothing(_) => false,
+        };
+        Ok((!is_same).then_some(bytes))
+    }
+}
+
+impl Rules {
+    /// Checks a text, its roles included.
+    fn check(&self, shown: &str, bytes: &[u8]) -> Checked {
+        let mut checked = plan::check(shown, bytes, self.strictness);
+        let unknown = checked.plan.as_ref().map(|plan| self.unknown_roles(plan));
+        if let Some(unknown) = unknown.filter(|unknown| !unknown.is_empty()) {
+            checked.plan = None;
+            // Before the warnings: the first one is what people are told.
+            checked.diagnostics.splice(0..0, unknown);
+        }
+        checked
+    }
+
+    fn unknown_roles(&self, plan: &Plan) -> Vec<Diagnostic> {
+        let unknown = |task: &Task| {
+            let role = task
+                .agent
+                .as_ref()
+                .filter(|role| !self.roles.contains(*role))?;
+            let message = format!(
+                "task {} names the role `{role}`, which there is not",
+                task.id
+            );
+            Some(Diagnostic::error("unknown-role", message).at(task.span.clone()))
+        };
+        plan.tasks.iter().filter_map(unknown).collect()
+    }
+}
+
+fn checked(shown: &str, text: &str, rules: &Rules) -> Result<Arc<Plan>, Unusable> {
+    let checked = rules.check(shown, text.as_bytes());
     checked.plan.map(Arc::new).ok_or_else(|| Unusable {
         shown: shown.to_owned(),
         diagnostics: checked.diagnostics,

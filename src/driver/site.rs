@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::guard::Guard;
 use super::how::{How, Roles};
@@ -36,7 +36,7 @@ pub struct Site {
     /// The plan's text.
     pub plan: PlanFile,
     /// The plan as it was when this orch started: what prompts tell of it.
-    pub plan_at_start: Plan,
+    pub plan_at_start: Arc<Plan>,
     /// The ref that lands.
     pub target: RefName,
     /// What happens to checkouts.

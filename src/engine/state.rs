@@ -214,7 +214,7 @@ impl State {
 
     /// Makes the edges anew after specs came into force.
     pub(super) fn rebuild_topology(&mut self) {
-        let nodes = self.tasks.iter().map(|t| &t.node);
+        let nodes = self.tasks.iter().map(|t| &*t.node);
         self.topology = Topology::new(nodes, &self.index, &self.order);
         self.refresh_reached();
     }

@@ -2,6 +2,8 @@
 //!
 //! Only [`State::apply`](super::apply) changes it, and only in answer to a record.
 
+use std::sync::Arc;
+
 use super::action::StartFrom;
 use super::budget::{Amount, Grant};
 use super::ending::AttemptEnd;
@@ -16,9 +18,9 @@ use crate::time::{Now, Wall};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Task {
     /// The spec in force: the newest, or the one the task started with.
-    pub node: Node,
+    pub node: Arc<Node>,
     /// The newest spec, where the task still goes by an older one.
-    pub newer: Option<Box<Node>>,
+    pub newer: Option<Arc<Node>>,
     /// How it is done, by the revision in force.
     pub profile: Profile,
     /// Whether the revision in force has the task.
@@ -356,7 +358,7 @@ impl Phase {
 
 impl Task {
     /// A task that appears in the plan at `at`.
-    pub(super) fn new(node: Node, at: Wall) -> Self {
+    pub(super) fn new(node: Arc<Node>, at: Wall) -> Self {
         Self {
             node,
             newer: None,

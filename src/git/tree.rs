@@ -75,6 +75,23 @@ pub fn file_in(
     }
 }
 
+/// Whether two commits or trees have the same file at `path`, or both none.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn same_file(
+    repo: &Repository,
+    a: &ObjectId,
+    b: &ObjectId,
+    path: &Path,
+) -> Result<bool, git2::Error> {
+    let file = |of| -> Result<Option<Oid>, git2::Error> {
+        let entry = entry_at(&tree_of(repo, of)?, path)?;
+        Ok(entry.filter(|entry| is_file(*entry)).map(|entry| entry.id))
+    };
+    Ok(file(a)? == file(b)?)
+}
+
 /// `tree` (or a commit's tree) with `content` in the file at `path`, whose mode is kept (a new file is not
 /// executable), or without that file. Directories come and go as needed.
 ///

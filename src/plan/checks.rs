@@ -235,7 +235,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<B
 }
 
 /// Verify commands of a settings file; the first problem in words.
-pub(crate) fn of_settings(node: &Node) -> Result<Vec<VerifyCommand>, String> {
+pub(crate) fn of_settings(node: &Node<'_>) -> Result<Vec<VerifyCommand>, String> {
     let mut reader = Reader::new("", node, true);
     let commands = commands(&mut reader, node);
     first_error(reader.problems).map_or(Ok(commands), Err)
@@ -249,10 +249,10 @@ fn first_error(problems: Problems) -> Option<String> {
 }
 
 /// A list of commands; one text stands for a list of one.
-fn commands<'t>(reader: &mut Reader<'t>, node: &'t Node) -> Vec<VerifyCommand> {
+fn commands<'t>(reader: &mut Reader<'t>, node: &'t Node<'t>) -> Vec<VerifyCommand> {
     let node = reader.resolve(node);
     let items = match &node.kind {
-        NodeKind::Sequence { items, .. } => items.as_slice(),
+        NodeKind::Sequence { items, .. } => &items[..],
         NodeKind::Scalar { .. } => std::slice::from_ref(node),
         NodeKind::Mapping { .. } | NodeKind::Alias { .. } => {
             reader.wrong_type(node, "`verify`", "a command, or a list of them");
@@ -261,7 +261,7 @@ fn commands<'t>(reader: &mut Reader<'t>, node: &'t Node) -> Vec<VerifyCommand> {
     };
     if let Some(item) = items.get(COMMANDS_MAX) {
         let message = format!("there are more than {COMMANDS_MAX} verify commands");
-        reader.push(Diagnostic::error("too-many-commands", message).at(item.span.clone()));
+        reader.push(Diagnostic::error("too-many-commands", message).at(item.span()));
         return Vec::new();
     }
     let mut commands: Vec<VerifyCommand> = Vec::with_capacity(items.len());
@@ -285,13 +285,13 @@ fn commands<'t>(reader: &mut Reader<'t>, node: &'t Node) -> Vec<VerifyCommand> {
 
 fn command<'t>(
     reader: &mut Reader<'t>,
-    node: &'t Node,
+    node: &'t Node<'t>,
 ) -> Option<(VerifyCommand, std::ops::Range<usize>)> {
     let node = reader.resolve(node);
     if let Some(text) = node.as_scalar() {
         let run = Spanned {
             text,
-            span: node.span.clone(),
+            span: node.span(),
         };
         check_run(reader, &run).then_some(())?;
         return Some((VerifyCommand::plain(text), run.span));
@@ -361,7 +361,7 @@ fn environment<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> BTreeMap<Str
                     "unusable-name",
                     format!("{} cannot be set as a variable", quote(name)),
                 )
-                .at(key.span.clone()),
+                .at(key.span()),
             ),
             Some(text) => drop(env.insert(name.to_owned(), text.to_owned())),
             None => reader.wrong_type(value, "the value of a variable", "a text"),
@@ -411,10 +411,10 @@ fn outputs<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Vec<Output> {
         .collect()
 }
 
-fn output<'t>(reader: &mut Reader<'t>, node: &'t Node) -> Option<Output> {
+fn output<'t>(reader: &mut Reader<'t>, node: &'t Node<'t>) -> Option<Output> {
     let node = reader.resolve(node);
     if let Some(text) = node.as_scalar() {
-        let span = node.span.clone();
+        let span = node.span();
         return Some(Output {
             path: path(reader, &Spanned { text, span })?,
             wants: vec![Want::Exists(true)],

@@ -148,15 +148,21 @@ struct Side<'d> {
 }
 
 impl<'d> Side<'d> {
-    fn of(document: &'d Document) -> Result<Self, EditError> {
+    fn of(document: &'d Document<'d>) -> Result<Self, EditError> {
         let anchors = Anchors::of(document);
         let located = Located::of(document, &anchors)?;
         Ok(Self { anchors, located })
     }
 
-    fn yaml(&self, node: &'d Node) -> String {
+    fn yaml(&self, node: &'d Node<'d>) -> String {
         let anchors = &self.anchors;
         Renderer { anchors }.document(node)
+    }
+
+    /// The id of the section in which a task is.
+    fn section_of(&self, task: &str) -> Option<&'d str> {
+        let (section, _) = self.located.place(task)?;
+        Some(self.located.sections[section].id)
     }
 
     fn task(&self, id: &str) -> Option<&TaskAt<'d>> {
@@ -185,13 +191,11 @@ impl PlanEdit {
     }
 
     fn compare_sections(&mut self, base: &Side<'_>, edited: &Side<'_>) {
-        let sections = |side: &Side<'_>, other: &Side<'_>| -> Vec<String> {
+        let [of_base, of_edited] = [(base, edited), (edited, base)].map(|(side, other)| {
             let ids = side.located.sections.iter().map(|section| section.id);
             ids.filter(|id| other.located.section(id).is_some())
-                .map(str::to_owned)
-                .collect()
-        };
-        if sections(base, edited) != sections(edited, base) {
+        });
+        if !of_base.eq(of_edited) {
             self.beyond.push(Beyond::ReorderSections);
         }
         for section in &base.located.sections {
@@ -256,24 +260,18 @@ impl PlanEdit {
                 });
             }
         }
-        let section_of = |side: &Side<'_>, id: &str| {
-            let (section, _) = side.located.place(id)?;
-            Some(side.located.sections[section].id.to_owned())
-        };
-        let common = |side: &SectionAt<'_>, other: &Side<'_>| -> Vec<String> {
+        let [of_base, of_edited] = [(old, edited), (new, base)].map(|(side, other)| {
             let ids = side.tasks.iter().map(|task| task.id);
-            ids.filter(|id| section_of(other, id).as_deref() == Some(side.id))
-                .map(str::to_owned)
-                .collect()
-        };
-        if common(old, edited) != common(new, base) {
+            ids.filter(|id| other.section_of(id) == Some(side.id))
+        });
+        if !of_base.eq(of_edited) {
             self.beyond.push(Beyond::ReorderTasks(new.id.to_owned()));
         }
         let mut before = None;
         for task in &new.tasks {
             match base.task(task.id) {
                 Some(old) => {
-                    if section_of(base, task.id).as_deref() != Some(new.id) {
+                    if base.section_of(task.id) != Some(new.id) {
                         self.beyond.push(Beyond::MoveTask(task.id.to_owned()));
                     }
                     self.compare_task(base, old, edited, task);
@@ -335,19 +333,19 @@ impl PlanEdit {
 }
 
 /// A field that differs: key, old and new value.
-type ChangedField<'d> = (&'d str, Option<&'d Node>, Option<&'d Node>);
+type ChangedField<'d> = (&'d str, Option<&'d Node<'d>>, Option<&'d Node<'d>>);
 
 /// The fields in which two mappings differ: those of the new one in its order, then those that went.
 fn changed_fields<'b, 'e: 'b>(
     base: &Side<'b>,
-    old: &'b Node,
+    old: &'b Node<'b>,
     edited: &Side<'e>,
-    new: &'e Node,
+    new: &'e Node<'e>,
 ) -> Vec<ChangedField<'b>> {
     let old = fields(&base.anchors, old);
     let new = fields(&edited.anchors, new);
-    let before: HashMap<&str, &'b Node> = old.iter().copied().collect();
-    let after: HashMap<&str, &'e Node> = new.iter().copied().collect();
+    let before: HashMap<&str, &'b Node<'b>> = old.iter().copied().collect();
+    let after: HashMap<&str, &'e Node<'e>> = new.iter().copied().collect();
     let changed = new.iter().filter_map(|&(key, new)| {
         let old = before.get(key).copied();
         let is_same =
@@ -360,7 +358,7 @@ fn changed_fields<'b, 'e: 'b>(
 }
 
 /// The fields of a mapping that say something; a key that is no text stands for itself.
-fn fields<'d>(anchors: &Anchors<'d>, node: &'d Node) -> Vec<(&'d str, &'d Node)> {
+fn fields<'d>(anchors: &Anchors<'d>, node: &'d Node<'d>) -> Vec<(&'d str, &'d Node<'d>)> {
     let entries = anchors.resolve(node).entries().iter();
     entries
         .map(|(key, value)| (anchors.resolve(key).as_scalar(), anchors.resolve(value)))
@@ -380,7 +378,7 @@ const TEXTS: [&str; 6] = [
 ];
 
 /// The text of a key, with nothing spelt in one way.
-fn key_text(key: &Node) -> Option<&str> {
+fn key_text<'n>(key: &'n Node<'_>) -> Option<&'n str> {
     if is_null(key) {
         Some("null")
     } else {
@@ -390,7 +388,7 @@ fn key_text(key: &Node) -> Option<&str> {
 
 /// Whether two values of a field mean the same. Quotes make no difference: an agent that writes `"3"` for `3` is not
 /// taken to have meant another value.
-fn same(key: &str, a: (&Anchors<'_>, &Node), b: (&Anchors<'_>, &Node)) -> bool {
+fn same(key: &str, a: (&Anchors<'_>, &Node<'_>), b: (&Anchors<'_>, &Node<'_>)) -> bool {
     let ((anchors_a, a), (anchors_b, b)) = (a, b);
     let (a, b) = (anchors_a.resolve(a), anchors_b.resolve(b));
     let is_same = |a, b| same(key, (anchors_a, a), (anchors_b, b));
@@ -415,7 +413,7 @@ fn same(key: &str, a: (&Anchors<'_>, &Node), b: (&Anchors<'_>, &Node)) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
         }
         (NodeKind::Mapping { entries: a, .. }, NodeKind::Mapping { entries: b, .. }) => {
-            let of_b: HashMap<Option<&str>, &Node> = b
+            let of_b: HashMap<Option<&str>, &Node<'_>> = b
                 .iter()
                 .map(|(key, value)| (key_text(key), value))
                 .collect();

@@ -11,6 +11,7 @@ use crate::plan::syntax::{self, Node, SyntaxError};
 
 pub(crate) mod anchors;
 pub(crate) mod fields;
+mod indexed;
 mod items;
 pub(crate) mod locate;
 pub(crate) mod outline;
@@ -21,6 +22,7 @@ pub(crate) mod splice;
 
 use anchors::Anchors;
 use fields::{Editor, FieldEdit, NewValue, Own};
+use indexed::Indexed;
 use locate::Located;
 use proof::Digests;
 
@@ -85,31 +87,69 @@ type Wanted<'c> = BTreeMap<usize, BTreeMap<usize, &'c TaskChange>>;
 /// # Errors
 /// The text is not a plan as `check` accepts it, or the edit could not be proven.
 pub fn write_statuses(text: &str, changes: &[TaskChange]) -> Result<Written, EditError> {
-    let mut missing = Vec::new();
-    let text = write(text, |located| {
-        let mut wanted = Wanted::new();
-        for change in changes {
-            match located.place(change.task.as_str()) {
-                Some((section, task)) => {
-                    wanted.entry(section).or_default().insert(task, change);
-                }
-                None => missing.push(change.task.clone()),
-            }
+    LastWritten::default().write_statuses(text, changes)
+}
+
+/// What is known of the text that was written last. The next write mostly goes on with that text, and then costs as much
+/// as what it changes.
+#[derive(Debug, Default)]
+pub struct LastWritten(Option<Indexed>);
+
+impl LastWritten {
+    /// As [`write_statuses`].
+    ///
+    /// # Errors
+    /// As [`write_statuses`].
+    pub fn write_statuses(
+        &mut self,
+        text: &str,
+        changes: &[TaskChange],
+    ) -> Result<Written, EditError> {
+        if let Some(written) = self.of(text)?.and_then(|indexed| indexed.write(changes)) {
+            return Ok(written);
         }
-        wanted
-    })?;
-    Ok(Written { text, missing })
+        let mut missing = Vec::new();
+        let text = write_whole(text, |located| {
+            let mut wanted = Wanted::new();
+            for change in changes {
+                match located.place(change.task.as_str()) {
+                    Some((section, task)) => {
+                        wanted.entry(section).or_default().insert(task, change);
+                    }
+                    None => missing.push(change.task.clone()),
+                }
+            }
+            wanted
+        })?;
+        Ok(Written { text, missing })
+    }
+
+    fn of(&mut self, text: &str) -> Result<Option<&mut Indexed>, EditError> {
+        if self.0.as_ref().is_none_or(|last| last.text() != text) {
+            self.0 = None;
+            let document = syntax::parse(text)?;
+            let anchors = Anchors::of(&document);
+            let located = Located::of(&document, &anchors)?;
+            self.0 = Indexed::of(text, &located, &anchors);
+        }
+        Ok(self.0.as_mut())
+    }
 }
 
 /// Writes the status of sections where it no longer follows from their tasks.
 pub(crate) fn derive_sections(text: &str, sections: &BTreeSet<&str>) -> Result<String, EditError> {
-    write(text, |located| {
+    let mut last = LastWritten::default();
+    if let Some(text) = last.of(text)?.and_then(|indexed| indexed.derive(sections)) {
+        return Ok(text);
+    }
+    write_whole(text, |located| {
         let places = sections.iter().filter_map(|id| located.section(id));
         places.map(|section| (section, BTreeMap::new())).collect()
     })
 }
 
-fn write<'c>(
+/// Writes into a text of any style, all of which is read for it.
+fn write_whole<'c>(
     text: &str,
     wanted: impl FnOnce(&Located<'_>) -> Wanted<'c>,
 ) -> Result<String, EditError> {
@@ -129,11 +169,7 @@ fn write<'c>(
                 .collect();
             editor.change(located.mapping(*place), &edits)?;
         }
-        let splices = editor.finish()?;
-        if let Some(edited) = proof::by_items(text, &located, &anchors, &intended, &splices)? {
-            return Ok(edited);
-        }
-        (splice::splice(text, splices)?, intended)
+        (splice::splice(text, editor.finish()?)?, intended)
     };
     proof::whole(text, &edited, |reader, outline| {
         let mut digests = Digests::of(reader);
@@ -181,7 +217,7 @@ fn intend<'d>(anchors: &Anchors<'d>, located: &Located<'d>, wanted: &Wanted<'_>)
     intended
 }
 
-fn status<'d>(anchors: &Anchors<'d>, task: &'d Node) -> &'d str {
+fn status<'d>(anchors: &Anchors<'d>, task: &'d Node<'d>) -> &'d str {
     let written = task.get("status").map(|node| anchors.resolve(node));
     let written = written.filter(|node| !locate::is_null(node));
     written.and_then(Node::as_scalar).unwrap_or(PENDING)

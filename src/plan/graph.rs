@@ -4,6 +4,7 @@
 //! need stay in the plan.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +14,8 @@ use crate::ids::TaskId;
 /// A checked plan as a graph without cycles, in document order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Graph {
-    /// The tasks in document order.
-    pub nodes: Vec<Node>,
+    /// The tasks in document order. Shared: the plan, the run's records and the engine keep the same ones.
+    pub nodes: Vec<Arc<Node>>,
 }
 
 /// A task as the engine sees it.
@@ -109,9 +110,17 @@ impl Declared {
     }
 }
 
+impl FromIterator<Node> for Graph {
+    fn from_iter<T: IntoIterator<Item = Node>>(nodes: T) -> Self {
+        Self {
+            nodes: nodes.into_iter().map(Arc::new).collect(),
+        }
+    }
+}
+
 impl Graph {
     /// The node of a task.
-    pub fn node(&self, id: &TaskId) -> Option<&Node> {
+    pub fn node(&self, id: &TaskId) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|n| n.id == *id)
     }
 
@@ -119,7 +128,7 @@ impl Graph {
     /// graph does not have are left out.
     pub fn needs_by_index(&self) -> Vec<Vec<usize>> {
         let index: HashMap<&TaskId, usize> = self.nodes.iter().map(|n| &n.id).zip(0..).collect();
-        let needs = |n: &Node| {
+        let needs = |n: &Arc<Node>| {
             n.needs
                 .iter()
                 .filter_map(|edge| index.get(&edge.on).copied())
@@ -282,9 +291,7 @@ mod tests {
             spec_hash: String::new(),
             gates: Gates::None,
         };
-        Graph {
-            nodes: needs.iter().enumerate().map(node).collect(),
-        }
+        needs.iter().enumerate().map(node).collect()
     }
 
     #[test]
@@ -327,7 +334,8 @@ mod tests {
 
     #[test]
     fn tasks_with_a_common_resource_or_file_conflict() {
-        let mut nodes = graph(&[&[], &[]]).nodes;
+        let nodes = graph(&[&[], &[]]).nodes;
+        let mut nodes: Vec<Node> = nodes.iter().map(|node| Node::clone(node)).collect();
         assert_eq!(nodes[0].conflict(&nodes[1]), None);
         nodes[0].files = vec!["src/**".to_owned()];
         nodes[1].files = vec!["docs".to_owned(), "src/a.rs".to_owned()];

@@ -86,7 +86,7 @@ pub(super) struct Dependency {
 }
 
 /// Reads a whole document. The draft owns what it says, so that the document, which is larger, can go.
-pub(super) fn document<'t>(reader: &mut Reader<'t>, root: &'t Node) -> Draft {
+pub(super) fn document<'t>(reader: &mut Reader<'t>, root: &'t Node<'t>) -> Draft {
     let mut draft = Draft::default();
     reader.strict |= root.get("orch").is_some();
     let Some(top) = reader.fields(root, &keys::TOP, "a plan") else {
@@ -119,7 +119,7 @@ fn format_version<'t>(reader: &mut Reader<'t>, top: &Fields<'t>) {
     match reader.text(top, "orch") {
         Some(version) if version.text == FORMAT_VERSION => {}
         found => {
-            let span = found.map_or(key.span.clone(), |version| version.span);
+            let span = found.map_or(key.span(), |version| version.span);
             reader.push(
                 Diagnostic::error(
                     "format-version",
@@ -135,7 +135,7 @@ fn format_version<'t>(reader: &mut Reader<'t>, top: &Fields<'t>) {
 }
 
 fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
-    let has_no_effect = |key: &str, value: &Node| {
+    let has_no_effect = |key: &str, value: &Node<'_>| {
         keys::META.classify(key) == Key::Known(Class::Unbuilt) && !is_switched_off(value)
     };
     let unbuilt = fields
@@ -204,7 +204,7 @@ pub fn is_mail_address(text: &str) -> bool {
         .is_some_and(|(name, domain)| usable(name) && usable(domain))
 }
 
-fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) {
+fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) {
     let Some(fields) = reader.fields(node, &keys::SECTION, "a section") else {
         return;
     };
@@ -225,7 +225,7 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) {
     for node in reader.items(&fields, "tasks", "tasks").unwrap_or_default() {
         if draft.tasks.len() == TASKS_MAX {
             let message = format!("the plan has more than {TASKS_MAX} tasks");
-            reader.push(Diagnostic::error("too-many-tasks", message).at(node.span.clone()));
+            reader.push(Diagnostic::error("too-many-tasks", message).at(node.span()));
             break;
         }
         let task = task(reader, draft, node);
@@ -245,7 +245,7 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) {
     });
 }
 
-fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) -> Option<TaskDraft> {
+fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) -> Option<TaskDraft> {
     let fields = reader.fields(node, &keys::TASK, "a task")?;
     let id = required(reader, &fields, "task", "id");
     let name = required(reader, &fields, "task", "name");
@@ -308,7 +308,7 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node) -> Optio
             .unwrap_or(0),
         labels: texts(reader, &fields, "labels", "words"),
         checks: checks::read(reader, &fields),
-        rehearse: super::rehearse::read(reader, &fields),
+        rehearse: super::rehearse::read(reader, &fields).map(Box::new),
     };
     Some(TaskDraft {
         task,
@@ -330,7 +330,7 @@ fn required<'t>(
         _ => "missing-name",
     };
     if fields.get(key).is_none() {
-        let key_span = fields.key(key).map(|key| key.span.clone());
+        let key_span = fields.key(key).map(|key| key.span());
         let verb = if key_span.is_some() {
             "is empty"
         } else {
@@ -370,7 +370,7 @@ fn depends_on<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Vec<De
                 "empty-depends-on",
                 "`depends_on` has no value: the task follows the earlier ones as if the key were not there",
             )
-            .at(key.span.clone())
+            .at(key.span())
             .help("write `depends_on: []` for a task that waits for nothing"),
         );
     }
@@ -404,8 +404,8 @@ fn attempts<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> (Option<u32>, O
                 "contradiction",
                 "`max_attempts` and `retry.max` both say how often",
             )
-            .at(max.span.clone())
-            .related(attempts.span.clone(), "the other one")
+            .at(max.span())
+            .related(attempts.span(), "the other one")
             .help("keep one: `retry.max` counts what comes after the first attempt"),
         );
     }
@@ -424,15 +424,11 @@ fn check_runner<'t>(
         }
         (Some(Runner::Command), None) => {
             Diagnostic::error("missing-run", "the command runner needs `run`, the command")
-                .at(fields
-                    .key("runner")
-                    .map_or(fields.head(), |key| key.span.clone()))
+                .at(fields.key("runner").map_or(fields.head(), |key| key.span()))
                 .help("write for example `run: make lint`, or give the task another `runner`")
         }
         (None | Some(Runner::Claude | Runner::Rehearsal), Some(_)) => {
-            let key = fields
-                .key("run")
-                .map_or(fields.head(), |key| key.span.clone());
+            let key = fields.key("run").map_or(fields.head(), |key| key.span());
             Diagnostic::error(
                 "run-without-command-runner",
                 "`run` is for the command runner only",

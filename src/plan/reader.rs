@@ -16,6 +16,9 @@ use crate::time::parse_duration;
 /// Longest part of a value that a message repeats.
 const QUOTED_CHARS_MAX: usize = 60;
 
+/// Most keys of a mapping that are looked through one by one for a second one; more have a table.
+const FEW_KEYS: usize = 32;
+
 /// Most items of a list that is suggested in place of a text.
 const SUGGESTED_ITEMS_MAX: usize = 5;
 
@@ -33,18 +36,18 @@ pub(super) struct Spanned<'t> {
 pub(super) struct Fields<'t> {
     /// Where the mapping stands.
     pub(super) span: Range<usize>,
-    values: Vec<(&'t str, &'t Node, &'t Node)>,
+    values: Vec<(&'t str, &'t Node<'t>, &'t Node<'t>)>,
 }
 
 impl<'t> Fields<'t> {
     /// The value of a key, unless it is missing or `null`.
-    pub(super) fn get(&self, key: &str) -> Option<&'t Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&'t Node<'t>> {
         let (_, _, value) = self.values.iter().find(|(k, _, _)| *k == key)?;
         (!is_null(value)).then_some(value)
     }
 
     /// The node of a key that is there, whatever its value.
-    pub(super) fn key(&self, key: &str) -> Option<&'t Node> {
+    pub(super) fn key(&self, key: &str) -> Option<&'t Node<'t>> {
         let (_, node, _) = self.values.iter().find(|(k, _, _)| *k == key)?;
         Some(node)
     }
@@ -53,11 +56,11 @@ impl<'t> Fields<'t> {
     pub(super) fn head(&self) -> Range<usize> {
         self.values
             .first()
-            .map_or(self.span.clone(), |(_, key, _)| key.span.clone())
+            .map_or(self.span.clone(), |(_, key, _)| key.span())
     }
 
     /// All keys with their values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'t str, &'t Node, &'t Node)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'t str, &'t Node<'t>, &'t Node<'t>)> {
         self.values.iter().copied()
     }
 }
@@ -71,12 +74,12 @@ pub(super) struct Reader<'t> {
     pub(super) strict: bool,
     text: &'t str,
     /// What each alias stands for, by the place of the alias.
-    aliases: HashMap<usize, &'t Node>,
+    aliases: HashMap<usize, &'t Node<'t>>,
 }
 
 impl<'t> Reader<'t> {
     /// Looks over a whole document for what is wrong anywhere: duplicate keys, merge keys, tags.
-    pub(super) fn new(text: &'t str, root: &'t Node, strict: bool) -> Self {
+    pub(super) fn new(text: &'t str, root: &'t Node<'t>, strict: bool) -> Self {
         let mut reader = Self {
             problems: Problems::default(),
             strict,
@@ -87,28 +90,32 @@ impl<'t> Reader<'t> {
         reader
     }
 
-    fn look_over(&mut self, node: &'t Node, anchors: &mut HashMap<&'t str, &'t Node>) {
-        if let Some(tag) = node.tag.as_deref().filter(|tag| !is_core_tag(tag)) {
+    fn look_over(&mut self, node: &'t Node<'t>, anchors: &mut HashMap<&'t str, &'t Node<'t>>) {
+        if let Some(tag) = node.tag().filter(|tag| !is_core_tag(tag)) {
             let message = format!("the tag {} has no meaning in a plan", quote(tag));
-            self.push(Diagnostic::error("tag", message).at(node.full.clone()));
+            self.push(Diagnostic::error("tag", message).at(node.full()));
         }
-        if let Some(name) = node.anchor.as_deref() {
+        if let Some(name) = node.anchor() {
             anchors.insert(name, node);
         }
         match &node.kind {
             NodeKind::Scalar { .. } => {}
             NodeKind::Alias { name } => {
-                if let Some(target) = anchors.get(name.as_str()) {
-                    self.aliases.insert(node.span.start, target);
+                if let Some(target) = anchors.get(name) {
+                    self.aliases.insert(node.span().start, target);
                 }
             }
             NodeKind::Sequence { items, .. } => {
                 items.iter().for_each(|item| self.look_over(item, anchors));
             }
             NodeKind::Mapping { entries, .. } => {
-                let mut seen: HashMap<&str, &Node> = HashMap::new();
-                for (key, value) in entries {
-                    self.look_over_key(key, &mut seen);
+                let mut table = (entries.len() > FEW_KEYS).then(HashMap::new);
+                for (i, (key, value)) in entries.iter().enumerate() {
+                    let same = |text| match &mut table {
+                        Some(table) => table.insert(text, key),
+                        None => last_with(&entries[..i], text),
+                    };
+                    self.look_over_key(key, same);
                     self.look_over(key, anchors);
                     self.look_over(value, anchors);
                 }
@@ -116,24 +123,29 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn look_over_key(&mut self, key: &'t Node, seen: &mut HashMap<&'t str, &'t Node>) {
-        let NodeKind::Scalar { value, style } = &key.kind else {
+    /// `same` gives the key before this one that has the same text.
+    fn look_over_key(
+        &mut self,
+        key: &'t Node<'t>,
+        same: impl FnOnce(&'t str) -> Option<&'t Node<'t>>,
+    ) {
+        let Some(text) = key.as_scalar() else {
             return;
         };
-        if value == "<<" && *style == ScalarStyle::Plain {
+        if is_merge_key(key) {
             self.push(
                 Diagnostic::error("merge-key", "merge keys (`<<`) are not read")
-                    .at(key.span.clone())
+                    .at(key.span())
                     .help("write the keys out; an alias for a whole value is fine: `depends_on: *deps`"),
             );
-        } else if let Some(first) = seen.insert(value, key) {
+        } else if let Some(first) = same(text) {
             self.push(
                 Diagnostic::error(
                     "duplicate-key",
-                    format!("the key {} stands twice here", quote(value)),
+                    format!("the key {} stands twice here", quote(text)),
                 )
-                .at(key.span.clone())
-                .related(first.span.clone(), "first here"),
+                .at(key.span())
+                .related(first.span(), "first here"),
             );
         }
     }
@@ -144,9 +156,13 @@ impl<'t> Reader<'t> {
     }
 
     /// What an alias stands for; any other node as it is.
-    pub(super) fn resolve(&self, node: &'t Node) -> &'t Node {
+    pub(super) fn resolve(&self, node: &'t Node<'t>) -> &'t Node<'t> {
         match &node.kind {
-            NodeKind::Alias { .. } => self.aliases.get(&node.span.start).copied().unwrap_or(node),
+            NodeKind::Alias { .. } => self
+                .aliases
+                .get(&node.span().start)
+                .copied()
+                .unwrap_or(node),
             _ => node,
         }
     }
@@ -154,7 +170,7 @@ impl<'t> Reader<'t> {
     /// A mapping of the format, its keys checked against the level's.
     pub(super) fn fields(
         &mut self,
-        node: &'t Node,
+        node: &'t Node<'t>,
         level: &Level,
         what: &str,
     ) -> Option<Fields<'t>> {
@@ -166,7 +182,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A mapping whose keys are up to the author.
-    pub(super) fn any_fields(&mut self, node: &'t Node, what: &str) -> Option<Fields<'t>> {
+    pub(super) fn any_fields(&mut self, node: &'t Node<'t>, what: &str) -> Option<Fields<'t>> {
         let node = self.resolve(node);
         let NodeKind::Mapping { entries, .. } = &node.kind else {
             self.wrong_type(node, what, "a mapping (`key: value`)");
@@ -181,12 +197,12 @@ impl<'t> Reader<'t> {
             }
         }
         Some(Fields {
-            span: node.span.clone(),
+            span: node.span(),
             values,
         })
     }
 
-    fn check_key(&mut self, level: &Level, key: &str, node: &Node, value: &Node) {
+    fn check_key(&mut self, level: &Level, key: &str, node: &Node<'_>, value: &Node<'_>) {
         if self.problems.is_full() {
             return;
         }
@@ -222,7 +238,7 @@ impl<'t> Reader<'t> {
                 })
             }
         };
-        self.push(problem.at(node.span.clone()));
+        self.push(problem.at(node.span()));
     }
 
     /// A text; numbers and the like count as they are written.
@@ -231,7 +247,7 @@ impl<'t> Reader<'t> {
         match node.as_scalar() {
             Some(text) => Some(Spanned {
                 text,
-                span: node.span.clone(),
+                span: node.span(),
             }),
             None => {
                 self.wrong_type(node, &quote(key), "a text");
@@ -251,7 +267,7 @@ impl<'t> Reader<'t> {
         fields: &Fields<'t>,
         key: &str,
         what: &str,
-    ) -> Option<&'t [Node]> {
+    ) -> Option<&'t [Node<'t>]> {
         let node = fields.get(key)?;
         if let NodeKind::Sequence { items, .. } = &node.kind {
             return Some(items);
@@ -280,7 +296,7 @@ impl<'t> Reader<'t> {
                     "wrong-type",
                     format!("`{key}` must be a list of {what}, not a text"),
                 )
-                .at(node.span.clone())
+                .at(node.span())
                 .help(format!("write `{key}: [{}]`", items.join(", "))),
             );
             return None;
@@ -292,7 +308,7 @@ impl<'t> Reader<'t> {
             match item.as_scalar() {
                 Some(text) if !text.trim().is_empty() && !is_null(item) => texts.push(Spanned {
                     text,
-                    span: item.span.clone(),
+                    span: item.span(),
                 }),
                 _ => self.wrong_type(item, &format!("an item of `{key}`"), "a text"),
             }
@@ -394,14 +410,14 @@ impl<'t> Reader<'t> {
     }
 
     /// The source of a block list or mapping, moved to column 0.
-    pub(super) fn unindented(&self, node: &Node) -> String {
-        let start = node.span.start;
+    pub(super) fn unindented(&self, node: &Node<'_>) -> String {
+        let start = node.span().start;
         let column = start - self.text[..start].rfind('\n').map_or(0, |at| at + 1);
         let unindent = |line: &'t str| {
             let indentation = line.bytes().take_while(|b| *b == b' ').count();
             &line[indentation.min(column)..]
         };
-        let mut lines = self.text[node.span.clone()].split_inclusive('\n');
+        let mut lines = self.text[node.span()].split_inclusive('\n');
         let first = lines.next().unwrap_or_default().to_owned();
         let mut source = lines.fold(first, |source, line| source + unindent(line));
         if !source.ends_with('\n') {
@@ -411,7 +427,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Says that a value is of the wrong kind.
-    pub(super) fn wrong_type(&mut self, node: &Node, what: &str, expected: &str) {
+    pub(super) fn wrong_type(&mut self, node: &Node<'_>, what: &str, expected: &str) {
         let found = match &node.kind {
             NodeKind::Mapping { .. } => "a mapping".to_owned(),
             NodeKind::Sequence { .. } => "a list".to_owned(),
@@ -424,7 +440,7 @@ impl<'t> Reader<'t> {
             },
         };
         let message = format!("{what} must be {expected}, not {found}");
-        self.push(Diagnostic::error("wrong-type", message).at(node.span.clone()));
+        self.push(Diagnostic::error("wrong-type", message).at(node.span()));
     }
 
     /// Keeps the first of several equal texts and warns about the others.
@@ -447,22 +463,33 @@ impl<'t> Reader<'t> {
     }
 }
 
+fn is_merge_key(key: &Node<'_>) -> bool {
+    matches!(&key.kind, NodeKind::Scalar { value, style: ScalarStyle::Plain } if value == "<<")
+}
+
+/// The last of some entries' keys that has this text.
+fn last_with<'t>(entries: &'t [(Node<'t>, Node<'t>)], text: &str) -> Option<&'t Node<'t>> {
+    let keys = entries.iter().rev().map(|(key, _)| key);
+    keys.filter(|key| !is_merge_key(key))
+        .find(|key| key.as_scalar() == Some(text))
+}
+
 /// Whether a value is YAML's null: nothing, `~` or `null`, unquoted.
-fn is_null(node: &Node) -> bool {
+fn is_null(node: &Node<'_>) -> bool {
     match &node.kind {
         NodeKind::Scalar {
             value,
             style: ScalarStyle::Plain,
         } => {
-            matches!(value.as_str(), "" | "~" | "null" | "Null" | "NULL")
-                && node.tag.as_deref().is_none_or(|tag| tag.ends_with("null"))
+            matches!(value.as_ref(), "" | "~" | "null" | "Null" | "NULL")
+                && node.tag().is_none_or(|tag| tag.ends_with("null"))
         }
         _ => false,
     }
 }
 
 /// A settings block of claude-plan-orchestrator that does nothing because it says so.
-pub(super) fn is_switched_off(value: &Node) -> bool {
+pub(super) fn is_switched_off(value: &Node<'_>) -> bool {
     let disabled = value.get("enabled").and_then(Node::as_scalar) == Some("false");
     disabled || is_null(value) || value.as_scalar() == Some("")
 }

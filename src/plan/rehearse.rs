@@ -61,7 +61,7 @@ fn contents<'t>(
         return contents;
     };
     for (path, path_node, content) in files.iter() {
-        let span = path_node.span.clone();
+        let span = path_node.span();
         check_path(reader, &Spanned { text: path, span });
         match content.as_scalar() {
             Some(text) => drop(contents.insert(path.to_owned(), text.to_owned())),
@@ -108,7 +108,7 @@ fn costs<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<u64> {
 /// The source text of a block list, moved to column 0. Source and not values, since the tasks are put into the plan's
 /// text as they are, numeric ids included.
 fn add_tasks<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<String> {
-    let node: &Node = fields.get("add_tasks")?;
+    let node: &Node<'_> = fields.get("add_tasks")?;
     let NodeKind::Sequence { items, flow: false } = &node.kind else {
         reader.wrong_type(node, "`add_tasks`", "a block list of tasks (`- id: ...`)");
         return None;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ const SLUG_CHARS_MAX: usize = 60;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The file's text, a byte order mark included: what spans count in and edits cut into.
-    pub text: String,
+    pub text: Arc<str>,
     /// SHA-256 of the text in hexadecimal: the address of this revision.
     pub sha256: String,
     /// What holds for the whole plan.
@@ -148,7 +149,7 @@ pub struct Task {
     /// What it is checked by, beside what its section and the plan ask for.
     pub checks: Option<Box<Checks>>,
     /// What the rehearsal runner plays, if the task says so.
-    pub rehearse: Option<Rehearse>,
+    pub rehearse: Option<Box<Rehearse>>,
 }
 
 /// What the rehearsal runner plays for a task. One of the first `fail_times` attempts reports `failed` and changes

@@ -4,6 +4,7 @@
 //! and what aliases expand to, so that no later reader (serde among them) ever sees a hostile text. What keys and values
 //! mean is decided elsewhere.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Longest text that is read: some 100,000 tasks with a description each.
@@ -13,7 +14,7 @@ pub const SOURCE_BYTES_MAX: usize = 16 << 20;
 /// recurses up to 128.
 pub const DEPTH_MAX: usize = 64;
 
-/// Most nodes of one text: 100,000 tasks of 40 nodes. A node takes about 100 bytes of memory.
+/// Most nodes of one text: 100,000 tasks of 40 nodes. A node takes 56 bytes of memory.
 pub const NODES_MAX: usize = 4_000_000;
 
 /// Largest text after aliases are replaced by what they stand for, one byte counted per node and per byte of a scalar.
@@ -35,55 +36,58 @@ pub struct SyntaxError {
 
 /// The one document of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
+pub struct Document<'t> {
     /// Its content; `None` in a text of blanks and comments.
-    pub root: Option<Node>,
+    pub root: Option<Node<'t>>,
 }
 
-/// A value with its place in the text. All offsets are bytes of the whole text, a byte order mark included.
+/// A value with its place in the text. There are millions in a large plan, so that it borrows what it can and keeps its
+/// offsets in 32 bits, which [`SOURCE_BYTES_MAX`] fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// The value itself. A block collection reaches from its first dash or key to the end of its last child; a block
-    /// scalar from its `|` or `>`; an empty value is an empty span after its colon or dash.
-    pub span: Range<usize>,
-    /// The value with its anchor and tag.
-    pub full: Range<usize>,
+pub struct Node<'t> {
     /// The value.
-    pub kind: NodeKind,
-    /// The name of its anchor, without `&`.
-    pub anchor: Option<Box<str>>,
-    /// Its tag as written, `!!str`.
-    pub tag: Option<Box<str>>,
+    pub kind: NodeKind<'t>,
+    properties: Option<Box<Properties<'t>>>,
+    start: u32,
+    end: u32,
+    full_start: u32,
+}
+
+/// What may stand before a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Properties<'t> {
+    anchor: Option<&'t str>,
+    tag: Option<&'t str>,
 }
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeKind {
+pub enum NodeKind<'t> {
     /// A text. An absent value is the empty plain scalar with an empty span.
     Scalar {
         /// The text after unescaping and folding.
-        value: String,
+        value: Cow<'t, str>,
         /// How it was written.
         style: ScalarStyle,
     },
     /// Keys with values, in document order, duplicates included.
     Mapping {
         /// Keys with values.
-        entries: Vec<(Node, Node)>,
+        entries: Box<[(Node<'t>, Node<'t>)]>,
         /// Written with braces, or as a single pair inside brackets.
         flow: bool,
     },
     /// A list.
     Sequence {
         /// In document order.
-        items: Vec<Node>,
+        items: Box<[Node<'t>]>,
         /// Written with brackets.
         flow: bool,
     },
     /// A reference to an anchor that stands before it.
     Alias {
         /// The name, without `*`.
-        name: String,
+        name: &'t str,
     },
 }
 
@@ -102,7 +106,43 @@ pub enum ScalarStyle {
     Folded,
 }
 
-impl Node {
+impl<'t> Node<'t> {
+    /// A list in brackets that stands in no text.
+    pub(crate) fn list_of(items: Vec<Self>) -> Self {
+        Self {
+            kind: NodeKind::Sequence {
+                items: items.into(),
+                flow: false,
+            },
+            properties: None,
+            start: 0,
+            end: 0,
+            full_start: 0,
+        }
+    }
+
+    /// The value itself, in bytes of the whole text, a byte order mark included. A block collection reaches from its
+    /// first dash or key to the end of its last child; a block scalar from its `|` or `>`; an empty value is an empty
+    /// span after its colon or dash.
+    pub fn span(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The value with its anchor and tag.
+    pub fn full(&self) -> Range<usize> {
+        self.full_start as usize..self.end as usize
+    }
+
+    /// The name of its anchor, without `&`.
+    pub fn anchor(&self) -> Option<&'t str> {
+        self.properties.as_ref()?.anchor
+    }
+
+    /// Its tag as written, `!!str`.
+    pub fn tag(&self) -> Option<&'t str> {
+        self.properties.as_ref()?.tag
+    }
+
     /// The text of a scalar.
     pub fn as_scalar(&self) -> Option<&str> {
         match &self.kind {
@@ -137,7 +177,7 @@ impl Node {
 
     /// Whether this is a value of which nothing is written, not even an anchor or tag.
     pub fn is_absent(&self) -> bool {
-        self.full.is_empty()
+        self.full().is_empty()
     }
 }
 
@@ -153,7 +193,7 @@ impl SyntaxError {
 /// # Errors
 /// The first problem: not well-formed, a second document, a NUL, an alias without anchor or inside of what it stands
 /// for, or a limit of this module exceeded.
-pub fn parse(text: &str) -> Result<Document, SyntaxError> {
+pub fn parse(text: &str) -> Result<Document<'_>, SyntaxError> {
     if text.len() > SOURCE_BYTES_MAX {
         let message = format!("the text is longer than {SOURCE_BYTES_MAX} bytes");
         return Err(SyntaxError {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -281,7 +282,11 @@ fn build(draft: &Draft, needs: &[Vec<Need>]) -> Graph {
         implied: need.implied,
     };
     let node = |(read, needs): (&TaskDraft, &Vec<Need>)| {
-        node(&read.task, &draft.meta, needs.iter().map(edge).collect())
+        Arc::new(node(
+            &read.task,
+            &draft.meta,
+            needs.iter().map(edge).collect(),
+        ))
     };
     Graph {
         nodes: draft.tasks.iter().zip(needs).map(node).collect(),

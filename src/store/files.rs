@@ -10,6 +10,9 @@ use rustix::fs::OFlags;
 
 use crate::crash::synced;
 
+/// How much of two files is compared at a time.
+const COMPARED_BYTES: usize = 32 << 10;
+
 /// Why a file could not be read or written; every variant names it.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -179,6 +182,59 @@ fn write_then_rename(temp: &Path, path: &Path, bytes: &[u8], outlives: Outlives)
 /// # Errors
 /// As [`FileError`] says; a file that grows while it is read counts as too large once it passes `max`.
 pub fn read_limited(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
+    let file = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|e| FileError::reading(path, e))?;
+    if bytes.len() as u64 > max {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            max,
+        });
+    }
+    Ok(bytes)
+}
+
+/// Reads a file as [`read_limited`], unless it holds the same as `other`.
+///
+/// # Errors
+/// As [`read_limited`].
+pub fn read_if_other(
+    path: &Path,
+    max: u64,
+    other: impl io::Read,
+) -> Result<Option<Vec<u8>>, FileError> {
+    let file = open_regular(path)?;
+    match same_bytes(file, other).map_err(|e| FileError::reading(path, e))? {
+        true => Ok(None),
+        false => read_limited(path, max).map(Some),
+    }
+}
+
+/// Whether two readers give the same bytes, of which little is in memory at a time.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub fn same_bytes(mut a: impl io::Read, mut b: impl io::Read) -> io::Result<bool> {
+    let mut buffer = vec![0; COMPARED_BYTES];
+    let mut expected = Vec::with_capacity(COMPARED_BYTES);
+    loop {
+        let read = a.read(&mut buffer)?;
+        expected.clear();
+        // At the end of the one, the other must be at its end, too.
+        let wanted = read.max(1) as u64;
+        b.by_ref().take(wanted).read_to_end(&mut expected)?;
+        if expected != buffer[..read] {
+            return Ok(false);
+        }
+        if read == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+fn open_regular(path: &Path) -> Result<File, FileError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new()
         .read(true)
@@ -191,17 +247,7 @@ pub fn read_limited(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
             path: path.to_owned(),
         });
     }
-    let mut bytes = Vec::new();
-    file.take(max.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|e| FileError::reading(path, e))?;
-    if bytes.len() as u64 > max {
-        return Err(FileError::TooLarge {
-            path: path.to_owned(),
-            max,
-        });
-    }
-    Ok(bytes)
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -259,6 +305,28 @@ mod tests {
         let error = FileError::writing(Path::new("/x/exit.json"), full);
         assert!(matches!(error, FileError::Full { .. }));
         assert_eq!(error.to_string(), "no space left to write /x/exit.json");
+    }
+
+    #[test]
+    fn a_file_is_the_same_only_to_its_last_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("copy");
+        let long = "x".repeat(3 * COMPARED_BYTES);
+        for (left, right, same) in [
+            ("", "", true),
+            (long.as_str(), long.as_str(), true),
+            (long.as_str(), &long[1..], false),
+            (&long[1..], long.as_str(), false),
+            ("", "x", false),
+            ("xy", "xz", false),
+        ] {
+            std::fs::write(&path, left).unwrap();
+            let read = read_if_other(&path, u64::MAX, right.as_bytes()).unwrap();
+            assert_eq!(read.as_deref(), (!same).then_some(left.as_bytes()));
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read_if_other(&link, u64::MAX, &b""[..]).is_err());
     }
 
     #[test]

@@ -558,8 +558,10 @@ fn append(
     at: Wall,
     records: Vec<Record>,
 ) -> Result<Vec<Stamped>, Refusal> {
+    // SQLite ends what it concatenates with a NUL, and copies a bound text once for each column made of it to do the same:
+    // the record of a start holds the whole plan.
     let mut insert =
-        tx.prepare_cached("INSERT INTO records (run_id, at_ms, body) VALUES (?1, ?2, ?3)")?;
+        tx.prepare_cached("INSERT INTO records (run_id, at_ms, body) VALUES (?1, ?2, ?3 || '')")?;
     let mut stamped = Vec::with_capacity(records.len());
     for record in records {
         let body = serde_json::to_string(&record)

@@ -99,46 +99,49 @@ fn memory() {
     }
 }
 
-/// 100 tasks, in five turns; the one whose ratio is in the middle counts.
+/// How many tasks run at once, where that is compared.
+const JOBS: [&str; 2] = ["1", "8"];
+
+/// 100 tasks, in three turns; for each number of jobs the one whose ratio is in the middle counts.
 fn hundred() {
-    for jobs in ["1", "8"] {
-        let turn = |_| {
-            let by_hand = Scene::new(&plan(100, |_| "pending")).loop_of(1, 100);
-            let orch = Scene::new(&plan(100, |_| "pending")).orch(&["run", "-j", jobs]);
-            (orch, by_hand)
-        };
-        let mut turns: Vec<(Used, Used)> = (0..5).map(turn).collect();
+    const TURNS: usize = 3;
+    let turn = |_| {
+        let by_hand = Scene::new(&plan(100, |_| "pending")).loop_of(1, 100);
+        let orch =
+            JOBS.map(|jobs| Scene::new(&plan(100, |_| "pending")).orch(&["run", "-j", jobs]));
+        (orch, by_hand)
+    };
+    let turns: Vec<([Used; 2], Used)> = (0..TURNS).map(turn).collect();
+    for (i, jobs) in JOBS.iter().enumerate() {
+        let mut turns: Vec<_> = turns.iter().map(|(orch, hand)| (orch[i], *hand)).collect();
         turns.sort_by(|a, b| quotient(a.0.wall, a.1.wall).total_cmp(&quotient(b.0.wall, b.1.wall)));
-        let (orch, by_hand) = turns[turns.len() / 2];
+        let (orch, by_hand) = turns[TURNS / 2];
         per_task(&format!("100 tasks, -j {jobs}"), orch, by_hand, 100);
     }
 }
 
-/// 1,000 tasks, half of the loop before and half of it behind them; then what a finished run of that size costs.
+/// 1,000 tasks, a third of the loop before, between and behind the runs; then what a finished run of that size costs.
 fn thousand() {
-    for jobs in ["1", "8"] {
-        let beside = Scene::new(&plan(1_000, |_| "pending"));
-        let scene = Scene::new(&(plan(1_000, |_| "pending") + LAST));
-        let mut by_hand = beside.loop_of(1, 500);
-        let orch = scene.used_by(orch().as_os_str(), &["run", "-j", jobs], FAILED);
-        by_hand += beside.loop_of(501, 1_000);
+    let beside = Scene::new(&plan(1_000, |_| "pending"));
+    let mut by_hand = beside.loop_of(1, 333);
+    let [(_, in_turn), (scene, at_once)] = [("1", 334, 666), ("8", 667, 1_000)].map(|turn| {
+        let (jobs, from, to) = turn;
+        let scene = Scene::new(&plan(1_000, |_| "pending"));
+        let orch = scene.orch(&["run", "-j", jobs]);
+        by_hand += beside.loop_of(from, to);
+        (scene, orch)
+    });
+    for (jobs, orch) in JOBS.iter().zip([in_turn, at_once]) {
         per_task(&format!("1,000 tasks, -j {jobs}"), orch, by_hand, 1_000);
-        if jobs == "8" {
-            let status = scene.median(5, &["status"]);
-            row(
-                "status of a finished run of 1,000",
-                &ms(status.wall),
-                "",
-                "",
-            );
-            row("", &mib(status.rss_kib), "", "");
-            against_bar(
-                "restart to first action, 1,000 finished",
-                scene.restart(),
-                Duration::from_millis(300),
-            );
-        }
     }
+    let status = scene.median(5, &["status"]);
+    row(
+        "status of a finished run of 1,000",
+        &ms(status.wall),
+        "",
+        "",
+    );
+    row("", &mib(status.rss_kib), "", "");
 }
 
 /// What goes on with, checks, and follows a run in which 1,000 tasks landed.

@@ -151,6 +151,24 @@ fn a_broken_edit_is_reported_at_once_and_the_last_good_plan_goes_on() {
 }
 
 #[test]
+fn an_edit_with_an_unknown_role_and_a_plan_that_is_gone_are_told_and_the_last_good_plan_goes_on() {
+    let f = chain();
+    let good = f.read(".claude/plans/plan.yaml");
+    let orch = f.live(["run"]);
+    f.await_gate("up");
+    let named = good.replace("name: Task 3", "name: Task 3\n        agent: nobody");
+    f.write(".claude/plans/plan.yaml", &named);
+    orch.await_says("task 3 names the role `nobody`, which there is not");
+    std::fs::remove_file(f.repo().join(".claude/plans/plan.yaml")).expect("it was there");
+    orch.await_says("cannot be read: No such file");
+    f.write(".claude/plans/plan.yaml", &good);
+    f.open("go");
+    orch.ended().exits(0);
+    assert_eq!(f.read("c.txt"), "c\n");
+    f.assert_tidy();
+}
+
+#[test]
 fn an_edit_of_a_tracked_plan_survives_publishing_with_the_fields_of_the_run_in_it() {
     let f = chain();
     let orch = f.live(["run"]);

@@ -7,7 +7,7 @@
 )]
 
 use orch::ids::TaskId;
-use orch::plan::edit::{TaskChange, write_statuses};
+use orch::plan::edit::{LastWritten, TaskChange, write_statuses};
 use orch::plan::graph::Declared;
 use serde_yaml::Value;
 
@@ -379,6 +379,27 @@ pub(crate) fn documents(default: u64) -> u64 {
     }
 }
 
+/// What a landing may write into a plan of so many tasks.
+fn random_changes(random: &mut Random, tasks: usize) -> Vec<TaskChange> {
+    let statuses = [
+        Declared::Completed,
+        Declared::Failed,
+        Declared::Skipped,
+        Declared::Pending,
+    ];
+    let mut changes: Vec<TaskChange> = Vec::new();
+    for _ in 0..=random.below(3) {
+        let change = TaskChange {
+            task: TaskId::parse(&format!("t{}", random.below(tasks))).expect("an id"),
+            status: random.pick(&statuses),
+            attempts: random.chance(70).then_some(random.below(5) as u32),
+        };
+        changes.retain(|c| c.task != change.task);
+        changes.push(change);
+    }
+    changes
+}
+
 #[test]
 fn random_documents_change_in_the_written_fields_only() {
     for seed in 0..documents(DOCUMENTS) {
@@ -387,22 +408,7 @@ fn random_documents_change_in_the_written_fields_only() {
         if plan.tasks == 0 {
             continue;
         }
-        let changes: Vec<TaskChange> = (0..=random.below(3))
-            .map(|_| TaskChange {
-                task: TaskId::parse(&format!("t{}", random.below(plan.tasks))).expect("an id"),
-                status: random.pick(&[
-                    Declared::Completed,
-                    Declared::Failed,
-                    Declared::Skipped,
-                    Declared::Pending,
-                ]),
-                attempts: random.chance(70).then_some(random.below(5) as u32),
-            })
-            .fold(Vec::new(), |mut changes, change| {
-                changes.retain(|c: &TaskChange| c.task != change.task);
-                changes.push(change);
-                changes
-            });
+        let changes = random_changes(&mut random, plan.tasks);
         let written = write_statuses(&plan.text, &changes)
             .unwrap_or_else(|e| panic!("seed {seed}: {e}\n{}", plan.text));
         assert_eq!(
@@ -420,5 +426,16 @@ fn random_documents_change_in_the_written_fields_only() {
             plan.text,
             written.text
         );
+        // What is kept of one write must not show in the next.
+        let mut last = LastWritten::default();
+        let mut text = plan.text;
+        for _ in 0..3 {
+            let changes = random_changes(&mut random, plan.tasks);
+            let written = last.write_statuses(&text, &changes);
+            let written = written.unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
+            let afresh = write_statuses(&text, &changes).expect("as before");
+            assert_eq!(written, afresh, "seed {seed}:\n{text}");
+            text = written.text;
+        }
     }
 }

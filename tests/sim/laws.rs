@@ -333,8 +333,8 @@ impl Laws {
         }
         for node in &revision.graph.nodes {
             let entry = self.tasks.entry(node.id.clone()).or_insert_with(|| Entry {
-                node: node.clone(),
-                newest: node.clone(),
+                node: Node::clone(node),
+                newest: Node::clone(node),
                 in_plan: true,
                 fresh: true,
                 generation: 0,
@@ -358,9 +358,9 @@ impl Laws {
             });
             entry.in_plan = true;
             entry.gates = node.gates;
-            entry.newest = node.clone();
+            entry.newest = Node::clone(node);
             if entry.fresh {
-                entry.node = node.clone();
+                entry.node = Node::clone(node);
             }
         }
     }

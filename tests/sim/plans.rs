@@ -1,5 +1,7 @@
 //! Random plans, and what people and agents make of them while they run.
 
+use std::sync::Arc;
+
 use orch::engine::event::{Author, PlanRevision};
 use orch::ids::TaskId;
 use orch::plan::checks::Gates;
@@ -52,7 +54,7 @@ impl Plan {
             .map(|node| node.id.clone())
             .collect();
         for node in &mut self.graph.nodes {
-            node.needs.retain(|edge| left.contains(&edge.on));
+            Arc::make_mut(node).needs.retain(|edge| left.contains(&edge.on));
         }
     }
 
@@ -74,7 +76,7 @@ impl Plan {
         }
         if rng.percent(20) {
             let at = rng.below(self.graph.nodes.len());
-            self.graph.nodes[at].declared = Declared::Skipped;
+            self.node(at).declared = Declared::Skipped;
         }
         self.version += 1;
     }
@@ -88,19 +90,18 @@ impl Plan {
                 self.insert(rng, node);
             }
             2 if self.graph.nodes.len() > 1 => {
-                let gone = self.graph.nodes.remove(at).id;
+                let gone = self.graph.nodes.remove(at).id.clone();
                 for node in &mut self.graph.nodes {
-                    node.needs.retain(|edge| edge.on != gone);
+                    Arc::make_mut(node).needs.retain(|edge| edge.on != gone);
                 }
             }
             3 if rng.percent(50) => {
-                self.graph.nodes[at].gates =
-                    *rng.pick(&[Gates::None, Gates::Optional, Gates::Required]);
+                self.node(at).gates = *rng.pick(&[Gates::None, Gates::Optional, Gates::Required]);
             }
-            3 => self.graph.nodes[at].needs.clear(),
+            3 => self.node(at).needs.clear(),
             6 | 7 => self.turn_round(at),
             4 => {
-                self.graph.nodes[at].declared = *rng.pick(&[
+                self.node(at).declared = *rng.pick(&[
                     Declared::Pending,
                     Declared::Completed,
                     Declared::Failed,
@@ -108,8 +109,8 @@ impl Plan {
                 ]);
             }
             _ => {
-                self.graph.nodes[at].spec_hash = format!("{:x}", rng.next());
-                self.graph.nodes[at].max_attempts = 1 + u32::try_from(rng.below(4)).expect("small");
+                self.node(at).spec_hash = format!("{:x}", rng.next());
+                self.node(at).max_attempts = 1 + u32::try_from(rng.below(4)).expect("small");
             }
         }
         self.version += 1;
@@ -120,7 +121,7 @@ impl Plan {
         if let Some(node) = self.graph.nodes.iter_mut().find(|node| node.id == *id)
             && node.declared != declared
         {
-            node.declared = declared;
+            Arc::make_mut(node).declared = declared;
             self.version += 1;
         }
     }
@@ -131,16 +132,18 @@ impl Plan {
         if self.graph.nodes[at].needs.is_empty() {
             return;
         }
-        let edge = self.graph.nodes[at].needs.remove(0);
+        let edge = self.node(at).needs.remove(0);
         let id = self.graph.nodes[at].id.clone();
         if !self.reaches(&id, &edge.on) {
             let needed = self.graph.nodes.iter_mut().find(|node| node.id == edge.on);
             let implied = edge.implied;
-            needed
-                .expect("checked")
-                .needs
-                .push(Edge { on: id, implied });
+            let needed = Arc::make_mut(needed.expect("checked"));
+            needed.needs.push(Edge { on: id, implied });
         }
+    }
+
+    fn node(&mut self, at: usize) -> &mut Node {
+        Arc::make_mut(&mut self.graph.nodes[at])
     }
 
     fn reaches(&self, from: &TaskId, to: &TaskId) -> bool {
@@ -150,7 +153,7 @@ impl Plan {
 
     fn insert(&mut self, rng: &mut Rng, node: Node) {
         let at = rng.below(self.graph.nodes.len() + 1);
-        self.graph.nodes.insert(at, node);
+        self.graph.nodes.insert(at, node.into());
     }
 
     fn new_node(&mut self, rng: &mut Rng, edges_max: usize) -> Node {

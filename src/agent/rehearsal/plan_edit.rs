@@ -26,8 +26,8 @@ fn extend(text: &str, task: &str, items: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{PLAN_COPY} is empty"))?;
     let last =
         last_neighbour(&root, task).ok_or_else(|| format!("{PLAN_COPY} has no task {task}"))?;
-    let start = text[..last.full.start].rfind('\n').map_or(0, |at| at + 1);
-    let indent = text[start..last.full.start]
+    let start = text[..last.full().start].rfind('\n').map_or(0, |at| at + 1);
+    let indent = text[start..last.full().start]
         .split_once('-')
         .map(|(indent, _)| indent)
         .filter(|indent| indent.bytes().all(|b| b == b' '))
@@ -42,15 +42,15 @@ fn extend(text: &str, task: &str, items: &str) -> Result<String, String> {
             [indent, line, eol]
         });
     }
-    let at = end_of_line(text, last.full.end);
+    let at = end_of_line(text, last.full().end);
     let (before, after) = text.split_at(at);
     let missing_eol = if before.ends_with('\n') { "" } else { eol };
     Ok([before, missing_eol, &block, after].concat())
 }
 
 /// The last task of the section that holds `task`.
-fn last_neighbour<'n>(root: &'n Node, task: &str) -> Option<&'n Node> {
-    let holds = |tasks: &&Node| {
+fn last_neighbour<'n>(root: &'n Node<'n>, task: &str) -> Option<&'n Node<'n>> {
+    let holds = |tasks: &&Node<'_>| {
         tasks
             .items()
             .iter()

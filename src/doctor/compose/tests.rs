@@ -42,9 +42,10 @@ fn revision() -> PlanRevision {
     PlanRevision {
         text_sha256: "00".repeat(32),
         by: Author::Orch,
-        graph: Graph {
-            nodes: ["1", "2"].map(|id| unknown_node(&task(id))).into(),
-        },
+        graph: ["1", "2"]
+            .into_iter()
+            .map(|id| unknown_node(&task(id)))
+            .collect(),
         profiles: std::collections::BTreeMap::new(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, anyhow};
 
-use super::blocking;
+use super::plan_thread::PlanThread;
 use crate::crash::point;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::Engine;
@@ -148,12 +148,11 @@ pub(super) fn plan_at_target(site: &Site) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-pub(super) async fn build(site: Arc<Site>, order: BuildOrder) -> Event {
+pub(super) async fn build(site: Arc<Site>, landings: PlanThread, order: BuildOrder) -> Event {
     let ticket = order.ticket.clone();
-    let result = blocking(move || {
-        made(&site, &order).or_else(|error| unless_lost(&site, &order.candidate, error))
-    })
-    .await;
+    let work =
+        move || made(&site, &order).or_else(|error| unless_lost(&site, &order.candidate, error));
+    let result = landings.run(work).await;
     Event::Built {
         ticket,
         result: result.unwrap_or_else(|error| Err(BuildFailure::Trouble(format!("{error:#}")))),
@@ -313,16 +312,15 @@ pub(super) fn plan_difference(site: &Site, ticket: &Ticket) -> anyhow::Result<Op
 
 pub(super) async fn land(
     site: Arc<Site>,
+    landings: PlanThread,
     ticket: Ticket,
     commit: ObjectId,
     onto: ObjectId,
 ) -> Event {
     let of = ticket.clone();
-    let result = blocking(move || {
-        landed(&site, &of, &commit, &onto).map_err(|error| (error, lacks(&site, &commit)))
-    })
-    .await;
-    match result {
+    let work =
+        move || landed(&site, &of, &commit, &onto).map_err(|error| (error, lacks(&site, &commit)));
+    match landings.run(work).await {
         Ok(result) => Event::Landed { ticket, result },
         Err((error, true)) => Event::Landed {
             ticket,

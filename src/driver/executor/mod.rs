@@ -6,6 +6,7 @@
 mod collect;
 mod execute;
 mod landing;
+mod plan_thread;
 mod prepare;
 mod publish;
 mod silence;
@@ -37,6 +38,7 @@ use crate::process;
 use crate::report::{Board, Doing};
 use crate::time::{Now, Wall};
 pub(super) use landing::plan_after;
+use plan_thread::PlanThread;
 pub(super) use prepare::setup_parts;
 
 /// Carries out actions.
@@ -48,6 +50,7 @@ pub struct Executor {
     recalled: Recalled,
     observations: Observations,
     gates: Gates,
+    landings: PlanThread,
     /// Diagnostics of plan edits that were rejected, told once.
     rejected: Arc<Mutex<Vec<String>>>,
 }
@@ -118,10 +121,14 @@ type Work = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 impl Executor {
     /// For a run at `site`, and where it tells of agents that run.
-    pub fn new(site: Arc<Site>) -> (Self, mpsc::UnboundedReceiver<Event>) {
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub fn new(site: Arc<Site>) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Event>)> {
         let (observations, observed) = mpsc::unbounded_channel();
         let executor = Self {
             site,
+            landings: PlanThread::start()?,
             board: Board::default(),
             leases: Leases::default(),
             recalled: Recalled::default(),
@@ -129,7 +136,7 @@ impl Executor {
             gates: Gates::default(),
             rejected: Arc::default(),
         };
-        (executor, observed)
+        Ok((executor, observed))
     }
 
     /// Where the run takes place.
@@ -185,6 +192,12 @@ impl Executor {
                         "the plan's new text cannot be kept, so it does not hold: {error:#}"
                     )),
                 }
+            }
+            Look::Unreadable(error) => {
+                self.say(format!(
+                    "{} cannot be read: {error}; the last good plan goes on",
+                    self.site.plan.shown()
+                ));
             }
             Look::Rejected(unusable) => {
                 self.say(format!(
@@ -288,13 +301,19 @@ impl Executor {
                 candidate,
             } => {
                 let order = landing::BuildOrder::new(engine, ticket, base, candidate);
-                Box::pin(landing::build(site, order))
+                Box::pin(landing::build(site, self.landings.clone(), order))
             }
             Action::Land {
                 ticket,
                 commit,
                 onto,
-            } => Box::pin(landing::land(site, ticket, commit, onto)),
+            } => Box::pin(landing::land(
+                site,
+                self.landings.clone(),
+                ticket,
+                commit,
+                onto,
+            )),
             Action::Verify {
                 ticket,
                 commit,
@@ -378,13 +397,19 @@ pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<P
     let text_sha256 = site.run_dir().keep_plan(plan.text.as_bytes())?;
     let mut graph = plan.graph.clone();
     for (node, task) in graph.nodes.iter_mut().zip(&plan.tasks) {
-        node.gates = how::checks(task, plan, &site.settings, site.force).gates();
+        let gates = how::checks(task, plan, &site.settings, site.force).gates();
+        if node.gates != gates {
+            Arc::make_mut(node).gates = gates;
+        }
     }
     if plan.meta.max_attempts_default.is_none() {
         for (node, task) in graph.nodes.iter_mut().zip(&plan.tasks) {
-            node.max_attempts = task
+            let max_attempts = task
                 .max_attempts
                 .unwrap_or(site.settings.max_attempts.value);
+            if node.max_attempts != max_attempts {
+                Arc::make_mut(node).max_attempts = max_attempts;
+            }
         }
     }
     Ok(PlanRevision {

@@ -373,7 +373,7 @@ fn write(site: &Site, order: &Order, sheet: &Sheet) -> anyhow::Result<()> {
     let exchange = sheet.tree.join(EXCHANGE_DIR);
     std::fs::create_dir_all(&exchange)
         .with_context(|| format!("cannot make {}", exchange.display()))?;
-    std::fs::write(exchange.join("plan.yaml"), &order.plan.text)
+    std::fs::write(exchange.join("plan.yaml"), order.plan.text.as_bytes())
         .context("cannot write the plan copy")?;
     write_whole(&attempt.plan_given(), order.plan.text.as_bytes())?;
     let task = order.task()?;
@@ -390,7 +390,7 @@ fn write(site: &Site, order: &Order, sheet: &Sheet) -> anyhow::Result<()> {
                 attempt: order.ticket.attempt,
                 session: sheet.session.to_string(),
                 nonce: sheet.nonce.clone(),
-                rehearse: task.rehearse.clone(),
+                rehearse: task.rehearse.as_deref().cloned(),
             };
             write_whole(
                 &attempt.rehearsal(),
@@ -439,7 +439,10 @@ fn brief<'a>(order: &'a Order, task: &'a Task, sheet: &'a Sheet) -> Brief<'a> {
 /// What all sessions of a role are told: the plan as it was when this orch started, so that it is the same for all.
 fn shared(site: &Site, how: &How) -> anyhow::Result<String> {
     let plan = &site.plan_at_start;
-    let role = site.roles.get(&how.role).map_or("", |r| r.text.as_str());
+    let role = site
+        .roles
+        .get(&how.role)
+        .with_context(|| format!("there is no role `{}`", how.role))?;
     let sections = plan
         .sections
         .iter()
@@ -453,7 +456,7 @@ fn shared(site: &Site, how: &How) -> anyhow::Result<String> {
         })
         .collect();
     Ok(shared_part(&Shared {
-        role,
+        role: &role.text,
         plan: PlanSummary {
             name: plan.meta.name.as_deref(),
             description: plan.meta.description.as_deref(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{Executor, blocking, landing};
+use super::{Executor, landing};
 use crate::crash::point;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::event::Event;
@@ -16,7 +16,10 @@ use crate::plan::edit::TaskChange;
 pub(super) async fn write_plan(executor: Executor, settled: Vec<TaskChange>) -> Event {
     let site = Arc::clone(&executor.site);
     if site.plan.tracked().is_none() {
-        let written = blocking(move || site.plan.write_in_place(None, &settled)).await;
+        let written = executor
+            .landings
+            .run(move || site.plan.write_in_place(None, &settled))
+            .await;
         if let Err(error) = written {
             executor.say(format!(
                 "the plan's status fields could not be written, the ledger has them: {error:#}"
@@ -28,13 +31,13 @@ pub(super) async fn write_plan(executor: Executor, settled: Vec<TaskChange>) -> 
 
 pub(super) async fn publish(executor: Executor) -> Event {
     let site = Arc::clone(&executor.site);
-    if let Err(error) = blocking(move || unpinned(&site)).await {
+    if let Err(error) = executor.landings.run(move || unpinned(&site)).await {
         executor.say(format!(
             "the run's pins below refs/orch/pin stay for now, which does no harm: {error:#}"
         ));
     }
     let site = Arc::clone(&executor.site);
-    match blocking(move || published(&site)).await {
+    match executor.landings.run(move || published(&site)).await {
         Ok(Some(saying)) => executor.say(saying),
         Ok(None) => {}
         Err(error) => {

@@ -7,6 +7,8 @@ mod attempt;
 mod landing;
 mod settle;
 
+use std::sync::Arc;
+
 use attempt::{Begin, Left};
 
 use super::breaker::Open;
@@ -215,6 +217,8 @@ impl State {
         for task in &mut self.tasks {
             task.in_plan = false;
         }
+        self.tasks
+            .reserve_exact(revision.graph.nodes.len().saturating_sub(self.tasks.len()));
         for node in &revision.graph.nodes {
             let ix = *self
                 .index
@@ -222,7 +226,7 @@ impl State {
                 .or_insert(self.tasks.len());
             self.order.push(ix);
             let Some(task) = self.tasks.get_mut(ix) else {
-                self.tasks.push(Task::new(node.clone(), at));
+                self.tasks.push(Task::new(Arc::clone(node), at));
                 has_new_edges = true;
                 continue;
             };
@@ -231,17 +235,20 @@ impl State {
                 task.enter(Phase::Open { pause: None }, at);
                 task.fresh = true;
             }
-            task.node.declared = node.declared;
-            // What judges a commit is up to people until it lands.
-            task.node.gates = node.gates;
+            if task.node.declared != node.declared || task.node.gates != node.gates {
+                let own = Arc::make_mut(&mut task.node);
+                own.declared = node.declared;
+                // What judges a commit is up to people until it lands.
+                own.gates = node.gates;
+            }
             if task.node == *node {
                 task.newer = None;
             } else if task.fresh {
-                task.node = node.clone();
+                task.node = Arc::clone(node);
                 task.newer = None;
                 has_new_edges = true;
             } else {
-                task.newer = Some(Box::new(node.clone()));
+                task.newer = Some(Arc::clone(node));
             }
         }
         for (id, profile) in &revision.profiles {

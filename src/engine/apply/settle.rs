@@ -93,7 +93,7 @@ impl State {
         task.reopened = true;
         task.enter(Phase::Open { pause: None }, at);
         if let Some(newer) = task.newer.take() {
-            task.node = *newer;
+            task.node = newer;
             self.rebuild_topology();
         }
         true

@@ -1,5 +1,7 @@
 //! The way of a candidate to the target.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::engine::event::{BuildFailure, Unprepared};
 use crate::engine::policy::{CONFLICTS_MAX, MISSES_AT_ONCE_MAX, TROUBLES_MAX};
@@ -138,7 +140,7 @@ fn what_a_landed_agent_added_to_the_plan_is_run() {
         vec![task("a", &[]), task("b", &["a"]), task("c", &[])],
     );
     extended.by = Author::Agent(id("a"));
-    extended.graph.nodes[2].declared = Declared::Completed;
+    Arc::make_mut(&mut extended.graph.nodes[2]).declared = Declared::Completed;
     bench.landed("a", LandResult::Landed(Some(extended)));
     assert_eq!(bench.running(), ["b"], "one job");
     assert_eq!(

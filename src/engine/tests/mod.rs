@@ -29,7 +29,7 @@ use super::view::TaskState;
 use super::{Effects, Engine};
 use crate::ids::{ObjectId, RefName, RunId, TaskId, Ticket};
 use crate::plan::checks::Gates;
-use crate::plan::graph::{Declared, Edge, Graph, Node, TaskKind};
+use crate::plan::graph::{Declared, Edge, Node, TaskKind};
 use crate::time::{Mono, Now, Wall};
 
 fn id(text: &str) -> TaskId {
@@ -81,7 +81,7 @@ fn revision(version: &str, nodes: Vec<Node>) -> PlanRevision {
     PlanRevision {
         text_sha256: version.to_owned(),
         by: ann(),
-        graph: Graph { nodes },
+        graph: nodes.into_iter().collect(),
         profiles: std::collections::BTreeMap::new(),
     }
 }

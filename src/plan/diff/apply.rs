@@ -64,40 +64,39 @@ enum List {
 type Gap = (List, Option<usize>);
 
 /// A key and its value; without one the field goes.
-type NewField = (String, Option<Snippet>);
+type NewField<'c> = (String, Option<Snippet<'c>>);
 
 /// What is to be done, by place in the text.
 #[derive(Default)]
-struct Intended {
+struct Intended<'c> {
     /// New values by section and task.
-    fields: BTreeMap<(usize, usize), Vec<NewField>>,
-    items: BTreeMap<Gap, Vec<Snippet>>,
+    fields: BTreeMap<(usize, usize), Vec<NewField<'c>>>,
+    items: BTreeMap<Gap, Vec<Snippet<'c>>>,
     /// The ids of sections whose tasks change.
     concerned: Vec<String>,
     dropped: Vec<String>,
 }
 
 /// YAML that comes into the text.
-struct Snippet {
-    yaml: String,
-    document: Document,
+struct Snippet<'c> {
+    yaml: &'c str,
+    document: Document<'c>,
 }
 
-impl Snippet {
-    fn of(yaml: &str) -> Result<Self, EditError> {
+impl<'c> Snippet<'c> {
+    fn of(yaml: &'c str) -> Result<Self, EditError> {
         let document = syntax::parse(yaml)?;
-        let yaml = yaml.to_owned();
         Ok(Self { yaml, document })
     }
 
-    fn node(&self) -> Result<&Node, EditError> {
+    fn node(&self) -> Result<&Node<'c>, EditError> {
         let nothing = || EditError::Unproven("an added value is empty".to_owned());
         self.document.root.as_ref().ok_or_else(nothing)
     }
 }
 
-impl Intended {
-    fn of(side: &Side<'_>, changes: &[Change]) -> Result<Self, EditError> {
+impl<'c> Intended<'c> {
+    fn of(side: &Side<'_>, changes: &'c [Change]) -> Result<Self, EditError> {
         let mut intended = Self::default();
         // Where added items went, for those that follow them.
         let mut sections = HashMap::new();
@@ -201,7 +200,7 @@ impl Intended {
         side: &Side<'_>,
         task: &TaskId,
         key: &str,
-        [before, after]: [Option<&str>; 2],
+        [before, after]: [Option<&'c str>; 2],
     ) -> Result<(), EditError> {
         let Some((section, place)) = side.located.place(task.as_str()) else {
             self.drop(format!("`{key}` of task `{task}`: the task is gone"));
@@ -239,7 +238,7 @@ impl Intended {
             for (key, value) in fields {
                 match value {
                     Some(value) => {
-                        let value = reader.digest(&value.yaml)?;
+                        let value = reader.digest(value.yaml)?;
                         task.fields.insert(outline::key(key), value);
                     }
                     None => {
@@ -257,8 +256,8 @@ impl Intended {
         for (&(list, after), snippets) in tasks.into_iter().chain(sections) {
             let at = after.map_or(0, |after| after + 1);
             let new = snippets.iter().map(|snippet| match list {
-                List::Tasks(_) => reader.outline(&snippet.yaml, Part::Task),
-                List::Sections => reader.outline(&snippet.yaml, Part::Section),
+                List::Tasks(_) => reader.outline(snippet.yaml, Part::Task),
+                List::Sections => reader.outline(snippet.yaml, Part::Section),
             });
             let new = new.collect::<Result<Vec<Outline>, EditError>>()?;
             let items = match list {
@@ -280,7 +279,12 @@ fn behind<T>(after: Option<T>, place: impl Fn(T) -> Option<usize>, count: usize)
 }
 
 /// Whether a field has this value now. An absent status is a pending one.
-fn is_now(side: &Side<'_>, key: &str, current: Option<&Node>, value: Option<&Snippet>) -> bool {
+fn is_now(
+    side: &Side<'_>,
+    key: &str,
+    current: Option<&Node<'_>>,
+    value: Option<&Snippet<'_>>,
+) -> bool {
     let value = value.and_then(|value| value.document.root.as_ref());
     match (current, value) {
         (None, None) => true,
@@ -294,7 +298,7 @@ fn is_now(side: &Side<'_>, key: &str, current: Option<&Node>, value: Option<&Sni
 }
 
 /// The value as orch itself would write it, if this is a field that orch writes.
-fn own(key: &str, value: &Node) -> Option<Own> {
+fn own(key: &str, value: &Node<'_>) -> Option<Own> {
     let word = value.as_scalar()?;
     match key {
         "status" => {
@@ -306,7 +310,7 @@ fn own(key: &str, value: &Node) -> Option<Own> {
     }
 }
 
-fn cut(text: &str, side: &Side<'_>, intended: &Intended) -> Result<String, EditError> {
+fn cut(text: &str, side: &Side<'_>, intended: &Intended<'_>) -> Result<String, EditError> {
     let none = Anchors::default();
     let renderer = Renderer { anchors: &none };
     let mut editor = Editor::new(text, &side.anchors);
@@ -325,7 +329,7 @@ fn cut(text: &str, side: &Side<'_>, intended: &Intended) -> Result<String, EditE
         editor.change(side.located.mapping((section, Some(task))), &edits)?;
     }
     for (&(list, after), snippets) in &intended.items {
-        let nodes: Vec<&Node> = snippets
+        let nodes: Vec<&Node<'_>> = snippets
             .iter()
             .map(Snippet::node)
             .collect::<Result<_, _>>()?;
@@ -343,25 +347,11 @@ fn cut(text: &str, side: &Side<'_>, intended: &Intended) -> Result<String, EditE
             }
             // A list without items is written anew.
             None => {
-                let list = list_of(&nodes);
+                let list = Node::list_of(nodes.into_iter().cloned().collect());
                 let value = NewValue::Tree(renderer, &list);
                 editor.change(owner, &[FieldEdit { key, value }])?;
             }
         }
     }
     splice(text, editor.finish()?)
-}
-
-/// A list of these items.
-fn list_of(items: &[&Node]) -> Node {
-    Node {
-        span: 0..0,
-        full: 0..0,
-        kind: syntax::NodeKind::Sequence {
-            items: items.iter().map(|item| (*item).clone()).collect(),
-            flow: false,
-        },
-        anchor: None,
-        tag: None,
-    }
 }

@@ -224,7 +224,7 @@ fn refused_or_permitted(problems: Vec<String>) -> Judged {
     }
 }
 
-fn task_problems(id: &str, task: &Node, added: &mut usize) -> Vec<String> {
+fn task_problems(id: &str, task: &Node<'_>, added: &mut usize) -> Vec<String> {
     *added += 1;
     let mut problems = Vec::new();
     for (key, value) in task.entries().iter().filter(|(_, value)| !is_null(value)) {

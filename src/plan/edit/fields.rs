@@ -36,7 +36,7 @@ pub(crate) enum NewValue<'a, 'n> {
     /// One of orch's.
     Own(Own),
     /// Any value, rendered.
-    Tree(Renderer<'a, 'n>, &'n Node),
+    Tree(Renderer<'a, 'n>, &'n Node<'n>),
     /// The field goes.
     Absent,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Editor<'a, 'd> {
     pub(crate) anchors: &'a Anchors<'d>,
     pub(crate) splices: Vec<Splice>,
     /// Scalars to be replaced whose anchor aliases refer to.
-    moved_anchors: Vec<&'d Node>,
+    moved_anchors: Vec<&'d Node<'d>>,
     pub(crate) line_break: &'static str,
 }
 
@@ -71,13 +71,16 @@ impl<'a, 'd> Editor<'a, 'd> {
     /// Changes fields of a mapping. A field that is missing is added behind the first entry that ends its line.
     pub(crate) fn change(
         &mut self,
-        mapping: &'d Node,
+        mapping: &'d Node<'d>,
         edits: &[FieldEdit<'_, '_>],
     ) -> Result<(), EditError> {
         let NodeKind::Mapping { entries, flow } = &mapping.kind else {
-            return Err(EditError::unsupported(mapping.span.start, "not a mapping"));
+            return Err(EditError::unsupported(
+                mapping.span().start,
+                "not a mapping",
+            ));
         };
-        let edit_of = |key: &Node| {
+        let edit_of = |key: &Node<'_>| {
             let edit = edits.iter().find(|edit| key.as_scalar() == Some(edit.key));
             edit.map(|edit| edit.value)
         };
@@ -114,17 +117,16 @@ impl<'a, 'd> Editor<'a, 'd> {
     fn set_own(
         &mut self,
         fields: &Fields<'d>,
-        key: &'d Node,
-        value: &'d Node,
+        key: &'d Node<'d>,
+        value: &'d Node<'d>,
         own: Own,
     ) -> Result<(), EditError> {
         // A number under another tag than that of numbers would not be one.
-        let keeps_tag =
-            matches!(own, Own::Word(_)) || matches!(value.tag.as_deref(), None | Some("!!int"));
+        let keeps_tag = matches!(own, Own::Word(_)) || matches!(value.tag(), None | Some("!!int"));
         let (range, new) = match (&value.kind, own) {
-            (NodeKind::Scalar { .. }, _) if value.span.is_empty() && keeps_tag => {
+            (NodeKind::Scalar { .. }, _) if value.span().is_empty() && keeps_tag => {
                 let new = self.behind_colon(fields, key, value, &own.to_string())?;
-                (value.span.clone(), new)
+                (value.span(), new)
             }
             (NodeKind::Scalar { style, .. }, Own::Word(word)) => {
                 let new = match style {
@@ -132,23 +134,27 @@ impl<'a, 'd> Editor<'a, 'd> {
                     ScalarStyle::DoubleQuoted => format!("\"{word}\""),
                     _ => word.to_owned(),
                 };
-                (self.without_last_break(&value.span), new)
+                (self.without_last_break(&value.span()), new)
             }
             (NodeKind::Scalar { .. }, Own::Number(_)) => {
-                let range = if keeps_tag { &value.span } else { &value.full };
+                let range = if keeps_tag {
+                    &value.span()
+                } else {
+                    &value.full()
+                };
                 (self.without_last_break(range), own.to_string())
             }
-            (NodeKind::Alias { .. }, _) => (value.span.clone(), own.to_string()),
+            (NodeKind::Alias { .. }, _) => (value.span(), own.to_string()),
             (NodeKind::Mapping { .. } | NodeKind::Sequence { .. }, _) => {
                 let what = "a collection where a word belongs";
-                return Err(EditError::unsupported(value.span.start, what));
+                return Err(EditError::unsupported(value.span().start, what));
             }
         };
         if self.anchors.aliases_of(value).is_empty() {
             self.splices.push(Splice { range, text: new });
         } else {
             // The aliases keep their meaning: the first that stays takes over anchor and value.
-            let range = value.full.start..range.end;
+            let range = value.full().start..range.end;
             self.splices.push(Splice { range, text: new });
             self.moved_anchors.push(value);
         }
@@ -158,13 +164,13 @@ impl<'a, 'd> Editor<'a, 'd> {
     fn set_tree<'n>(
         &mut self,
         fields: &Fields<'d>,
-        key: &'d Node,
-        value: &'d Node,
+        key: &'d Node<'d>,
+        value: &'d Node<'d>,
         renderer: Renderer<'_, 'n>,
-        node: &'n Node,
+        node: &'n Node<'n>,
     ) -> Result<(), EditError> {
         self.refuse_aliased(value)?;
-        let end = self.without_last_break(&value.full).end;
+        let end = self.without_last_break(&value.full()).end;
         let one_line = fields.flow || !is_blank(&self.text[end..line_end(self.text, end)]);
         let mut new = if one_line {
             format!(" {}", renderer.inline(node, fields.flow))
@@ -174,17 +180,17 @@ impl<'a, 'd> Editor<'a, 'd> {
         };
         let range = if value.is_absent() {
             new = self.behind_colon(fields, key, value, new.trim_start_matches(' '))?;
-            value.span.clone()
+            value.span()
         } else {
-            let between = &self.text[key.full.end..value.full.start];
+            let between = &self.text[key.full().end..value.full().start];
             match between.find(':') {
                 Some(colon) if between[colon + 1..].trim().is_empty() => {
-                    key.full.end + colon + 1..end
+                    key.full().end + colon + 1..end
                 }
                 // A comment or a line of its own stands between key and value.
                 _ => {
                     new = renderer.inline(node, fields.flow);
-                    value.full.start..end
+                    value.full().start..end
                 }
             }
         };
@@ -199,19 +205,19 @@ impl<'a, 'd> Editor<'a, 'd> {
     fn behind_colon(
         &self,
         fields: &Fields<'d>,
-        key: &Node,
-        value: &Node,
+        key: &Node<'_>,
+        value: &Node<'_>,
         new: &str,
     ) -> Result<String, EditError> {
         if new.starts_with(['\r', '\n']) {
             Ok(new.to_owned())
-        } else if value.span.start > key.full.end {
+        } else if value.span().start > key.full().end {
             Ok(format!(" {new}"))
         } else if fields.flow {
             Ok(format!(": {new}"))
         } else {
             let what = "a key without a colon";
-            Err(EditError::unsupported(key.span.start, what))
+            Err(EditError::unsupported(key.span().start, what))
         }
     }
 
@@ -228,7 +234,7 @@ impl<'a, 'd> Editor<'a, 'd> {
             self.refuse_aliased(value)?;
             let range = if i < first_kept {
                 let (kept, _) = &fields.entries[first_kept];
-                key.full.start..kept.full.start
+                key.full().start..kept.full().start
             } else if fields.flow {
                 self.entry_with_comma(fields, i)
             } else {
@@ -245,26 +251,26 @@ impl<'a, 'd> Editor<'a, 'd> {
         let (key, value) = &fields.entries[i];
         let (_, before) = &fields.entries[i - 1];
         match fields.entries.get(i + 1) {
-            Some((next, _)) => key.full.start..next.full.start,
+            Some((next, _)) => key.full().start..next.full().start,
             // The colon of an absent value would touch what follows: its comma stays.
             None if before.is_absent() => {
-                let comma = skip_trivia(self.text, value.full.end);
+                let comma = skip_trivia(self.text, value.full().end);
                 let trails = self.text[comma..].starts_with(',');
-                key.full.start..if trails { comma + 1 } else { value.full.end }
+                key.full().start..if trails { comma + 1 } else { value.full().end }
             }
-            None => before.full.end..value.full.end,
+            None => before.full().end..value.full().end,
         }
     }
 
     /// The lines of an entry that is not the first.
     fn entry_lines(&self, fields: &Fields<'d>, i: usize) -> Result<Range<usize>, EditError> {
         let (key, value) = &fields.entries[i];
-        let start = line_start(self.text, key.full.start);
-        if !is_blank(&self.text[start..key.full.start]) {
+        let start = line_start(self.text, key.full().start);
+        if !is_blank(&self.text[start..key.full().start]) {
             let what = "an entry that does not begin its line";
-            return Err(EditError::unsupported(key.span.start, what));
+            return Err(EditError::unsupported(key.span().start, what));
         }
-        let mut end = next_line(self.text, self.without_last_break(&value.full).end);
+        let mut end = next_line(self.text, self.without_last_break(&value.full()).end);
         // Blank lines would become part of a text before them that keeps them.
         while keeps_breaks(self.text, &fields.entries[i - 1].1)
             && end < self.text.len()
@@ -277,11 +283,11 @@ impl<'a, 'd> Editor<'a, 'd> {
 
     fn insert(
         &mut self,
-        mapping: &Node,
+        mapping: &Node<'_>,
         fields: &Fields<'d>,
         edit: &FieldEdit<'_, '_>,
     ) -> Result<(), EditError> {
-        let unsupported = |what| Err(EditError::unsupported(mapping.span.start, what));
+        let unsupported = |what| Err(EditError::unsupported(mapping.span().start, what));
         let Some((model, _)) = fields.entries.first() else {
             return unsupported("an empty mapping");
         };
@@ -321,12 +327,12 @@ impl<'a, 'd> Editor<'a, 'd> {
     }
 
     /// Adds an entry between braces.
-    fn behind_comma(&self, mapping: &Node, fields: &Fields<'d>, new: &str) -> Option<Splice> {
+    fn behind_comma(&self, mapping: &Node<'_>, fields: &Fields<'d>, new: &str) -> Option<Splice> {
         // Behind an absent value its colon would touch the comma.
         let mut kept = fields.entries.iter().zip(&fields.kept);
         let ((_, neighbour), _) = kept.find(|((_, v), kept)| **kept && !v.is_absent())?;
-        let at = neighbour.full.end;
-        let has_braces = self.text[mapping.span.clone()].starts_with('{');
+        let at = neighbour.full().end;
+        let has_braces = self.text[mapping.span()].starts_with('{');
         has_braces.then(|| Splice {
             range: at..at,
             text: format!(", {new}"),
@@ -342,19 +348,19 @@ impl<'a, 'd> Editor<'a, 'd> {
         needs_break: bool,
     ) -> Option<Splice> {
         let entries = fields.entries.iter().zip(&fields.kept);
-        let candidates: Vec<&(Node, Node)> = entries
+        let candidates: Vec<&(Node<'_>, Node<'_>)> = entries
             .filter(|((key, _), kept)| **kept && is_implicit(self.text, key))
             .map(|(entry, _)| entry)
             .collect();
         let one_line = candidates.iter().find(|(key, value)| {
             !is_block_scalar(value)
-                && value.full.end <= line_end(self.text, key.full.end)
-                && ends_line(self.text, value.full.end)
+                && value.full().end <= line_end(self.text, key.full().end)
+                && ends_line(self.text, value.full().end)
         });
         let line_break = self.line_break;
         let (at, text) = if let Some((_, value)) = one_line {
-            let at = next_line(self.text, value.full.end);
-            if at == line_end(self.text, value.full.end) {
+            let at = next_line(self.text, value.full().end);
+            if at == line_end(self.text, value.full().end) {
                 let closing = if needs_break { line_break } else { "" };
                 (at, format!("{line_break}{indent}{new}{closing}"))
             } else {
@@ -362,7 +368,7 @@ impl<'a, 'd> Editor<'a, 'd> {
             }
         } else {
             let (first, _) = candidates.first()?;
-            (first.full.start, format!("{new}{line_break}{indent}"))
+            (first.full().start, format!("{new}{line_break}{indent}"))
         };
         Some(Splice {
             range: at..at,
@@ -371,16 +377,16 @@ impl<'a, 'd> Editor<'a, 'd> {
     }
 
     /// The blanks before the keys of a block mapping; `None` if no key shows them.
-    fn indent(&self, entries: &[(Node, Node)]) -> Option<String> {
+    fn indent(&self, entries: &[(Node<'_>, Node<'_>)]) -> Option<String> {
         let mut implicit = entries
             .iter()
             .filter(|(key, _)| is_implicit(self.text, key));
         let written = implicit
             .clone()
-            .find_map(|(key, _)| indentation(self.text, key.full.start));
+            .find_map(|(key, _)| indentation(self.text, key.full().start));
         let counted = || {
             let (first, _) = implicit.next()?;
-            let before = &self.text[line_start(self.text, first.full.start)..first.full.start];
+            let before = &self.text[line_start(self.text, first.full().start)..first.full().start];
             let before = before.trim_start_matches(BYTE_ORDER_MARK);
             Some(" ".repeat(before.chars().count()))
         };
@@ -398,12 +404,12 @@ impl<'a, 'd> Editor<'a, 'd> {
     }
 
     /// Refuses what cannot go without changing the meaning of an alias elsewhere.
-    pub(crate) fn refuse_aliased(&self, node: &Node) -> Result<(), EditError> {
+    pub(crate) fn refuse_aliased(&self, node: &Node<'_>) -> Result<(), EditError> {
         match self.anchors.aliased_within(node) {
             None => Ok(()),
             Some(name) => {
                 let what = format!("the anchor `&{name}`, which an alias elsewhere refers to");
-                Err(EditError::unsupported(node.full.start, what))
+                Err(EditError::unsupported(node.full().start, what))
             }
         }
     }
@@ -417,8 +423,8 @@ impl<'a, 'd> Editor<'a, 'd> {
                 .iter()
                 .find(|alias| !replaced.contains(&alias.start));
             if let Some(heir) = heir {
-                let source = &self.text[node.full.clone()];
-                if node.span.is_empty() || source.contains(['\r', '\n']) {
+                let source = &self.text[node.full()];
+                if node.span().is_empty() || source.contains(['\r', '\n']) {
                     self.refuse_aliased(node)?;
                 }
                 let range = heir.clone();
@@ -432,7 +438,7 @@ impl<'a, 'd> Editor<'a, 'd> {
 
 /// The entries of the mapping that is changed.
 struct Fields<'d> {
-    entries: &'d [(Node, Node)],
+    entries: &'d [(Node<'d>, Node<'d>)],
     flow: bool,
     /// Before keys in block style.
     indent: Option<String>,
@@ -440,26 +446,26 @@ struct Fields<'d> {
     kept: Vec<bool>,
 }
 
-fn is_block_scalar(node: &Node) -> bool {
+fn is_block_scalar(node: &Node<'_>) -> bool {
     use ScalarStyle::{Folded, Literal};
     matches!(&node.kind, NodeKind::Scalar { style, .. } if matches!(style, Literal | Folded))
 }
 
 /// Whether a node is a block scalar with all line breaks at its end: `|+`.
-fn keeps_breaks(text: &str, node: &Node) -> bool {
-    let header = text[node.span.start..].chars().skip(1).take(2);
+fn keeps_breaks(text: &str, node: &Node<'_>) -> bool {
+    let header = text[node.span().start..].chars().skip(1).take(2);
     is_block_scalar(node) && header.take_while(|c| !c.is_whitespace()).any(|c| c == '+')
 }
 
 /// Whether a key has its colon behind it in its line, instead of a `?` before it.
-fn is_implicit(text: &str, key: &Node) -> bool {
-    let line = &text[key.full.end..line_end(text, key.full.end)];
+fn is_implicit(text: &str, key: &Node<'_>) -> bool {
+    let line = &text[key.full().end..line_end(text, key.full().end)];
     line.trim_start_matches([' ', '\t']).starts_with(':')
-        && !text[key.full.clone()].contains(['\r', '\n'])
+        && !text[key.full()].contains(['\r', '\n'])
 }
 
 /// Whether a node, written in block style, ends with a literal text whose last line break belongs to it.
-pub(crate) fn ends_with_break<'n>(renderer: Renderer<'_, 'n>, node: &'n Node) -> bool {
+pub(crate) fn ends_with_break<'n>(renderer: Renderer<'_, 'n>, node: &'n Node<'n>) -> bool {
     let node = renderer.anchors.resolve(node);
     match &node.kind {
         NodeKind::Scalar { value, .. } => value.ends_with('\n'),

@@ -10,12 +10,12 @@ impl<'d> Editor<'_, 'd> {
     /// Adds items to a list that has some, behind the item with this index or before the first.
     pub(crate) fn insert_items<'n>(
         &mut self,
-        list: &'d Node,
+        list: &'d Node<'d>,
         after: Option<usize>,
-        new: &[(Renderer<'_, 'n>, &'n Node)],
+        new: &[(Renderer<'_, 'n>, &'n Node<'n>)],
     ) -> Result<(), EditError> {
         let NodeKind::Sequence { items, flow } = &list.kind else {
-            return Err(EditError::unsupported(list.span.start, "not a list"));
+            return Err(EditError::unsupported(list.span().start, "not a list"));
         };
         if *flow {
             self.insert_in_brackets(items, after, new);
@@ -27,13 +27,13 @@ impl<'d> Editor<'_, 'd> {
 
     fn insert_in_brackets<'n>(
         &mut self,
-        items: &[Node],
+        items: &[Node<'_>],
         after: Option<usize>,
-        new: &[(Renderer<'_, 'n>, &'n Node)],
+        new: &[(Renderer<'_, 'n>, &'n Node<'n>)],
     ) {
         let neighbour = &items[after.unwrap_or(0)];
         // Items that stand on lines of their own get one, too.
-        let gap = match indentation(self.text, neighbour.full.start) {
+        let gap = match indentation(self.text, neighbour.full().start) {
             Some(indent) => format!(",{}{indent}", self.line_break),
             None => ", ".to_owned(),
         };
@@ -42,11 +42,11 @@ impl<'d> Editor<'_, 'd> {
             .map(|(renderer, node)| renderer.inline(node, true));
         let (at, text) = match after {
             Some(_) => (
-                neighbour.full.end,
+                neighbour.full().end,
                 new.map(|item| format!("{gap}{item}")).collect(),
             ),
             None => (
-                neighbour.full.start,
+                neighbour.full().start,
                 new.map(|item| format!("{item}{gap}")).collect(),
             ),
         };
@@ -58,24 +58,24 @@ impl<'d> Editor<'_, 'd> {
 
     fn insert_lines<'n>(
         &mut self,
-        list: &'d Node,
-        items: &'d [Node],
+        list: &'d Node<'d>,
+        items: &'d [Node<'d>],
         after: Option<usize>,
-        new: &[(Renderer<'_, 'n>, &'n Node)],
+        new: &[(Renderer<'_, 'n>, &'n Node<'n>)],
     ) -> Result<(), EditError> {
-        let first_line = line_start(self.text, list.span.start);
-        let indent = match indentation(self.text, list.span.start) {
+        let first_line = line_start(self.text, list.span().start);
+        let indent = match indentation(self.text, list.span().start) {
             Some(indent) => indent.to_owned(),
             None if after.is_none() => {
                 let what = "a list that does not begin on a line of its own";
-                return Err(EditError::unsupported(list.span.start, what));
+                return Err(EditError::unsupported(list.span().start, what));
             }
-            None => " ".repeat(self.text[first_line..list.span.start].chars().count()),
+            None => " ".repeat(self.text[first_line..list.span().start].chars().count()),
         };
         let at = match after {
-            Some(i) => behind_lines(self.text, items[i].full.end).ok_or_else(|| {
+            Some(i) => behind_lines(self.text, items[i].full().end).ok_or_else(|| {
                 let what = "an item that does not end its line";
-                EditError::unsupported(items[i].full.end, what)
+                EditError::unsupported(items[i].full().end, what)
             })?,
             None => first_line,
         };
@@ -115,18 +115,18 @@ impl<'d> Editor<'_, 'd> {
         Ok(())
     }
 
-    fn has_blank_between(&self, items: &[Node]) -> bool {
+    fn has_blank_between(&self, items: &[Node<'_>]) -> bool {
         let [first, second, ..] = items else {
             return false;
         };
-        let between = self.without_last_break(&first.full).end..second.full.start;
+        let between = self.without_last_break(&first.full()).end..second.full().start;
         let mut lines = self.text[between].lines().skip(1).peekable();
         std::iter::from_fn(|| lines.next().filter(|_| lines.peek().is_some()))
             .any(|line| line.trim().is_empty())
     }
 
     /// Makes the block scalar that ends a text without line break keep its meaning when a line break follows it.
-    fn close_block_scalar(&mut self, node: &Node) {
+    fn close_block_scalar(&mut self, node: &Node<'_>) {
         match &node.kind {
             NodeKind::Mapping { entries, .. } => {
                 if let Some((_, last)) = entries.last() {
@@ -144,9 +144,9 @@ impl<'d> Editor<'_, 'd> {
             } if !self
                 .splices
                 .iter()
-                .any(|s| s.range.contains(&node.span.start)) =>
+                .any(|s| s.range.contains(&node.span().start)) =>
             {
-                let start = node.span.start + 1;
+                let start = node.span().start + 1;
                 let header = &self.text[start..];
                 let header = &header[..header
                     .find(|c: char| !c.is_ascii_digit() && c != '+' && c != '-')

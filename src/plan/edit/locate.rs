@@ -10,9 +10,9 @@ use crate::plan::syntax::{Document, Node, NodeKind};
 /// The places of a plan's parts.
 pub(crate) struct Located<'d> {
     /// The top-level mapping.
-    pub(crate) root: &'d Node,
+    pub(crate) root: &'d Node<'d>,
     /// The value of `sections`.
-    pub(crate) list: &'d Node,
+    pub(crate) list: &'d Node<'d>,
     /// In document order.
     pub(crate) sections: Vec<SectionAt<'d>>,
     /// Section and position in it of each task.
@@ -23,16 +23,16 @@ pub(crate) struct Located<'d> {
 /// A section.
 pub(crate) struct SectionAt<'d> {
     pub(crate) id: &'d str,
-    pub(crate) node: &'d Node,
+    pub(crate) node: &'d Node<'d>,
     /// The value of `tasks`, if the key is there.
-    pub(crate) list: Option<&'d Node>,
+    pub(crate) list: Option<&'d Node<'d>>,
     pub(crate) tasks: Vec<TaskAt<'d>>,
 }
 
 /// A task.
 pub(crate) struct TaskAt<'d> {
     pub(crate) id: &'d str,
-    pub(crate) node: &'d Node,
+    pub(crate) node: &'d Node<'d>,
 }
 
 impl<'d> Located<'d> {
@@ -41,15 +41,15 @@ impl<'d> Located<'d> {
     /// # Errors
     /// Anything on the way to a task that is not what plans have there: a missing or repeated id, an alias or a merge
     /// key in place of a section or task.
-    pub(crate) fn of(document: &'d Document, anchors: &Anchors<'d>) -> Result<Self, EditError> {
+    pub(crate) fn of(document: &'d Document<'d>, anchors: &Anchors<'d>) -> Result<Self, EditError> {
         let root = document
             .root
             .as_ref()
             .filter(|root| matches!(root.kind, NodeKind::Mapping { .. }))
             .ok_or_else(|| EditError::unsupported(0, "the plan is not a mapping"))?;
-        let list = root
-            .get("sections")
-            .ok_or_else(|| EditError::unsupported(root.span.start, "the plan has no `sections`"))?;
+        let list = root.get("sections").ok_or_else(|| {
+            EditError::unsupported(root.span().start, "the plan has no `sections`")
+        })?;
         let mut sections = Vec::new();
         let mut tasks_by_id = HashMap::new();
         let mut sections_by_id = HashMap::new();
@@ -57,7 +57,7 @@ impl<'d> Located<'d> {
             let id = id(node, "section", anchors)?;
             if sections_by_id.insert(id, sections.len()).is_some() {
                 let what = format!("section `{id}` stands here a second time");
-                return Err(EditError::unsupported(node.span.start, what));
+                return Err(EditError::unsupported(node.span().start, what));
             }
             let list = node.get("tasks");
             let mut tasks = Vec::new();
@@ -66,7 +66,7 @@ impl<'d> Located<'d> {
                 let place = (sections.len(), tasks.len());
                 if tasks_by_id.insert(id, place).is_some() {
                     let what = format!("task `{id}` stands here a second time");
-                    return Err(EditError::unsupported(node.span.start, what));
+                    return Err(EditError::unsupported(node.span().start, what));
                 }
                 tasks.push(TaskAt { id, node });
             }
@@ -87,7 +87,7 @@ impl<'d> Located<'d> {
     }
 
     /// The mapping of a section, or with a second position of a task of it.
-    pub(crate) fn mapping(&self, (section, task): Place) -> &'d Node {
+    pub(crate) fn mapping(&self, (section, task): Place) -> &'d Node<'d> {
         let section = &self.sections[section];
         task.map_or(section.node, |task| section.tasks[task].node)
     }
@@ -103,21 +103,21 @@ impl<'d> Located<'d> {
     }
 }
 
-fn items<'d>(list: &'d Node, what: &str) -> Result<&'d [Node], EditError> {
+fn items<'d>(list: &'d Node<'d>, what: &str) -> Result<&'d [Node<'d>], EditError> {
     match &list.kind {
         NodeKind::Sequence { items, .. } => Ok(items),
         NodeKind::Scalar { .. } if is_null(list) => Ok(&[]),
         _ => {
             let what = format!("{what} is not written as a list");
-            Err(EditError::unsupported(list.span.start, what))
+            Err(EditError::unsupported(list.span().start, what))
         }
     }
 }
 
-fn id<'d>(node: &'d Node, what: &str, anchors: &Anchors<'d>) -> Result<&'d str, EditError> {
+fn id<'d>(node: &'d Node<'d>, what: &str, anchors: &Anchors<'d>) -> Result<&'d str, EditError> {
     let refuse = |problem: &str| {
         let what = format!("a {what} {problem}");
-        Err(EditError::unsupported(node.span.start, what))
+        Err(EditError::unsupported(node.span().start, what))
     };
     match &node.kind {
         NodeKind::Alias { name } => return refuse(&format!("is the alias `*{name}`")),
@@ -136,7 +136,7 @@ fn id<'d>(node: &'d Node, what: &str, anchors: &Anchors<'d>) -> Result<&'d str, 
 }
 
 /// Whether a value says nothing.
-pub(crate) fn is_null(node: &Node) -> bool {
+pub(crate) fn is_null(node: &Node<'_>) -> bool {
     match &node.kind {
         NodeKind::Scalar { value, style } => {
             super::scalar::resolve(value, *style) == super::scalar::Resolved::Null

@@ -168,10 +168,10 @@ struct Digests<'d> {
 }
 
 impl<'d> Digests<'d> {
-    fn outline(&mut self, node: &'d Node, levels: &[&str]) -> Result<Outline, EditError> {
+    fn outline(&mut self, node: &'d Node<'d>, levels: &[&str]) -> Result<Outline, EditError> {
         let mut outline = Outline::default();
         let NodeKind::Mapping { entries, .. } = &node.kind else {
-            return Err(EditError::unsupported(node.span.start, "not a mapping"));
+            return Err(EditError::unsupported(node.span().start, "not a mapping"));
         };
         for (name, value) in entries {
             let list = levels
@@ -190,7 +190,7 @@ impl<'d> Digests<'d> {
                     let value = self.value(value);
                     if outline.fields.insert(name, value).is_some() {
                         return Err(EditError::unsupported(
-                            node.span.start,
+                            node.span().start,
                             "a key stands here twice",
                         ));
                     }
@@ -201,13 +201,13 @@ impl<'d> Digests<'d> {
         Ok(outline)
     }
 
-    fn remember(&mut self, node: &'d Node, value: Digest) {
-        if let Some(anchor) = &node.anchor {
+    fn remember(&mut self, node: &'d Node<'d>, value: Digest) {
+        if let Some(anchor) = node.anchor() {
             self.anchors.insert(anchor, value);
         }
     }
 
-    fn value(&mut self, node: &'d Node) -> Digest {
+    fn value(&mut self, node: &'d Node<'d>) -> Digest {
         let value = match &node.kind {
             NodeKind::Scalar { value, style } => match resolve(value, style_by_tag(node, *style)) {
                 Resolved::Null => digest(NULL),
@@ -228,14 +228,10 @@ impl<'d> Digests<'d> {
             }
             // The parser refuses an alias without anchor.
             NodeKind::Alias { name } => {
-                return self
-                    .anchors
-                    .get(name.as_str())
-                    .copied()
-                    .unwrap_or(Digest(0));
+                return self.anchors.get(name).copied().unwrap_or(Digest(0));
             }
         };
-        let value = match node.tag.as_deref() {
+        let value = match node.tag() {
             Some(tag) if !CORE_TAGS.contains(&tag) => digest((TAGGED, tag, value)),
             _ => value,
         };

@@ -19,13 +19,13 @@ pub(crate) struct Renderer<'a, 'd> {
 
 impl<'d> Renderer<'_, 'd> {
     /// The node as a document of its own.
-    pub(crate) fn document(&self, node: &'d Node) -> String {
+    pub(crate) fn document(&self, node: &'d Node<'d>) -> String {
         let content = self.block(node, "");
         content.unwrap_or_else(|| self.leaf(node, STEP)) + "\n"
     }
 
     /// What follows the colon of a key that is indented by `indent`.
-    pub(crate) fn below_key(&self, node: &'d Node, indent: &str) -> String {
+    pub(crate) fn below_key(&self, node: &'d Node<'d>, indent: &str) -> String {
         let deeper = format!("{indent}{STEP}");
         match self.block(node, &deeper) {
             Some(block) => format!("\n{deeper}{block}"),
@@ -34,7 +34,7 @@ impl<'d> Renderer<'_, 'd> {
     }
 
     /// A list item whose dash is indented by `indent`, from the dash on.
-    pub(crate) fn item(&self, node: &'d Node, indent: &str) -> String {
+    pub(crate) fn item(&self, node: &'d Node<'d>, indent: &str) -> String {
         let deeper = format!("{indent}{STEP}");
         let content = self
             .block(node, &deeper)
@@ -43,7 +43,7 @@ impl<'d> Renderer<'_, 'd> {
     }
 
     /// The node on one line.
-    pub(crate) fn inline(&self, node: &'d Node, flow: bool) -> String {
+    pub(crate) fn inline(&self, node: &'d Node<'d>, flow: bool) -> String {
         let node = self.anchors.resolve(node);
         let content = match &node.kind {
             NodeKind::Scalar { value, style } => {
@@ -70,10 +70,10 @@ impl<'d> Renderer<'_, 'd> {
 
     /// A collection in block style, its first line without and the others with `indent`; `None` for what is better or
     /// can only be written on one line.
-    fn block(&self, node: &'d Node, indent: &str) -> Option<String> {
+    fn block(&self, node: &'d Node<'d>, indent: &str) -> Option<String> {
         let node = self.anchors.resolve(node);
         let lines: Vec<String> = match &node.kind {
-            _ if node.tag.is_some() => return None,
+            _ if node.tag().is_some() => return None,
             NodeKind::Mapping { entries, .. } => entries
                 .iter()
                 .map(|(k, v)| format!("{}:{}", self.inline(k, true), self.below_key(v, indent)))
@@ -86,7 +86,7 @@ impl<'d> Renderer<'_, 'd> {
         (!lines.is_empty()).then(|| lines.join(&format!("\n{indent}")))
     }
 
-    fn is_short(&self, items: &'d [Node]) -> bool {
+    fn is_short(&self, items: &'d [Node<'d>]) -> bool {
         let mut chars = 0;
         items
             .iter()
@@ -100,7 +100,7 @@ impl<'d> Renderer<'_, 'd> {
     }
 
     /// What is not written as a block collection; the lines of a literal text are indented by `indent`.
-    fn leaf(&self, node: &'d Node, indent: &str) -> String {
+    fn leaf(&self, node: &'d Node<'d>, indent: &str) -> String {
         let resolved = self.anchors.resolve(node);
         let literal = match &resolved.kind {
             NodeKind::Scalar { value, style } if written_tag(resolved).is_none() => {
@@ -113,10 +113,9 @@ impl<'d> Renderer<'_, 'd> {
 }
 
 /// The tag that a value needs; what is written as a text needs none to be one.
-fn written_tag(node: &Node) -> Option<&str> {
+fn written_tag<'t>(node: &Node<'t>) -> Option<&'t str> {
     let is_text = matches!(node.kind, NodeKind::Scalar { .. });
-    node.tag
-        .as_deref()
+    node.tag()
         .filter(|tag| !(is_text && matches!(*tag, "!!str" | "!")))
 }
 

@@ -15,8 +15,8 @@ pub(crate) enum Resolved<'t> {
 }
 
 /// The style that tells how to read and write a scalar: a text by its tag is a text whatever it looks like.
-pub(crate) fn style_by_tag(node: &Node, style: ScalarStyle) -> ScalarStyle {
-    match node.tag.as_deref() {
+pub(crate) fn style_by_tag(node: &Node<'_>, style: ScalarStyle) -> ScalarStyle {
+    match node.tag() {
         Some("!!str" | "!") => ScalarStyle::DoubleQuoted,
         _ => style,
     }

@@ -1,16 +1,17 @@
 //! From the parser's events to the tree of nodes, with spans as a reader of the text sees them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use granit_parser::{ErrorKind, Event, Parser, ScanError, Span, StructureStyle};
 
 use super::{
     BYTE_ORDER_MARK, DEPTH_MAX, Document, EXPANDED_BYTES_MAX, NODES_MAX, Node, NodeKind,
-    ScalarStyle, SyntaxError, skip_trivia,
+    Properties, ScalarStyle, SyntaxError, skip_trivia,
 };
 
 /// Builds the tree of a text's one document.
-pub(super) fn build(text: &str) -> Result<Document, SyntaxError> {
+pub(super) fn build(text: &str) -> Result<Document<'_>, SyntaxError> {
     let options = granit_parser::options! {
         emit_anchor_events: true,
         flow_nesting_limit: DEPTH_MAX,
@@ -42,12 +43,12 @@ pub(super) fn build(text: &str) -> Result<Document, SyntaxError> {
 }
 
 /// A collection whose end is still to come.
-struct Frame {
+struct Frame<'t> {
     /// Where its children begin in [`Builder::done`].
     children: usize,
     mapping: bool,
     flow: bool,
-    open: Properties,
+    open: Before<'t>,
     start: usize,
     expanded: Expanded,
 }
@@ -61,22 +62,22 @@ struct Expanded {
     depth: usize,
 }
 
-/// What may stand before a value.
-#[derive(Default)]
-struct Properties {
+/// What stands before a value: its properties, and where.
+#[derive(Clone, Copy, Default)]
+struct Before<'t> {
     /// Where the first of them begins.
     start: Option<usize>,
     /// Where the last of them ends.
     end: Option<usize>,
-    anchor: Option<(usize, Box<str>)>,
-    tag: Option<Box<str>>,
+    anchor: Option<(usize, &'t str)>,
+    tag: Option<&'t str>,
 }
 
 struct Builder<'t> {
     text: &'t str,
     /// Finished nodes whose parent is not finished.
-    done: Vec<Node>,
-    open: Vec<Frame>,
+    done: Vec<Node<'t>>,
+    open: Vec<Frame<'t>>,
     /// Each finished anchored node, by the parser's anchor id.
     anchored: Vec<Option<Expanded>>,
     /// The end of the last token seen.
@@ -102,7 +103,7 @@ impl<'t> Builder<'t> {
 
     fn take(
         &mut self,
-        event: Event<'_>,
+        event: Event<'t>,
         span: Span,
         anchor: Option<(usize, Range<usize>)>,
     ) -> Result<(), SyntaxError> {
@@ -122,13 +123,13 @@ impl<'t> Builder<'t> {
                     SyntaxError::new("this alias stands inside of what it refers to", at.clone())
                 })?;
                 self.count(expanded, &at)?;
-                let name = self.text[at.clone()].trim_start_matches('*').to_owned();
+                let name = self.text[at.clone()].trim_start_matches('*');
                 let kind = NodeKind::Alias { name };
-                self.finish(kind, at, Properties::default(), expanded);
+                self.finish(kind, at, Before::default(), expanded);
             }
             Event::Scalar(value, style, ..) => {
                 let properties = self.properties(span, anchor);
-                self.scalar(value.into_owned(), style, at, properties)?;
+                self.scalar(value, style, at, properties)?;
             }
             Event::SequenceStart(style, ..) => self.begin(false, style, span, anchor)?,
             Event::MappingStart(style, ..) => self.begin(true, style, span, anchor)?,
@@ -140,10 +141,10 @@ impl<'t> Builder<'t> {
 
     fn scalar(
         &mut self,
-        mut value: String,
+        mut value: Cow<'t, str>,
         style: granit_parser::ScalarStyle,
         at: Range<usize>,
-        properties: Properties,
+        properties: Before<'t>,
     ) -> Result<(), SyntaxError> {
         let expanded = Expanded {
             bytes: 1 + value.len(),
@@ -162,12 +163,13 @@ impl<'t> Builder<'t> {
             let end = without_next_indentation(self.text, at.end).max(start + 1);
             // The parser adds a line break that the text does not have; other readers, libyaml among them, do not.
             if end == self.text.len() && !self.text.ends_with(['\n', '\r']) {
-                value.truncate(value.trim_end_matches('\n').len());
+                let length = value.trim_end_matches('\n').len();
+                value.to_mut().truncate(length);
             }
             start..end
         } else if at.is_empty() {
             // The parser gives `~` for a value that is not there.
-            value.clear();
+            value = Cow::Borrowed("");
             let start = self.empty_value(&properties, at.start);
             start..start
         } else {
@@ -214,7 +216,7 @@ impl<'t> Builder<'t> {
             // The parser ends a block collection where the next token begins, and begins it behind its first key's
             // anchor.
             [first, .., last] | [first @ last] if !frame.flow => {
-                (frame.start.min(first.full.start), last.full.end)
+                (frame.start.min(first.full().start), last.full().end)
             }
             _ => (frame.start, at.end),
         };
@@ -225,6 +227,7 @@ impl<'t> Builder<'t> {
             while let (Some(key), Some(value)) = (children.next(), children.next()) {
                 entries.push((key, value));
             }
+            let entries = entries.into();
             NodeKind::Mapping { entries, flow }
         } else {
             let items = children.collect();
@@ -235,15 +238,15 @@ impl<'t> Builder<'t> {
 
     fn finish(
         &mut self,
-        kind: NodeKind,
+        kind: NodeKind<'t>,
         span: Range<usize>,
-        properties: Properties,
+        before: Before<'t>,
         expanded: Expanded,
     ) {
         self.cursor = self.cursor.max(span.end);
-        let Properties {
+        let Before {
             start, anchor, tag, ..
-        } = properties;
+        } = before;
         if let Some((id, _)) = anchor {
             if self.anchored.len() <= id {
                 self.anchored.resize(id + 1, None);
@@ -255,12 +258,14 @@ impl<'t> Builder<'t> {
             parent.bytes = parent.bytes.saturating_add(expanded.bytes);
             parent.depth = parent.depth.max(expanded.depth + 1);
         }
+        let anchor = anchor.map(|(_, name)| name);
+        let has_properties = anchor.is_some() || tag.is_some();
         self.done.push(Node {
-            full: start.unwrap_or(span.start).min(span.start)..span.end,
-            span,
+            full_start: offset(start.unwrap_or(span.start).min(span.start)),
+            start: offset(span.start),
+            end: offset(span.end),
             kind,
-            anchor: anchor.map(|(_, name)| name),
-            tag,
+            properties: has_properties.then(|| Box::new(Properties { anchor, tag })),
         });
     }
 
@@ -280,23 +285,23 @@ impl<'t> Builder<'t> {
         Err(SyntaxError::new(message, at.clone()))
     }
 
-    fn properties(&self, span: Span, anchor: Option<(usize, Range<usize>)>) -> Properties {
+    fn properties(&self, span: Span, anchor: Option<(usize, Range<usize>)>) -> Before<'t> {
         let tag = span.tag_span().map(bytes);
         let places = || {
             let anchor = anchor.as_ref().map(|(_, at)| at);
             anchor.into_iter().chain(tag.as_ref())
         };
-        Properties {
+        Before {
             start: places().map(|at| at.start).min(),
             end: places().map(|at| at.end).max(),
-            tag: tag.clone().map(|at| self.text[at].into()),
-            anchor: anchor.map(|(id, at)| (id, self.text[at.start + 1..at.end].into())),
+            tag: tag.clone().map(|at| &self.text[at]),
+            anchor: anchor.map(|(id, at)| (id, &self.text[at.start + 1..at.end])),
         }
     }
 
     /// Where the indicator of a block value stands: behind its properties or the last token, beyond blanks, comments
     /// and the indicators of its parents. `limit` is where its content begins.
-    fn indicator(&self, properties: &Properties, wanted: &[char], limit: usize) -> usize {
+    fn indicator(&self, properties: &Before<'_>, wanted: &[char], limit: usize) -> usize {
         let mut at = properties.end.unwrap_or(self.cursor).min(limit);
         while at < limit {
             at = skip_trivia(self.text, at);
@@ -311,7 +316,7 @@ impl<'t> Builder<'t> {
 
     /// Where a value would be written of which nothing is written but perhaps properties. The parser reports a missing
     /// value of a mapping before its colon.
-    fn empty_value(&self, properties: &Properties, reported: usize) -> usize {
+    fn empty_value(&self, properties: &Before<'_>, reported: usize) -> usize {
         if let Some(end) = properties.end {
             return end;
         }
@@ -339,6 +344,10 @@ fn without_next_indentation(text: &str, end: usize) -> usize {
     } else {
         end
     }
+}
+
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).expect("a text is not longer than `SOURCE_BYTES_MAX`")
 }
 
 fn bytes(span: Span) -> Range<usize> {

@@ -7,10 +7,10 @@ use super::*;
 
 /// Every scalar as `text of its span => value`, aliases as `*name`, in document order.
 fn scalars(text: &str) -> Vec<String> {
-    fn walk(text: &str, node: &Node, out: &mut Vec<String>) {
+    fn walk(text: &str, node: &Node<'_>, out: &mut Vec<String>) {
         match &node.kind {
             NodeKind::Scalar { value, .. } => {
-                out.push(format!("{} => {value}", &text[node.span.clone()]));
+                out.push(format!("{} => {value}", &text[node.span()]));
             }
             NodeKind::Alias { name } => out.push(format!("*{name}")),
             NodeKind::Sequence { items, .. } => items.iter().for_each(|n| walk(text, n, out)),
@@ -28,7 +28,7 @@ fn scalars(text: &str) -> Vec<String> {
     out
 }
 
-fn root(text: &str) -> Node {
+fn root(text: &str) -> Node<'_> {
     parse(text).expect("well-formed").root.expect("not empty")
 }
 
@@ -50,9 +50,9 @@ fn spans_cut_out_what_was_written() {
     );
     let root = root(text);
     let tagged = root.get("c").expect("key");
-    assert_eq!(&text[tagged.full.clone()], "&n !!str \"t\\n\"");
-    assert_eq!(tagged.anchor.as_deref(), Some("n"));
-    assert_eq!(tagged.tag.as_deref(), Some("!!str"));
+    assert_eq!(&text[tagged.full()], "&n !!str \"t\\n\"");
+    assert_eq!(tagged.anchor(), Some("n"));
+    assert_eq!(tagged.tag(), Some("!!str"));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn block_collections_reach_from_their_first_indicator_to_their_last_child() {
     ] {
         let root = root(text);
         let value = root.get("a").expect("key");
-        assert_eq!(&text[value.span.clone()], expected, "{text:?}");
+        assert_eq!(&text[value.span()], expected, "{text:?}");
     }
 }
 
@@ -121,13 +121,13 @@ fn an_absent_value_is_empty_and_stands_where_it_would_be_written() {
         let root = root(text);
         let value = root.get("a").expect("key");
         assert!(value.is_absent(), "{text:?}");
-        assert_eq!(value.span, expected..expected, "{text:?}");
+        assert_eq!(value.span(), expected..expected, "{text:?}");
         assert_eq!(value.as_scalar(), Some(""));
     }
     let anchored = root("a: &x\n");
     let anchored = anchored.get("a").expect("key");
     assert!(!anchored.is_absent());
-    assert_eq!((anchored.full.clone(), anchored.span.clone()), (3..5, 5..5));
+    assert_eq!((anchored.full(), anchored.span()), (3..5, 5..5));
 }
 
 #[test]
@@ -192,20 +192,20 @@ proptest::proptest! {
     fn any_text_is_read_or_refused_with_spans_inside_it(
         text in "([a-z:\\-?|>&*!#'\"{}\\[\\], \t\r\n\u{feff}é]|: |- |\n  |\n- ){0,60}"
     ) {
-        fn check(text: &str, node: &Node) {
-            assert!(text.get(node.span.clone()).is_some() && text.get(node.full.clone()).is_some());
-            assert!(node.full.start <= node.span.start && node.full.end == node.span.end);
+        fn check(text: &str, node: &Node<'_>) {
+            assert!(text.get(node.span()).is_some() && text.get(node.full()).is_some());
+            assert!(node.full().start <= node.span().start && node.full().end == node.span().end);
             if let NodeKind::Scalar { style: ScalarStyle::Literal | ScalarStyle::Folded, .. } = node.kind {
-                assert!(text[node.span.clone()].starts_with(['|', '>']));
+                assert!(text[node.span()].starts_with(['|', '>']));
             }
             let children = node.items().iter().chain(node.entries().iter().flat_map(|(k, v)| [k, v]));
-            let mut last = node.span.start;
+            let mut last = node.span().start;
             for child in children {
                 check(text, child);
                 // What is not there has a place, too, but between keys that are not there either it is any.
                 if !child.is_absent() {
-                    assert!(child.full.start >= last && child.full.end <= node.span.end);
-                    last = child.full.end;
+                    assert!(child.full().start >= last && child.full().end <= node.span().end);
+                    last = child.full().end;
                 }
             }
         }

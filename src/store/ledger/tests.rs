@@ -15,7 +15,7 @@ use crate::engine::policy::Policy;
 use crate::engine::record::{FORMAT, Next, Record, RunStart, Selection, Settlement, Stamped};
 use crate::engine::usage::{MicroUsd, Usage};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId, TaskId, Ticket};
-use crate::plan::graph::{Declared, Graph, Node, TaskKind};
+use crate::plan::graph::{Declared, Node, TaskKind};
 use crate::store::{RunEnd, SessionPart};
 use crate::time::Wall;
 
@@ -90,9 +90,7 @@ fn revision(tasks: &[(&str, &str)]) -> PlanRevision {
     PlanRevision {
         text_sha256: "00".repeat(32),
         by: Author::Orch,
-        graph: Graph {
-            nodes: tasks.iter().map(node).collect(),
-        },
+        graph: tasks.iter().map(node).collect(),
         profiles: BTreeMap::new(),
     }
 }

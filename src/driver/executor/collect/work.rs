@@ -1,6 +1,7 @@
 //! What an attempt changed: its files as a tree, its edit of the plan, what of either is refused, and the candidate commit
 //! made of them.
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -17,12 +18,12 @@ use crate::git::collect::{Change, Collected as Files};
 use crate::git::commit::{CommitSpec, Signing, make_commit};
 use crate::git::durable::is_whole;
 use crate::git::slot::{EXCHANGE_DIR, Slot};
-use crate::git::tree::{file_in, tree_with_file};
+use crate::git::tree::{file_in, same_file, tree_with_file};
 use crate::git::{commit, pins};
 use crate::ids::{ObjectId, TaskId};
+use crate::plan::diff;
 use crate::plan::graph::TaskKind;
-use crate::plan::{self, Strictness, diff};
-use crate::store::{AttemptDir, read_limited, write_atomic};
+use crate::store::{AttemptDir, read_if_other, read_limited, write_atomic};
 use crate::verify::scope::Scope;
 
 /// What the attempt changed.
@@ -57,14 +58,14 @@ impl Work {
             }
         }
         let mut left = exchanged_plan(slot, dir)?;
-        if let Some(path) = plan_path {
+        if let Some(path) = plan_path
+            && !same_file(&repo, &order.base, &tree, path)?
+        {
             let base = file_in(&repo, &order.base, path)?;
             let now = file_in(&repo, &tree, path)?;
-            if now != base {
-                // An agent that edited the tracked file instead of its copy meant the same.
-                left = left.map(|left| left.or(now));
-                tree = tree_with_file(&repo, &tree, path, base.as_deref())?;
-            }
+            // An agent that edited the tracked file instead of its copy meant the same.
+            left = left.map(|left| left.or(now));
+            tree = tree_with_file(&repo, &tree, path, base.as_deref())?;
         }
         let plan = match left {
             Err(why) => Err(why),
@@ -101,11 +102,10 @@ impl Work {
         }
         let given = read_text(&site.attempt_dir(&order.ticket).plan_given())
             .map_err(|e| format!("{e:#}"))?;
-        let text = site
-            .plan
+        // Checks the text, its roles included: these are a person's, and a task that an agent adds may choose among them.
+        site.plan
             .compose(&given, Some(&edit), &[])
             .map_err(|e| format!("{e:#}"))?;
-        known_roles(site, &text)?;
         Ok(Some(edit))
     }
 
@@ -211,20 +211,6 @@ fn changed_paths(files: &Files, plan_path: Option<&Path>) -> Vec<std::path::Path
     paths.filter(is_work).map(Path::to_owned).collect()
 }
 
-/// Roles are a person's: a task that an agent adds may choose among them, and not name others.
-fn known_roles(site: &Site, text: &str) -> Result<(), String> {
-    let plan = plan::check(site.plan.shown(), text.as_bytes(), Strictness::AsWritten).plan;
-    let tasks = plan.map(|p| p.tasks).unwrap_or_default();
-    match tasks.iter().find_map(|t| {
-        t.agent
-            .as_ref()
-            .filter(|name| !site.roles.contains_key(*name))
-    }) {
-        Some(name) => Err(format!("there is no role `{name}`")),
-        None => Ok(()),
-    }
-}
-
 /// The plan copy, if the agent changed it, or why what stands in its place is no plan.
 fn exchanged_plan(
     slot: &Slot,
@@ -234,11 +220,10 @@ fn exchanged_plan(
     if !copy.exists() {
         return Ok(Ok(None));
     }
-    let given = read_limited(&dir.plan_given(), PLAN_BYTES_MAX)?;
-    Ok(match read_limited(&copy, PLAN_BYTES_MAX) {
-        Ok(left) => Ok((left != given).then_some(left)),
-        Err(error) => Err(format!("the edited plan cannot be read: {error}")),
-    })
+    let given = dir.plan_given();
+    let given = File::open(&given).with_context(|| format!("cannot read {}", given.display()))?;
+    let left = read_if_other(&copy, PLAN_BYTES_MAX, given);
+    Ok(left.map_err(|error| format!("the edited plan cannot be read: {error}")))
 }
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
