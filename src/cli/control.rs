@@ -1,12 +1,15 @@
-//! `orch stop`, `cancel`, `retry`, `skip`: a person's decision, given to the live run, or written into the ledger for
-//! the next start where no orch lives.
+//! `orch stop`, `cancel`, `retry`, `hold` and the like: a person's decision, given to the live run, or written into the
+//! ledger for the next start where no orch lives.
 
 use std::time::Instant;
 
 use anyhow::anyhow;
+use serde_json::json;
 
 use super::Out;
-use super::args::{ControlArgs, RetryArgs, StopArgs};
+use super::args::{
+    ControlArgs, Deciding, Format, JobsArgs, PriorityArgs, RetryArgs, RetryStart, StopArgs,
+};
 use super::locate;
 use crate::driver::{control, now};
 use crate::engine::Engine;
@@ -14,6 +17,7 @@ use crate::engine::event::{Author, Control, Event, StopLevel, Verb};
 use crate::engine::record::Record;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::ids::TaskId;
+use crate::plan::graph::RetryFrom;
 use crate::store::{Holder, Ledger, LockError, StateDir};
 
 /// `orch stop`.
@@ -40,38 +44,43 @@ pub(super) fn stop(args: &StopArgs, out: &mut Out<'_>) -> Result<u8> {
     Ok(0)
 }
 
-/// `orch cancel`.
-pub(super) fn cancel(args: &ControlArgs, out: &mut Out<'_>) -> Result<u8> {
-    give(
-        Verb::Cancel {
-            task: task(&args.task)?,
-        },
-        args.note.as_deref(),
-        out,
-    )
-}
-
-/// `orch skip`.
-pub(super) fn skip(args: &ControlArgs, out: &mut Out<'_>) -> Result<u8> {
-    give(
-        Verb::Skip {
-            task: task(&args.task)?,
-        },
-        args.note.as_deref(),
-        out,
-    )
+/// The decisions about one task that say nothing but which.
+pub(super) fn of_task(
+    args: &ControlArgs,
+    verb: impl FnOnce(TaskId) -> Verb,
+    out: &mut Out<'_>,
+) -> Result<u8> {
+    give(verb(task(&args.task)?), &args.deciding, out)
 }
 
 /// `orch retry`.
 pub(super) fn retry(args: &RetryArgs, out: &mut Out<'_>) -> Result<u8> {
+    let from = args.from.map(|from| match from {
+        RetryStart::Fresh => RetryFrom::Base,
+        RetryStart::Candidate => RetryFrom::Candidate,
+    });
     let verb = match &args.task {
         Some(id) => Verb::Retry {
             task: task(id)?,
-            from: None,
+            from,
         },
         None => Verb::RetryFailed,
     };
-    give(verb, args.note.as_deref(), out)
+    give(verb, &args.deciding, out)
+}
+
+/// `orch priority`.
+pub(super) fn priority(args: &PriorityArgs, out: &mut Out<'_>) -> Result<u8> {
+    let verb = Verb::Priority {
+        task: task(&args.task)?,
+        value: args.value,
+    };
+    give(verb, &args.deciding, out)
+}
+
+/// `orch jobs`.
+pub(super) fn jobs(args: &JobsArgs, out: &mut Out<'_>) -> Result<u8> {
+    give(Verb::Jobs { count: args.count }, &args.deciding, out)
 }
 
 fn task(id: &str) -> Result<TaskId> {
@@ -96,27 +105,37 @@ fn refused(why: Option<&str>) -> Result<()> {
     }
 }
 
-fn give(verb: Verb, note: Option<&str>, out: &mut Out<'_>) -> Result<u8> {
+fn give(verb: Verb, deciding: &Deciding, out: &mut Out<'_>) -> Result<u8> {
     let state = locate::place()?.state;
-    let control = decision(verb, note);
-    if let Some(asked) = control::ask(&state.control_socket(), &control).or_environment()? {
-        refused(asked.answer.refused.as_deref())?;
-        out.talk("the live run follows\n");
-        return Ok(0);
+    let control = decision(verb, deciding.note.as_deref());
+    let asked = control::ask(&state.control_socket(), &control).or_environment()?;
+    let is_live = asked.is_some();
+    let why = match asked {
+        Some(asked) => asked.answer.refused,
+        None => {
+            let asker = rustix::process::getpid();
+            match control::refuse_agents(asker, state.path()).or_environment()? {
+                Some(why) => Some(why),
+                None => into_ledger(&state, control)?,
+            }
+        }
+    };
+    if deciding.format == Format::Json {
+        let answer =
+            json!({ "format": 1, "followed": why.is_none(), "live": is_live, "refused": why });
+        out.print(&format!("{answer}\n"))?;
     }
-    let asker = rustix::process::getpid();
-    refused(
-        control::refuse_agents(asker, state.path())
-            .or_environment()?
-            .as_deref(),
-    )?;
-    into_ledger(&state, control)?;
-    out.talk("noted; the next `orch run` goes on from there\n");
+    refused(why.as_deref())?;
+    out.talk(match is_live {
+        true => "the live run follows\n",
+        false => "noted; the next `orch run` goes on from there\n",
+    });
     Ok(0)
 }
 
-/// Steps the latest run's engine once, without a loop around it: what it orders is found again by the next start.
-fn into_ledger(state: &StateDir, control: Control) -> Result<()> {
+/// Steps the latest run's engine once, without a loop around it: what it orders is found again by the next start. Gives
+/// why it does not follow, if it does not.
+fn into_ledger(state: &StateDir, control: Control) -> Result<Option<String>> {
     let chosen = locate::run(&super::args::RunChoice {
         plan: None,
         run: None,
@@ -152,5 +171,5 @@ fn into_ledger(state: &StateDir, control: Control) -> Result<()> {
     ledger
         .append(&run, effects.at, effects.records)
         .or_environment()?;
-    refused(why.as_deref())
+    Ok(why)
 }

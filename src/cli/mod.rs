@@ -7,6 +7,7 @@ mod audit;
 pub mod bounds;
 pub mod check;
 mod control;
+mod costs;
 mod demo;
 mod doctor;
 mod dry_run;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use crate::engine::event::Verb;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::plan::Strictness;
 use crate::report::paint::Paint;
@@ -160,9 +162,15 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Salvage(args) => salvage::salvage(&args.command, out),
         Command::Doctor(args) => doctor::doctor(&args, out),
         Command::Stop(args) => control::stop(&args, out),
-        Command::Cancel(args) => control::cancel(&args, out),
+        Command::Cancel(args) => control::of_task(&args, |task| Verb::Cancel { task }, out),
         Command::Retry(args) => control::retry(&args, out),
-        Command::Skip(args) => control::skip(&args, out),
+        Command::Skip(args) => control::of_task(&args, |task| Verb::Skip { task }, out),
+        Command::Done(args) => control::of_task(&args, |task| Verb::MarkDone { task }, out),
+        Command::Hold(args) => control::of_task(&args, |task| Verb::Hold { task }, out),
+        Command::Release(args) => control::of_task(&args, |task| Verb::Release { task }, out),
+        Command::Priority(args) => control::priority(&args, out),
+        Command::Jobs(args) => control::jobs(&args, out),
+        Command::Costs(args) => costs::costs(&args, out),
         Command::Agents(args) => match args.command {
             AgentsCommand::List { format } => agents::list(format, out),
             AgentsCommand::Show { role, format } => agents::show(&role, format, out),

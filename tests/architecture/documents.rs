@@ -181,3 +181,112 @@ fn snake_case(name: &str) -> String {
     }
     snake
 }
+
+/// Set to have pages written that are made from the code.
+const WRITE: &str = "ORCH_WRITE_DOCS";
+
+const FAILURES: &str = "docs/failures.md";
+
+const FAILURES_HEAD: &str = "# How attempts end, and what follows
+
+Made from the table in `src/engine/table.rs` by `ORCH_WRITE_DOCS=1 cargo test --test architecture`; what is changed here by
+hand is lost.
+
+An end is told from what the agent program states in fields, then from the texts of its error records. What a model said
+or a tool printed never decides.
+
+- **costs**: what the end costs the task. An *attempt* is one of `max_attempts`. A *streak* costs nothing up to three
+  times in a row, a *conflict* nothing twice per task; then each costs an attempt.
+- **next attempt**: when there is another one, as long as attempts are left.
+- **from**: where it starts unless the plan's `retry` says otherwise: what this attempt left, or the target's tip.
+- **goes on**: whether the same session goes on in its slot instead, where the agent program can do that.
+- **breaker**: what the end tells the breaker: that the world works, nothing, a failure (several in a row, of several
+  tasks, open it), or that every other attempt would end the same (opens it at once).
+- **ladder**: whether a better model could mend it.
+- **stops**: whether it ends a run in which nothing has worked since it was started or continued.
+
+| end | | costs | next attempt | from | goes on | breaker | ladder | stops |
+|---|---|---|---|---|---|---|---|---|
+";
+
+/// What the code says of each ending: the comment above it.
+fn meanings() -> std::collections::BTreeMap<String, String> {
+    let source = read("src/engine/ending.rs");
+    let (_, block) = source.split_once("pub enum Ending {").expect("the endings");
+    let (block, _) = block.split_once("\n}").expect("the end of the endings");
+    let (mut meanings, mut comment) = (std::collections::BTreeMap::new(), Vec::new());
+    for line in block.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("/// ") {
+            comment.push(text);
+        } else if let Some(name) = line.strip_suffix(',') {
+            meanings.insert(name.to_owned(), std::mem::take(&mut comment).join(" "));
+        }
+    }
+    meanings
+}
+
+fn failures() -> String {
+    use orch::engine::ending::Ending;
+    use orch::engine::record::Charge;
+    use orch::engine::table::{Retry, Signal};
+    use orch::plan::graph::RetryFrom;
+    let meanings = meanings();
+    let mut page = FAILURES_HEAD.to_owned();
+    for ending in Ending::ALL {
+        let row = ending.row();
+        let costs = match row.counts {
+            Charge::Attempt => "an attempt",
+            Charge::Streak => "a streak",
+            Charge::Conflict => "a conflict",
+            Charge::Nothing => "nothing",
+        };
+        let next = match row.retry {
+            Retry::Never => "none: done",
+            Retry::AtOnce => "at once",
+            Retry::Backoff => "after a back-off",
+            Retry::AfterLimit => "after the limit",
+            Retry::AfterBreaker => "when the breaker lets it",
+        };
+        let from = match row.from {
+            _ if row.is_done() => "",
+            RetryFrom::Candidate => "candidate",
+            RetryFrom::Base => "tip",
+        };
+        let breaker = match row.breaker {
+            Signal::Works => "works",
+            Signal::Nothing => "",
+            Signal::Fails => "a failure",
+            Signal::Opens => "opens it",
+        };
+        let yes = |is: bool| if is { "yes" } else { "" };
+        let meaning = meanings
+            .get(&format!("{ending:?}"))
+            .unwrap_or_else(|| panic!("{ending:?} has no comment"));
+        let cells = [
+            ending.in_words(),
+            meaning,
+            costs,
+            next,
+            from,
+            yes(row.continues),
+            breaker,
+            yes(row.ladder && !row.is_done()),
+            yes(row.stops),
+        ];
+        page.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    page
+}
+
+#[test]
+fn the_page_of_failures_is_the_table_of_the_engine() {
+    let page = failures();
+    if std::env::var_os(WRITE).is_some() {
+        let path = std::path::Path::new(source::ROOT).join(FAILURES);
+        std::fs::write(path, &page).expect("the page");
+    }
+    assert!(
+        read(FAILURES) == page,
+        "{FAILURES} is not what the code says: {WRITE}=1 cargo test --test architecture documents"
+    );
+}

@@ -331,3 +331,82 @@ fn an_agent_decides_nothing_about_the_runs_of_its_repository_however_it_detaches
     assert_eq!(f.read("b.txt"), "b\n");
     f.assert_tidy();
 }
+
+#[test]
+fn a_held_task_starts_when_it_is_released_and_decisions_are_answered_as_json() {
+    let f = chain();
+    let orch = f.live(["run"]);
+    f.await_gate("up");
+    let held = f.orch(["hold", "2", "--note", "wait", "--format", "json"]);
+    let answer: Value = serde_json::from_str(&held.exits(0).stdout).expect("JSON");
+    assert_eq!(
+        (&answer["followed"], &answer["live"]),
+        (&Value::from(true), &Value::from(true))
+    );
+    let again = f.orch(["hold", "2", "--format", "json"]).exits(1);
+    let answer: Value = serde_json::from_str(&again.stdout).expect("JSON");
+    assert_eq!(
+        (&answer["followed"], &answer["refused"]),
+        (&Value::from(false), &Value::from("it is held already"))
+    );
+    f.orch(["jobs", "2"]).exits(0);
+    f.orch(["priority", "3", "-5"]).exits(0);
+    f.open("go");
+    // Only a person can go on from here.
+    orch.ended().exits(4);
+    assert_eq!(f.count("attempt_started", "2"), 0);
+    let released = f.orch(["release", "2", "--format", "json"]).exits(0);
+    let answer: Value = serde_json::from_str(&released.stdout).expect("JSON");
+    assert_eq!(answer["live"], false);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.read("c.txt"), "c\n");
+    let notes: Vec<Value> = f
+        .records()
+        .into_iter()
+        .filter(|r| r["record"]["kind"] == "controlled")
+        .map(|r| r["record"]["control"]["note"].clone())
+        .collect();
+    assert_eq!(notes[0], "wait");
+    f.assert_tidy();
+}
+
+#[test]
+fn a_task_that_was_done_by_hand_lets_others_go_on_without_a_live_run() {
+    let f = Fixture::with_plan(&plan(&[
+        ("1", "max_attempts: 1\nrun: 'echo half > half.txt; exit 1'"),
+        ("2", "run: echo b > b.txt"),
+    ]));
+    f.orch(["run"]).exits(1);
+    let retried = f.orch(["retry", "1", "--from", "fresh", "--format", "json"]);
+    let answer: Value = serde_json::from_str(&retried.exits(0).stdout).expect("JSON");
+    assert_eq!(answer["live"], false);
+    f.orch(["done", "1", "--note", "by hand"]).exits(0);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.read("b.txt"), "b\n");
+    assert!(!f.repo().join("half.txt").exists());
+    f.assert_tidy();
+}
+
+#[test]
+fn costs_count_every_session_once_and_say_who_did_it() {
+    let f = Fixture::with_plan(&plan(&[(
+        "1",
+        "runner: rehearsal\nagent: coder\nmax_attempts: 3\nrehearse: {fail_times: 1, costs: 0.25, append: {a.txt: a}}",
+    )]));
+    f.orch(["run"]).exits(0);
+    let costs = f
+        .orch(["costs", "--by", "agent", "--format", "json"])
+        .exits(0);
+    let costs: Value = serde_json::from_str(&costs.stdout).expect("JSON");
+    assert_eq!(costs["rows"][0]["key"], "coder");
+    assert_eq!(costs["rows"][0]["sessions"], 2, "the failed attempt, too");
+    assert_eq!(costs["total"]["cost_micro_usd"], 500_000);
+    assert_eq!(
+        costs["total"]["first_turn_cache_share"],
+        Value::Null,
+        "it told none"
+    );
+    let csv = f.orch(["costs", "--by", "day", "--format", "csv"]).exits(0);
+    assert_eq!(csv.stdout.lines().count(), 2, "{}", csv.stdout);
+    f.orch(["costs"]).exits(0).says("~$0.5000");
+}
