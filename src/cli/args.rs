@@ -1,7 +1,13 @@
 //! What can be typed: argument structs by theme, with their help texts. What the words mean is decided in the file of
 //! each command.
 
+mod costs;
+mod deciding;
+
 use std::path::PathBuf;
+
+pub use costs::{CostsArgs, CostsBy, CostsFormat};
+pub use deciding::{ControlArgs, Deciding, JobsArgs, PriorityArgs, RetryArgs, RetryStart};
 
 use super::bounds::BoundArgs;
 use super::check::CheckFormat;
@@ -494,130 +500,6 @@ pub struct StopArgs {
     /// Why; kept in the ledger.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-}
-
-/// Why, and how the answer is printed: what every decision about a run has.
-#[derive(Debug, Args)]
-pub struct Deciding {
-    /// Why; kept in the ledger.
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
-    /// How to print whether the run follows.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-}
-
-/// `orch cancel`, `skip`, `done`, `hold`, `release`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  orch skip 2.1 --note 'not needed any more'\n  orch hold 3 && orch release 3\n  orch done 2.1 --note 'merged by hand' --format json\n\nA live run follows at once; else the next `orch run` goes on from there."
-)]
-pub struct ControlArgs {
-    /// The task.
-    pub task: String,
-    /// Why, and how to print.
-    #[command(flatten)]
-    pub deciding: Deciding,
-}
-
-/// `orch priority`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  orch priority 2.1 10\n  orch priority 2.1 -5 --note 'can wait'"
-)]
-pub struct PriorityArgs {
-    /// The task.
-    pub task: String,
-    /// Higher starts first; 0 is the middle.
-    #[arg(allow_negative_numbers = true)]
-    pub value: i64,
-    /// Why, and how to print.
-    #[command(flatten)]
-    pub deciding: Deciding,
-}
-
-/// `orch jobs`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  orch jobs 6\n  orch jobs 1 --note 'the laptop is needed'")]
-pub struct JobsArgs {
-    /// How many; agents that run already go on.
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub count: u32,
-    /// Why, and how to print.
-    #[command(flatten)]
-    pub deciding: Deciding,
-}
-
-/// `orch costs`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  orch costs\n  orch costs --by agent\n  orch costs --by day --format csv > costs.csv\n  orch costs --by task --format json | jq '.rows[] | select(.unpriced_sessions > 0) | .key'\n\nDays and runs are those of the whole repository, unless a run is chosen."
-)]
-pub struct CostsArgs {
-    /// What a row stands for.
-    #[arg(long, value_enum, default_value_t = CostsBy::Task)]
-    pub by: CostsBy,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = CostsFormat::Text)]
-    pub format: CostsFormat,
-    /// Which run; by default the latest.
-    #[command(flatten)]
-    pub choice: RunChoice,
-}
-
-/// What a row of `orch costs` stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CostsBy {
-    /// A task.
-    Task,
-    /// A role.
-    Agent,
-    /// The model that was asked for.
-    Model,
-    /// A day.
-    Day,
-    /// A run.
-    Run,
-}
-
-/// How `orch costs` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CostsFormat {
-    /// For people.
-    Text,
-    /// For scripts.
-    Json,
-    /// For tables of others.
-    Csv,
-}
-
-/// From where a task is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RetryStart {
-    /// The target's tip.
-    Fresh,
-    /// What its last attempt left.
-    Candidate,
-}
-
-/// `orch retry`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  orch retry 2.1 --note 'the fixture is there now'\n  orch retry 2.1 --from fresh\n  orch retry --failed && orch run"
-)]
-pub struct RetryArgs {
-    /// The task.
-    #[arg(required_unless_present = "failed", conflicts_with = "failed")]
-    pub task: Option<String>,
-    /// Every failed task.
-    #[arg(long)]
-    pub failed: bool,
-    /// Where its next attempt starts; by default as the end of the last one asks for.
-    #[arg(long, value_enum, conflicts_with = "failed")]
-    pub from: Option<RetryStart>,
-    /// Why, and how to print.
-    #[command(flatten)]
-    pub deciding: Deciding,
 }
 
 /// `orch agents`.
