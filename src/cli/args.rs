@@ -7,7 +7,9 @@ mod deciding;
 use std::path::PathBuf;
 
 pub use costs::{CostsArgs, CostsBy, CostsFormat};
-pub use deciding::{ControlArgs, Deciding, JobsArgs, PriorityArgs, RetryArgs, RetryStart};
+pub use deciding::{
+    ControlArgs, Deciding, DoneArgs, JobsArgs, PauseArgs, PriorityArgs, RetryArgs, RetryStart,
+};
 
 use super::bounds::BoundArgs;
 use super::check::CheckFormat;
@@ -97,7 +99,11 @@ pub enum Command {
     /// Settle a task as skipped; those that need it go on
     Skip(ControlArgs),
     /// Settle a task as done outside orch; those that need it go on
-    Done(ControlArgs),
+    Done(DoneArgs),
+    /// Start nothing new until resumed; what runs finishes and lands
+    Pause(PauseArgs),
+    /// Let a paused run go on
+    Resume(PauseArgs),
     /// Do not start a task until it is released
     Hold(ControlArgs),
     /// Let a held task start

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::Out;
 use super::args::{
-    ControlArgs, Deciding, Format, JobsArgs, PriorityArgs, RetryArgs, RetryStart, StopArgs,
+    ControlArgs, Deciding, DoneArgs, Format, JobsArgs, PauseArgs, PriorityArgs, RetryArgs,
+    RetryStart, StopArgs,
 };
 use super::locate;
 use crate::driver::{control, now};
@@ -16,7 +17,7 @@ use crate::engine::Engine;
 use crate::engine::event::{Author, Control, Event, StopLevel, Verb};
 use crate::engine::record::Record;
 use crate::error::{Error, ErrorKind, OrKind, Result};
-use crate::ids::TaskId;
+use crate::ids::{ObjectId, TaskId};
 use crate::plan::graph::RetryFrom;
 use crate::store::{Holder, Ledger, LockError, StateDir};
 
@@ -51,6 +52,27 @@ pub(super) fn of_task(
     out: &mut Out<'_>,
 ) -> Result<u8> {
     give(verb(task(&args.task)?), &args.deciding, out)
+}
+
+/// `orch pause` and `orch resume`.
+pub(super) fn of_run(args: &PauseArgs, verb: Verb, out: &mut Out<'_>) -> Result<u8> {
+    give(verb, &args.deciding, out)
+}
+
+/// `orch done`.
+pub(super) fn done(args: &DoneArgs, out: &mut Out<'_>) -> Result<u8> {
+    let commit = args.commit.as_deref().map(commit).transpose()?;
+    let task = task(&args.task)?;
+    give(Verb::MarkDone { task, commit }, &args.deciding, out)
+}
+
+/// A commit, by whatever name git knows it.
+fn commit(typed: &str) -> Result<ObjectId> {
+    let repo = locate::repository()?.open().or_environment()?;
+    let object = repo.revparse_single(typed);
+    let commit = object.and_then(|object| object.peel_to_commit());
+    let commit = commit.map_err(|_| Error::usage(format!("`{typed}` names no commit")))?;
+    Ok(ObjectId::new(commit.id().to_string()))
 }
 
 /// `orch retry`.

@@ -15,14 +15,41 @@ pub struct Deciding {
     pub format: Format,
 }
 
-/// `orch cancel`, `skip`, `done`, `hold`, `release`.
+/// `orch cancel`, `skip`, `hold`, `release`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  orch skip 2.1 --note 'not needed any more'\n  orch hold 3 && orch release 3\n  orch done 2.1 --note 'merged by hand' --format json\n\nA live run follows at once; else the next `orch run` goes on from there."
+    after_help = "Examples:\n  orch skip 2.1 --note 'not needed any more'\n  orch hold 3 && orch release 3 --format json\n\nA live run follows at once; else the next `orch run` goes on from there."
 )]
 pub struct ControlArgs {
     /// The task.
     pub task: String,
+    /// Why, and how to print.
+    #[command(flatten)]
+    pub deciding: Deciding,
+}
+
+/// `orch done`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch done 2.1 --note 'merged by hand'\n  orch done 2.1 --commit main~2"
+)]
+pub struct DoneArgs {
+    /// The task.
+    pub task: String,
+    /// The commit that did it; kept with the decision.
+    #[arg(long, value_name = "COMMIT")]
+    pub commit: Option<String>,
+    /// Why, and how to print.
+    #[command(flatten)]
+    pub deciding: Deciding,
+}
+
+/// `orch pause` and `orch resume`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch pause --note 'the demo begins'\n  orch resume\n\nA paused run starts nothing new; what runs finishes and lands. A pause outlives orch."
+)]
+pub struct PauseArgs {
     /// Why, and how to print.
     #[command(flatten)]
     pub deciding: Deciding,
