@@ -43,6 +43,7 @@ mod limiter;
 mod orders;
 mod plan_change;
 mod recover;
+pub mod salvage;
 mod schedule;
 mod state;
 mod task;
