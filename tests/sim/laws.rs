@@ -440,7 +440,7 @@ impl Laws {
     fn agent_starting(&mut self, ticket: &Ticket, asks: bool, goes_on: bool) -> Verdict {
         let (running, jobs) = (self.running(), self.jobs as usize);
         let again = self.unanswered.remove(&ticket.task);
-        if let Some(why) = self.barred.filter(|_| !asks && !(goes_on && again)) {
+        if let Some(why) = self.barred.filter(|_| !(asks || goes_on && again)) {
             return Err(format!("the agent of {ticket} starts after {why}"));
         }
         let entry = self.entry(ticket);

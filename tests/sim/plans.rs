@@ -54,7 +54,9 @@ impl Plan {
             .map(|node| node.id.clone())
             .collect();
         for node in &mut self.graph.nodes {
-            Arc::make_mut(node).needs.retain(|edge| left.contains(&edge.on));
+            Arc::make_mut(node)
+                .needs
+                .retain(|edge| left.contains(&edge.on));
         }
     }
 

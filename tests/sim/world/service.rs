@@ -28,7 +28,7 @@ pub(crate) fn profile(task: &TaskId) -> Profile {
         entitlement: ["one", "one", "two"][sum % 3].to_owned(),
         agent: "coder".to_owned(),
         model: model.map(str::to_owned),
-        metered: sum % 5 > 0,
+        metered: !sum.is_multiple_of(5),
     }
 }
 
