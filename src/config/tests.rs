@@ -149,6 +149,7 @@ notify:
   - {on: [run_ended, task_failed], run: ./tell}
   - webhook: https://ann:pw@chat.example.org/hooks/s3cret
 commit: {sign_off: true}
+gc: {keep_runs: 5, keep_days: 7}
 claude:
   binary: /opt/claude
   permission: acceptEdits
@@ -201,6 +202,8 @@ x-note: [anything]
     dev_server_port = 3000
     notify = run `./tell` on task_failed run_ended; webhook at chat.example.org on limit breaker task_failed run_ended
     commit.sign_off = true
+    gc.keep_runs = 5
+    gc.keep_days = 7
     claude.binary = /opt/claude
     claude.permission = accept-edits
     claude.allow_root = true
@@ -249,6 +252,8 @@ fn defaults_are_the_documented_ones() {
     dev_server_port = not set
     notify = none
     commit.sign_off = false
+    gc.keep_runs = 20
+    gc.keep_days = 30
     claude.binary = claude
     claude.permission = bypass
     claude.allow_root = false
@@ -414,7 +419,7 @@ fn misspelt_and_unknown_keys_are_refused_in_our_files() {
     4 | colour: red
       | ^^^^^^
       |
-      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, setup, verify, commit, claude
+      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, setup, verify, commit, gc, claude
     ");
 }
 

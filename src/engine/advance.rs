@@ -29,6 +29,7 @@ impl Turn<'_> {
             if is_quiet(self.state, self.now.wall) {
                 // Another run may use the slots once this one has ended; and what they kept out may start.
                 self.drop_sessions(|_| true);
+                self.ask_baseline();
                 self.start_attempts();
             }
             self.close();

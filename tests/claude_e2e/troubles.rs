@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use crate::fake_api::{Script, limited, overloaded, refused, report};
-use crate::fixture::Ran;
+use crate::fixture::{Ran, await_that};
 use crate::site::{Site, claude, plan, skipped};
 
 #[test]
@@ -84,7 +84,14 @@ fn errors_of_the_service_are_told_apart_and_shown() {
         .each_ref()
         .map(|(id, ..)| (*id, "depends_on: []\nmax_attempts: 1"));
     let site = Site::new(&claude!(), &plan(&tasks), script);
-    site.run(["run", "--parallel"]).exits(1);
+    let run = site.command(["run", "--parallel"]).spawn().expect("orch");
+    // What may be over soon is waited for; here nobody waits so long.
+    await_that("each has ended once", || {
+        let ended = |(id, ..): &(&str, _, _)| site.f.count("collected", id) > 0;
+        kinds.iter().all(ended).then_some(())
+    });
+    site.f.orch(["stop"]).exits(0);
+    Ran::of(run.wait_with_output().expect("its end")).exits(3);
     let shown = site.f.orch(["status"]).exits(0).stdout;
     for (id, _, wanted) in &kinds {
         assert!(site.end(id).starts_with(wanted), "{id}: {}", site.end(id));
@@ -117,8 +124,9 @@ fn the_usage_limit_of_a_subscription_is_shown_with_its_end() {
     command
         .env_remove("ANTHROPIC_API_KEY")
         .env("CLAUDE_CODE_OAUTH_TOKEN", "dummy");
+    // Farther away than any wait may last.
     Ran::of(command.output().expect("orch"))
-        .exits(1)
+        .exits(5)
         .says("usage limit");
     let end = site.end("1");
     assert!(

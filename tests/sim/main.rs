@@ -15,7 +15,7 @@ use orch::engine::outcome::Outcome;
 use world::{Limits, Seen};
 
 /// How many runs the ordinary test makes; `ORCH_SIM_SEEDS` asks for another number.
-const SEEDS: u64 = 40_000;
+const SEEDS: u64 = 20_000;
 
 /// Seeds that are tried after the first failure, to show the shortest one.
 const SEARCH: u64 = 300;
