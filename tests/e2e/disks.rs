@@ -5,9 +5,9 @@
 //! user may with `unshare -rm`. Where that is forbidden (some containers), it says so and is passed over.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, Ran, await_that};
 use crate::runs::plan;
 
 /// Set in the namespace.
@@ -81,12 +81,38 @@ fn filling() -> Fixture {
     ]))
 }
 
+/// A run that meets the full disk: it ends as a broken surrounding, or waits for it and is stopped.
+fn until_it_gives_up_or_waits(f: &Fixture, filling: &Path) -> Ran {
+    let mut command = f.command(["run"]);
+    command
+        .env("FILL", filling)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut run = command.spawn().expect("orch");
+    let waits = |f: &Fixture| {
+        let records = f.records();
+        records
+            .iter()
+            .any(|r| r["record"]["kind"] == "breaker_opened")
+    };
+    let waited = await_that("it gives up or waits", || match run.try_wait() {
+        Ok(Some(_)) => Some(false),
+        Ok(None) => waits(f).then_some(true),
+        Err(e) => panic!("{e}"),
+    });
+    if waited {
+        f.orch(["stop"]).exits(0);
+    }
+    let ran = Ran::of(run.wait_with_output().expect("its end"));
+    ran.exits(if waited { 3 } else { 8 })
+}
+
 /// The run that fills the disk at `dir`, then the one after the filling was removed.
 fn fill_and_free(f: &Fixture, dir: &Path) {
     f.write("mine.txt", "untracked\n");
     f.write("README.md", "mine, not committed\n");
     let filling = dir.join("filling");
-    let ran = f.orch_with("FILL", &filling, ["run"]).exits(8);
+    let ran = until_it_gives_up_or_waits(f, &filling);
     // SQLite, the system and git each have words of their own.
     let words = ["no space left", "No space left", "Out of diskspace"];
     assert!(
