@@ -176,7 +176,7 @@ fn why_barred(state: &State, ix: Ix, at: Wall) -> Option<String> {
             }
         }
         Bar::Window(window, _) => format!(
-            "the {} window is used to {}, and from {} on nothing new starts (usage.pause_at); {until}",
+            "the {} window is used to {}, and from {} on nothing new starts (--pause-at); {until}",
             window.kind,
             percent(window.utilisation),
             percent(policy.pause_at.unwrap_or_default()),
