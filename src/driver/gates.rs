@@ -4,8 +4,10 @@
 //! A command runs under a shim of its own, in a clean checkout of exactly one commit, with the environment of agents,
 //! ten ports and its own variables. Whatever is in its way there is broken environment, and speaks for nothing.
 
+mod reports;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -357,7 +359,19 @@ impl Room<'_> {
         let timeout = command
             .timeout
             .unwrap_or(self.site.settings.verify_timeout.value);
+        let tree = self.tree()?;
+        let reports = command.reports.clone();
+        blocking({
+            let (tree, reports) = (tree.clone(), reports.clone());
+            move || reports::clear(&tree, &reports)
+        })
+        .await?;
         let mut ran = self.run_text(&command.run, &command.env, timeout).await?;
+        if !reports.is_empty() {
+            let passed = ran.facts.exit == Some(0);
+            let told = blocking(move || reports::read(&tree, &reports, passed)).await?;
+            ran.facts = told_by(told, ran.facts);
+        }
         let mut slot = self.slot.take().context("the gate slot is lost")?;
         let (slot, altered) = blocking(move || {
             let altered = slot.altered();
@@ -418,7 +432,7 @@ impl Room<'_> {
             confinement: Confinement::None,
         };
         let end = self.supervised(&dir, &spec).await?;
-        ran(&dir, argv, &end, timeout)
+        ran(&dir, argv, &end, timeout, &self.tree()?)
     }
 
     async fn supervised(&self, dir: &CommandDir, spec: &ShimSpec) -> Result<AgentEnd, GateError> {
@@ -467,6 +481,7 @@ fn ran(
     argv: Vec<String>,
     end: &AgentEnd,
     timeout: Duration,
+    tree: &Path,
 ) -> Result<Ran, GateError> {
     let run = match end {
         AgentEnd::Ended(run) => run,
@@ -495,32 +510,50 @@ fn ran(
         ))
     };
     let mut output = String::new();
+    let mut is_whole = true;
     for text in [read(dir.stdout())?, read(dir.stderr())?] {
         match text {
             Some(text) => output.push_str(&text),
-            None => output.push_str("[more than is read back]\n"),
+            None => {
+                is_whole = false;
+                output.push_str("[more than is read back]\n");
+            }
         }
         if !output.is_empty() && !output.ends_with('\n') {
             output.push('\n');
         }
     }
-    let told = output::read(&output).unwrap_or_default();
     let exit = match run.exit {
         Exit::Code(code) => Some(code),
         Exit::Signal(_) => None,
     };
+    let mut told = output::read(&output, &tree.to_string_lossy(), exit == Some(0));
+    if !is_whole {
+        let why = format!("its output is longer than {} MiB", OUTPUT_BYTES_MAX >> 20);
+        told.unreadable = Some(why);
+    }
+    let facts = Facts {
+        exit,
+        fault,
+        ..Facts::default()
+    };
     Ok(Ran {
-        facts: Facts {
-            exit,
-            counts: told.counts,
-            failures: told.failures,
-            fault,
-        },
+        facts: told_by(told, facts),
         argv,
         ms: run.wall_ms,
         dir: dir.path().to_owned(),
         excerpt: excerpt(&output),
     })
+}
+
+/// Facts with what an output, or the reports in its place, tells.
+fn told_by(told: output::Told, facts: Facts) -> Facts {
+    Facts {
+        counts: told.counts,
+        failures: told.failures,
+        unreadable: told.unreadable,
+        ..facts
+    }
 }
 
 /// Where gates ran: what the probes answered, and which lock files the tree has.

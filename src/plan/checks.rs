@@ -41,6 +41,9 @@ pub struct VerifyCommand {
     pub fail_on: FailOn,
     /// Variables beside the inherited ones.
     pub env: BTreeMap<String, String>,
+    /// Globs of the files that tell what it did, in place of its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<String>,
 }
 
 /// Which failures of a command count.
@@ -146,13 +149,17 @@ impl VerifyCommand {
             required: true,
             fail_on: FailOn::Any,
             env: BTreeMap::new(),
+            reports: Vec::new(),
         }
     }
 
-    /// SHA-256 of what is run, in hexadecimal: two commands with the same hash do the same on the same tree.
+    /// SHA-256 of what is run and read, in hexadecimal: two commands with the same hash say the same of the same tree.
     pub fn hash(&self) -> String {
-        let bytes =
-            serde_json::to_vec(&("orch command 1", &self.run, &self.env)).expect("texts are JSON");
+        let bytes = match self.reports.is_empty() {
+            true => serde_json::to_vec(&("orch command 1", &self.run, &self.env)),
+            false => serde_json::to_vec(&("orch command 2", &self.run, &self.env, &self.reports)),
+        };
+        let bytes = bytes.expect("texts are JSON");
         hex(&Sha256::digest(bytes))
     }
 }
@@ -323,6 +330,7 @@ fn command<'t>(
             )
             .unwrap_or_default(),
         env: environment(reader, &fields),
+        reports: globs(reader, &fields, "reports"),
     };
     Some((command, run.span))
 }

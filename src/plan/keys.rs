@@ -184,6 +184,7 @@ pub(super) const VERIFY: Level = Level {
         ("required", Read),
         ("fail_on", Read),
         ("env", Read),
+        ("reports", Read),
     ],
 };
 

@@ -22,6 +22,8 @@ pub struct Facts {
     pub failures: BTreeSet<String>,
     /// Why it has failed whatever it says itself: a time limit, tracked files that it changed.
     pub fault: Option<String>,
+    /// Why its report, or its output though its form is known, cannot be read.
+    pub unreadable: Option<String>,
 }
 
 /// A judgement, with a sentence where the result alone does not say it all.
@@ -52,7 +54,10 @@ pub fn judge(fail_on: FailOn, now: &Facts, base: Option<&Facts>, may_drop: bool)
         return Judged::of(GateResult::Failed, fault.clone());
     }
     match now.exit {
-        Some(0) => passing(now, base, may_drop),
+        Some(0) => match &now.unreadable {
+            None => passing(now, base, may_drop),
+            Some(why) => unreadable(why, base),
+        },
         Some(code) if NOT_STARTED.contains(&code) => match base {
             // There it could be started, so that it is the candidate that takes it away.
             Some(base) if base.exit != Some(code) => failing(now),
@@ -87,10 +92,25 @@ fn passing(now: &Facts, base: Option<&Facts>, may_drop: bool) -> Judged {
     fewer(now, base, may_drop).unwrap_or_else(|| Judged::of(GateResult::Passed, ""))
 }
 
+/// A command that calls itself green and leaves nothing that shows it: whoever took the report away is to blame.
+fn unreadable(why: &str, base: Option<&Facts>) -> Judged {
+    match base.is_some_and(|base| base.unreadable.is_none()) {
+        true => Judged::of(
+            GateResult::Failed,
+            format!("it ended with 0, and {why}; on the base its report could be read"),
+        ),
+        false => Judged::of(GateResult::Broken, format!("it ended with 0, and {why}")),
+    }
+}
+
 fn failing(now: &Facts) -> Judged {
-    let code = now
+    let mut code = now
         .exit
         .map_or_else(String::new, |code| format!("exit code {code}"));
+    if let Some(why) = &now.unreadable {
+        code.push_str("; ");
+        code.push_str(why);
+    }
     let detail = match now.failures.is_empty() {
         true => code,
         false => format!("{code}; failed: {}", some_of(&now.failures)),
@@ -103,8 +123,14 @@ fn failing(now: &Facts) -> Judged {
 }
 
 fn against(now: &Facts, base: &Facts, may_drop: bool) -> Judged {
-    if base.exit == Some(0) || base.fault.is_some() {
+    if base.exit == Some(0) || base.fault.is_some() || now.unreadable.is_some() {
         return failing(now);
+    }
+    if let Some(why) = not_all_named(now) {
+        return Judged {
+            detail: why,
+            ..failing(now)
+        };
     }
     match (now.failures.is_empty(), base.failures.is_empty()) {
         (true, true) if now.exit == base.exit && now.counts.is_none() => Judged::of(
@@ -114,6 +140,15 @@ fn against(now: &Facts, base: &Facts, may_drop: bool) -> Judged {
         (true, _) | (false, true) => failing(now),
         (false, false) => {
             let new: BTreeSet<String> = now.failures.difference(&base.failures).cloned().collect();
+            if new.is_empty() && !ends_alike(now, base) {
+                let [now_code, before] = [now.exit, base.exit].map(Option::unwrap_or_default);
+                return Judged::of(
+                    GateResult::Failed,
+                    format!(
+                        "it names no new failures, and ended with {now_code}, on the base with {before}"
+                    ),
+                );
+            }
             if new.is_empty() {
                 return fewer(now, Some(base), may_drop).unwrap_or_else(|| {
                     Judged::of(
@@ -132,6 +167,21 @@ fn against(now: &Facts, base: &Facts, may_drop: bool) -> Judged {
             }
         }
     }
+}
+
+/// Whether a failure may hide behind those that are named.
+fn not_all_named(now: &Facts) -> Option<String> {
+    let failed = now.counts?.failed;
+    let named = now.failures.len() as u64;
+    (failed > named).then(|| format!("{failed} tests failed, and its output names {named} of them"))
+}
+
+/// The same exit code; of runners that end with the number of failures, that number.
+fn ends_alike(now: &Facts, base: &Facts) -> bool {
+    let is_number = |facts: &Facts| {
+        facts.exit.and_then(|code| usize::try_from(code).ok()) == Some(facts.failures.len())
+    };
+    now.exit == base.exit || (is_number(now) && is_number(base))
 }
 
 /// Whether fewer tests ran than on the base: what is no longer run can no longer fail.
@@ -169,7 +219,7 @@ mod tests {
                 skipped: 0,
             }),
             failures: failures.iter().map(|f| (*f).to_owned()).collect(),
-            fault: None,
+            ..Facts::default()
         }
     }
 
@@ -209,6 +259,13 @@ mod tests {
             (Any, &silent(127), Some(&silent(127)), Broken),
             (Any, &silent(127), Some(&green), Failed),
             (Any, &Facts::default(), Some(&green), Broken),
+            (New, &ran(2, 2, &["a"]), Some(&red), Failed),
+            (
+                New,
+                &ran(1, 3, &["a"]),
+                Some(&ran(2, 2, &["a", "b"])),
+                PreExisting,
+            ),
         ] {
             let judged = judge(fail_on, now, base, false);
             assert_eq!(
@@ -223,6 +280,42 @@ mod tests {
         let (before, after) = (ran(0, 3, &[]), ran(0, 2, &[]));
         let judged = judge(FailOn::Any, &after, Some(&before), true);
         assert_eq!(judged.result, GateResult::Passed);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_neither_green_nor_as_on_the_base() {
+        use GateResult::{Broken, Failed};
+        let lost = |exit| Facts {
+            unreadable: Some("`report.xml` is empty".to_owned()),
+            ..silent(exit)
+        };
+        for (fail_on, now, base, expected) in [
+            (FailOn::Any, lost(0), None, Broken),
+            (FailOn::Any, lost(0), Some(lost(0)), Broken),
+            (FailOn::Any, lost(0), Some(ran(0, 3, &[])), Failed),
+            (FailOn::New, lost(1), Some(lost(1)), Failed),
+            (FailOn::New, lost(1), Some(ran(1, 2, &["a"])), Failed),
+            (FailOn::Any, lost(1), None, Failed),
+        ] {
+            let judged = judge(fail_on, &now, base.as_ref(), false);
+            assert_eq!(
+                judged.result, expected,
+                "{fail_on:?} {now:?} after {base:?}"
+            );
+            assert!(judged.detail.contains("is empty"), "{judged:?}");
+        }
+    }
+
+    #[test]
+    fn failures_that_are_counted_and_not_named_may_be_new() {
+        let mut now = ran(1, 2, &["a"]);
+        now.counts = now.counts.map(|counts| Counts {
+            failed: 2,
+            ..counts
+        });
+        let judged = judge(FailOn::New, &now, Some(&ran(1, 2, &["a"])), false);
+        assert_eq!(judged.result, GateResult::Failed);
+        assert!(judged.detail.contains("names 1 of them"), "{judged:?}");
     }
 
     #[test]

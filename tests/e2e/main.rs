@@ -29,3 +29,4 @@ mod surroundings;
 mod tally;
 mod upgrades;
 mod upkeep;
+mod verdicts;

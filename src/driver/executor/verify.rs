@@ -462,7 +462,7 @@ fn facts_of(record: &GateRecord) -> Facts {
         exit: record.exit,
         counts: record.counts,
         failures: record.failures.iter().cloned().collect(),
-        fault: None,
+        ..Facts::default()
     }
 }
 

@@ -3,35 +3,82 @@
 use super::{Told, number_before};
 use crate::engine::verification::Counts;
 
-pub(super) fn read(output: &str) -> Option<Told> {
-    libtest(output).or_else(|| nextest(output))
-}
-
-/// `test a::b ... FAILED`, and a `test result:` line for each target.
-fn libtest(output: &str) -> Option<Told> {
+/// `test a::b ... FAILED`, and a `test result:` line for each test program. Tests of one name in several programs are
+/// numbered: which program is meant stands in another stream.
+pub(super) fn libtest(output: &str) -> Option<Told> {
     let mut told = Told::default();
     let mut counts = Counts::default();
-    let mut summaries = 0;
+    let [mut begun, mut ended] = [0, 0];
+    // What the program that runs now has named so far, line by line, and in its list at the end.
+    let [mut lines, mut list]: [Vec<&str>; 2] = [Vec::new(), Vec::new()];
+    let mut in_list = false;
     for line in output.lines() {
-        if let Some(summary) = line.strip_prefix("test result: ") {
-            summaries += 1;
+        if is_beginning(line) {
+            begun += 1;
+            lines.clear();
+        } else if let Some(summary) = line.strip_prefix("test result: ") {
+            ended += 1;
             counts.passed += number_before(summary, "passed")?;
             counts.failed += number_before(summary, "failed")?;
             counts.skipped += number_before(summary, "ignored").unwrap_or(0);
+            // Output of a test may stand in the middle of its line; the list is whole.
+            let named = if list.len() >= lines.len() {
+                &list
+            } else {
+                &lines
+            };
+            for name in named {
+                told.fail(name);
+            }
+            lines.clear();
+            list.clear();
+            in_list = false;
         } else if let Some(test) = line.strip_prefix("test ")
             && let Some((name, "FAILED")) = test.rsplit_once(" ... ")
         {
-            told.failures.insert(name.to_owned());
+            lines.push(name);
+        } else if line == "failures:" {
+            list.clear();
+            in_list = true;
+        } else if let Some(name) = line.strip_prefix("    ").filter(|_| in_list) {
+            list.push(name);
         } else if let Some(file) = line.strip_prefix("error: could not compile ") {
-            told.failures.insert(format!("could not compile {file}"));
+            let target = file.split(" due to ").next().unwrap_or(file);
+            told.fail_once(&format!("could not compile {target}"));
+        } else if let Some(program) = killed(line) {
+            told.fail_once(&format!("{program} was killed"));
         }
     }
+    if begun + ended == 0 {
+        return None;
+    }
+    // `exit(0)` in a test ends its program well, and what it did not run goes unseen.
+    for _ in ended..begun {
+        told.fail("a test program ended before its tests did");
+    }
     told.counts = Some(counts);
-    (summaries > 0).then_some(told)
+    Some(told)
+}
+
+/// `running 3 tests`
+fn is_beginning(line: &str) -> bool {
+    let words: Vec<&str> = line.split(' ').collect();
+    matches!(words[..], ["running", n, "test" | "tests"] if n.parse::<u64>().is_ok())
+}
+
+/// The program in ``process didn't exit successfully: `target/debug/deps/app-71ce70` (signal: 6, ...)``.
+fn killed(line: &str) -> Option<&str> {
+    let rest = line
+        .trim_start()
+        .strip_prefix("process didn't exit successfully: `")?;
+    let (program, how) = rest.rsplit_once('`')?;
+    how.trim_start().starts_with("(signal").then_some(())?;
+    let name = program.split(' ').next()?.rsplit('/').next()?;
+    Some(name.rsplit_once('-').map_or(name, |(name, _)| name))
 }
 
 /// `        FAIL [   0.004s] crate::target name` and a `Summary` line.
-fn nextest(output: &str) -> Option<Told> {
+pub(super) fn nextest(output: &str) -> Option<Told> {
     let mut told = Told::default();
     let mut summary = None;
     for line in output.lines().map(str::trim_start) {
@@ -66,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_targets_of_cargo_test_add_up() {
-        let told = read(
+        let told = libtest(
             "\nrunning 3 tests\ntest a::adds ... ok\ntest a::subtracts ... FAILED\ntest slow ... ignored\n\nfailures:\n\n---- a::subtracts stdout ----\n\
              thread panicked\n\nfailures:\n    a::subtracts\n\ntest result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\n\
              running 2 tests\ntest x ... ok\ntest y ... ok\n\ntest result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n",
@@ -88,7 +135,7 @@ mod tests {
 
     #[test]
     fn nextest_names_each_failure_once() {
-        let told = read(
+        let told = nextest(
             "    Starting 3 tests across 1 binary\n        PASS [   0.003s] (1/3) mine a::adds\n        FAIL [   0.004s] (2/3) mine a::subtracts\n\
              ------------\n     Summary [   0.011s] 3 tests run: 2 passed, 1 failed, 4 skipped\n        FAIL [   0.004s] (2/3) mine a::subtracts\nerror: test run failed\n",
         )
@@ -110,7 +157,7 @@ mod tests {
     #[test]
     fn a_build_that_fails_counts_no_tests() {
         assert_eq!(
-            read("error[E0308]: mismatched types\nerror: could not compile `a`\n"),
+            libtest("error[E0308]: mismatched types\nerror: could not compile `a`\n"),
             None
         );
     }

@@ -19,18 +19,32 @@ pub(super) fn read(output: &str) -> Option<Told> {
         }),
         ..Told::default()
     };
-    for line in output.lines() {
+    let summary = output
+        .rsplit_once("short test summary info")
+        .map_or("", |(_, summary)| summary);
+    for line in summary.lines() {
         let named = ["FAILED ", "ERROR "]
             .iter()
             .find_map(|w| line.strip_prefix(w));
-        // `FAILED tests/a.py::test_b - AssertionError`; a progress line has the name before the word.
-        if let Some(name) = named.and_then(|rest| rest.split(" - ").next())
-            && name.contains(".py")
-        {
-            told.failures.insert(name.trim().to_owned());
+        if let Some(name) = named {
+            told.fail(nodeid(name));
         }
     }
     Some(told)
+}
+
+/// `tests/a.py::test_b[1 - 2]` of `tests/a.py::test_b[1 - 2] - AssertionError`.
+fn nodeid(line: &str) -> &str {
+    let mut depth = 0_u32;
+    for (at, c) in line.char_indices() {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            ' ' if depth == 0 && line[at..].starts_with(" - ") => return &line[..at],
+            _ => {}
+        }
+    }
+    line
 }
 
 /// `=== 1 failed, 2 passed in 0.12s ===`, with or without its frame.

@@ -37,7 +37,7 @@ pub(super) fn read(output: &str) -> Option<Told> {
             counts.skipped += 1;
         } else if failed && !directive.starts_with(NOT_YET) {
             counts.failed += 1;
-            told.failures.insert(name_of(name));
+            told.fail(&name_of(name));
         } else {
             counts.passed += 1;
         }
@@ -50,8 +50,7 @@ pub(super) fn read(output: &str) -> Option<Told> {
         .and_then(|planned| planned.checked_sub(seen))
         .filter(|n| *n > 0)
     {
-        told.failures
-            .insert(format!("{missing} planned tests did not report"));
+        told.fail(&format!("{missing} planned tests did not report"));
     }
     told.counts = Some(counts);
     Some(told)
