@@ -208,6 +208,42 @@ sections:
 }
 
 #[test]
+fn bounds_that_cannot_be_meant() {
+    let shown = messages(
+        r#"meta:
+  backoff_base: -5
+  backoff_max: 25h
+  circuit_breaker_threshold: many
+  circuit_breaker_reset_timeout: 2d
+  model_escalation:
+    enabled: maybe
+    starting_model: sonet
+    escalate_after: 0
+    max_model: gpt4
+    validation_model: sonnet
+    top_model: opus
+  budget:
+    max_quota_percent: 120
+    quota_ceiling_usd: -1
+    quota_ceiling: 5
+    reserved_budget: 2
+    reserved_budget_usd: 2
+    default_reserve: cheap
+    attempt: {time: 1h}
+    task: {usd: 0, tokens: 1.5}
+    run: {usd: [5]}
+    day: 10
+sections:
+  - id: s
+    name: S
+    tasks:
+      - {id: a, name: a, model: Opus}
+"#,
+    );
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
 fn commands_and_runners_that_do_not_fit() {
     let shown = messages(&tasks(
         r#"- {id: a, name: a, run: make}

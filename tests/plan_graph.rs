@@ -29,7 +29,15 @@ fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
 
 fn checked(path: &Path, format: CheckFormat) -> (bool, String) {
     let mut out = Vec::new();
-    let ok = check(path, Strictness::AsWritten, format, false, &mut out).expect("it can be read");
+    let ok = check(
+        path,
+        Strictness::AsWritten,
+        format,
+        false,
+        |_| Ok(Vec::new()),
+        &mut out,
+    )
+    .expect("it can be read");
     let out = String::from_utf8(out).expect("text");
     (ok, out.replace(&path.display().to_string(), "plan.yaml"))
 }
@@ -160,6 +168,7 @@ fn a_file_that_cannot_be_read_is_a_usage_error_that_names_it() {
         Strictness::AsWritten,
         CheckFormat::Text,
         false,
+        |_| Ok(Vec::new()),
         &mut Vec::new(),
     );
     let error = error.expect_err("there is no such file");

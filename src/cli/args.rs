@@ -24,7 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     propagate_version = true,
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "Start here:\n  orch demo                        watch a small plan run, without key or cost\n  orch init                        write a first plan for this repository\n  orch run --plan plan.yaml        run it\n\nExit codes of a run:\n  0 all completed, 1 a task failed, 2 usage or invalid plan, 3 stopped,\n  4 waiting for a person, 6 stuck, 7 another orch runs here,\n  8 environment not usable, 70 bug in orch, 130 ended at once"
+    after_help = "Start here:\n  orch demo                        watch a small plan run, without key or cost\n  orch init                        write a first plan for this repository\n  orch run --plan plan.yaml        run it\n\nExit codes of a run:\n  0 all completed, 1 a task failed, 2 usage or invalid plan, 3 stopped,\n  4 waiting for a person, 5 a limit or budget, 6 stuck, 7 another orch runs here,\n  8 environment not usable, 70 bug in orch, 130 ended at once"
 )]
 pub struct Cli {
     /// Run as if started in DIR.
@@ -177,7 +177,7 @@ pub enum Format {
 /// `orch run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  orch run --plan plan.yaml --dry-run     what would happen, without doing anything\n  orch run --plan plan.yaml               one task after the other, on branch orch/plan\n  orch run --plan plan.yaml --parallel    up to four at once\n  orch run --resume-from 2.1              from task 2.1 on\n  orch run --rehearse                     the whole plan in a throwaway clone, without agents\n  orch run --require-verify               nothing lands that no command has tested\n\nHalt it: Ctrl-C, `orch stop`, or touch .stop beside the plan. Run it again to go on."
+    after_help = "Examples:\n  orch run --plan plan.yaml --dry-run     what would happen, without doing anything\n  orch run --plan plan.yaml               one task after the other, on branch orch/plan\n  orch run --plan plan.yaml --parallel    up to four at once\n  orch run --resume-from 2.1              from task 2.1 on\n  orch run --rehearse                     the whole plan in a throwaway clone, without agents\n  orch run --require-verify               nothing lands that no command has tested\n  orch run --quota-ceiling-usd 20 --max-quota-percent 90\n                                          at most 18 dollars\n  orch run --max-duration 8h --on-limit stop\n                                          at most a night, and no waiting for usage limits\n  orch run --pause-at 90%                  leaves a tenth of the account's usage window alone\n  orch run --starting-model haiku --escalate-after-failures 1 --max-model opus\n                                          a better model after each failure that one could mend\n\nHalt it: Ctrl-C, `orch stop`, or touch .stop beside the plan. Run it again to go on."
 )]
 pub struct RunArgs {
     /// The plan; without it, the only plan of .claude/plans.

@@ -159,6 +159,20 @@ fn selection(args: &RunArgs, plan: &Plan) -> Result<Selection> {
     })
 }
 
+/// What is wrong with the settings that a plan would have here; outside of a repository there are none.
+pub(super) fn problems(plan: Option<(&str, &Plan)>) -> Result<Vec<config::Problems>> {
+    let here = std::env::current_dir().or_environment()?;
+    let found = git2::Repository::discover(here).ok();
+    let root = found.and_then(|repo| repo.workdir().map(Path::to_owned));
+    let Some(root) = root else {
+        return Ok(Vec::new());
+    };
+    Ok(match layers(&root, plan, config::Flags::default())? {
+        Ok(resolved) => resolved.warnings,
+        Err(problems) => problems,
+    })
+}
+
 /// The settings in force in a repository, for commands that are not about a plan.
 pub(super) fn settings_of(root: &Path, out: &Out<'_>) -> Result<Settings> {
     resolve(root, None, config::Flags::default(), out)
@@ -184,6 +198,7 @@ fn settings(
             runner,
             model: args.model.as_deref(),
             require_verify: args.require_verify,
+            others: &args.bounds.given(),
         },
         out,
     )
@@ -195,6 +210,32 @@ fn resolve(
     flags: config::Flags<'_>,
     out: &Out<'_>,
 ) -> Result<Settings> {
+    let say = |problems: &[config::Problems]| {
+        problems
+            .iter()
+            .for_each(|p| out.talk(&p.render(out.talk.is_coloured())));
+    };
+    match layers(root, plan, flags)? {
+        Ok(resolved) => {
+            say(&resolved.warnings);
+            Ok(resolved.settings)
+        }
+        Err(problems) => {
+            say(&problems);
+            Err(Error::usage("the settings cannot be used as they are"))
+        }
+    }
+}
+
+/// What the layers say together, in a repository, for a plan.
+///
+/// # Errors
+/// If a file cannot be read; what is wrong with its text is in the result.
+pub(super) fn layers(
+    root: &Path,
+    plan: Option<(&str, &Plan)>,
+    flags: config::Flags<'_>,
+) -> Result<std::result::Result<config::Resolved, Vec<config::Problems>>> {
     let home = std::env::home_dir();
     let user_dir = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
@@ -222,12 +263,7 @@ fn resolve(
     let sources = config::Sources {
         flags,
         environment: Some(&environment),
-        plan: plan.map(|(name, plan)| config::PlanLayer {
-            name,
-            jobs: plan.meta.jobs,
-            runner: plan.meta.runner,
-            max_attempts: plan.meta.max_attempts_default,
-        }),
+        plan: plan.map(|(name, plan)| config::PlanLayer::of(name, plan)),
         project: project
             .as_ref()
             .map(|(name, text)| config::Layer { name, text }),
@@ -239,21 +275,7 @@ fn resolve(
             .map(|(name, text)| config::Layer { name, text }),
         home: home.as_deref(),
     };
-    let say = |problems: &[config::Problems]| {
-        problems
-            .iter()
-            .for_each(|p| out.talk(&p.render(out.talk.is_coloured())));
-    };
-    match config::resolve(&sources) {
-        Ok(resolved) => {
-            say(&resolved.warnings);
-            Ok(resolved.settings)
-        }
-        Err(problems) => {
-            say(&problems);
-            Err(Error::usage("the settings cannot be used as they are"))
-        }
-    }
+    Ok(config::resolve(&sources))
 }
 
 fn text_if_there(path: &Path) -> Result<Option<String>> {

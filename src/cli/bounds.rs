@@ -1,18 +1,19 @@
-//! The bounds of a run as they are typed: time, usage limits, money, and the model ladder.
+//! The bounds of a run as they are typed, and the policy that settings make: time, usage limits, retries, money, and the
+//! model ladder.
 
 use std::time::Duration;
 
+use chrono::{Local, NaiveTime};
 use clap::{Args, ValueEnum};
 
+use crate::config::{self, PerMille, Setting, Settings, Usd};
 use crate::engine::policy::{Allowance, Budgets, Ladder, OnLimit, Policy};
 use crate::engine::usage::MicroUsd;
-use crate::time::parse_duration;
+use crate::plan::bounds;
+use crate::time::{Wall, parse_duration};
 
-/// Largest sum of money, in millionths of a US dollar.
-const MICRO_USD_MAX: u64 = 1_000_000_000_000;
-
-/// Most failures on one rung of the ladder.
-const FAILURES_MAX: i64 = 100;
+/// The model of first attempts, where the ladder is climbed and nobody says which.
+const STARTING_MODEL: &str = "sonnet";
 
 /// What bounds a run.
 #[derive(Debug, Clone, Args)]
@@ -22,25 +23,25 @@ pub struct BoundArgs {
     pub on_limit: Option<OnLimitName>,
     /// End agents, keep their work and stop with exit code 5 after this long: `90m`, `8h`.
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Bounds")]
-    pub max_duration: Option<Duration>,
+    pub max_duration: Option<String>,
     /// Start nothing new while a usage window is reported to be this full: `90%`.
-    #[arg(long, value_name = "PERCENT", value_parser = per_mille, help_heading = "Bounds")]
-    pub pause_at: Option<u32>,
+    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = "Bounds")]
+    pub pause_at: Option<String>,
     /// What the run may cost in US dollars; 0 is no bound.
-    #[arg(long, visible_alias = "quota-ceiling", value_name = "USD", value_parser = micro_usd, help_heading = "Bounds")]
-    pub quota_ceiling_usd: Option<u64>,
+    #[arg(long, visible_alias = "quota-ceiling", value_name = "USD", value_parser = usd, help_heading = "Bounds")]
+    pub quota_ceiling_usd: Option<String>,
     /// Which part of the ceiling may be spent.
-    #[arg(long, visible_alias = "max-budget-pct", value_name = "PERCENT", value_parser = per_mille, requires = "quota_ceiling_usd", help_heading = "Bounds")]
-    pub max_quota_percent: Option<u32>,
+    #[arg(long, visible_alias = "max-budget-pct", value_name = "PERCENT", value_parser = percent, help_heading = "Bounds")]
+    pub max_quota_percent: Option<String>,
     /// What of the ceiling is left alone, in US dollars.
-    #[arg(long, visible_alias = "reserved-budget", value_name = "USD", value_parser = micro_usd, requires = "quota_ceiling_usd", help_heading = "Bounds")]
-    pub reserved_budget_usd: Option<u64>,
+    #[arg(long, visible_alias = "reserved-budget", value_name = "USD", value_parser = usd, help_heading = "Bounds")]
+    pub reserved_budget_usd: Option<String>,
     /// Climb the model ladder haiku, sonnet, opus after failures, from this model on.
     #[arg(long, value_name = "MODEL", value_parser = model, help_heading = "Bounds")]
     pub starting_model: Option<String>,
     /// Climb the ladder after so many failures on a rung that a better model could mend.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=FAILURES_MAX), help_heading = "Bounds")]
-    pub escalate_after_failures: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = failures, help_heading = "Bounds")]
+    pub escalate_after_failures: Option<String>,
     /// Climb the ladder up to this model.
     #[arg(long, value_name = "MODEL", value_parser = model, help_heading = "Bounds")]
     pub max_model: Option<String>,
@@ -56,118 +57,240 @@ pub enum OnLimitName {
 }
 
 impl BoundArgs {
-    /// The policy of a run within these bounds.
-    pub(super) fn policy(&self) -> Policy {
-        let defaults = Policy::default();
-        let is_climbing = self.starting_model.is_some()
-            || self.escalate_after_failures.is_some()
-            || self.max_model.is_some();
-        let ladder = Ladder {
-            enabled: is_climbing,
-            starting: self.starting_model.clone(),
-            escalate_after: self
-                .escalate_after_failures
-                .unwrap_or(defaults.ladder.escalate_after),
-            max: self.max_model.clone(),
-            models: defaults.ladder.models,
-        };
-        let budgets = Budgets {
-            run: Allowance {
-                cost: self.ceiling(),
-                ..Allowance::default()
-            },
-            ..defaults.budgets
-        };
-        Policy {
-            on_limit: match self.on_limit {
-                Some(OnLimitName::Stop) => OnLimit::Stop,
-                Some(OnLimitName::Wait) | None => OnLimit::Wait,
-            },
-            pause_at: self.pause_at,
-            max_duration_ms: self
-                .max_duration
-                .map(|most| u64::try_from(most.as_millis()).unwrap_or(u64::MAX)),
-            ladder,
-            budgets,
-            ..Policy::default()
-        }
-    }
-
-    /// The lesser of the part that may be spent and of what is not left alone.
-    fn ceiling(&self) -> Option<MicroUsd> {
-        let ceiling = self.quota_ceiling_usd.filter(|ceiling| *ceiling > 0)?;
-        let part = u64::from(self.max_quota_percent.unwrap_or(1000));
-        let allowed = ceiling / 1000 * part + ceiling % 1000 * part / 1000;
-        let reserved = self.reserved_budget_usd.unwrap_or_default();
-        Some(MicroUsd(allowed.min(ceiling.saturating_sub(reserved))))
+    /// What was typed: the flag, the setting that it gives, the value. A flag of the ladder asks for the ladder.
+    pub(super) fn given(&self) -> Vec<(&'static str, &'static str, &str)> {
+        let on_limit = self.on_limit.map(|what| match what {
+            OnLimitName::Wait => "wait",
+            OnLimitName::Stop => "stop",
+        });
+        let ladder = [
+            (
+                "--starting-model",
+                "model_escalation.starting_model",
+                &self.starting_model,
+            ),
+            (
+                "--escalate-after-failures",
+                "model_escalation.escalate_after",
+                &self.escalate_after_failures,
+            ),
+            ("--max-model", "model_escalation.max_model", &self.max_model),
+        ];
+        let others = [
+            ("--max-duration", "max_duration", &self.max_duration),
+            ("--pause-at", "usage.pause_at", &self.pause_at),
+            (
+                "--quota-ceiling-usd",
+                "budget.quota_ceiling_usd",
+                &self.quota_ceiling_usd,
+            ),
+            (
+                "--max-quota-percent",
+                "budget.max_quota_percent",
+                &self.max_quota_percent,
+            ),
+            (
+                "--reserved-budget-usd",
+                "budget.reserved_budget_usd",
+                &self.reserved_budget_usd,
+            ),
+        ];
+        let typed = ladder.iter().chain(&others);
+        let mut given: Vec<_> = typed
+            .filter_map(|(flag, key, value)| Some((*flag, *key, value.as_deref()?)))
+            .collect();
+        given.extend(on_limit.map(|what| ("--on-limit", "limits.on_limit", what)));
+        let climbs = ladder.iter().find(|(_, _, value)| value.is_some());
+        given.extend(climbs.map(|(flag, ..)| (*flag, "model_escalation.enabled", "true")));
+        given
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// The policy of a run with these settings that begins now.
+pub(super) fn policy(settings: &Settings) -> Policy {
+    let defaults = Policy::default();
+    Policy {
+        on_limit: match settings.limits_on_limit.value {
+            config::OnLimit::Wait => OnLimit::Wait,
+            config::OnLimit::Stop => OnLimit::Stop,
+        },
+        limit_margin_ms: ms(settings.limits_margin.value),
+        pause_at: settings.usage_pause_at.value.map(|PerMille(n)| n),
+        backoff_base_ms: ms(settings.backoff_base.value),
+        backoff_max_ms: ms(settings.backoff_max.value),
+        breaker_threshold: settings.circuit_breaker_threshold.value,
+        breaker_reset_ms: ms(settings.circuit_breaker_reset_timeout.value),
+        ladder: ladder(settings),
+        budgets: budgets(settings),
+        max_duration_ms: settings.max_duration.value.map(ms),
+        ..defaults
+    }
+}
+
+fn ladder(settings: &Settings) -> Ladder {
+    let models = settings.model_escalation_ladder.value.clone();
+    // A model that is asked for in general is asked for by every task.
+    let usual = models
+        .iter()
+        .find(|model| *model == STARTING_MODEL)
+        .or(models.first())
+        .cloned();
+    Ladder {
+        enabled: settings.model_escalation_enabled.value,
+        starting: settings
+            .model_escalation_starting_model
+            .value
+            .clone()
+            .or(usual),
+        escalate_after: settings.model_escalation_escalate_after.value,
+        max: settings.model_escalation_max_model.value.clone(),
+        models,
+    }
+}
+
+fn budgets(settings: &Settings) -> Budgets {
+    fn cost(setting: &Setting<Option<Usd>>) -> Option<MicroUsd> {
+        setting.value.map(|Usd(micro)| MicroUsd(micro))
+    }
+    let time = |setting: &Setting<Option<Duration>>| setting.value.map(ms);
+    let of_run = [cost(&settings.budget_run_usd), ceiling(settings)];
+    Budgets {
+        attempt: Allowance {
+            cost: cost(&settings.budget_attempt_usd),
+            tokens: settings.budget_attempt_tokens.value,
+            sessions: settings.budget_attempt_sessions.value,
+            wall_ms: None,
+        },
+        task: Allowance {
+            cost: cost(&settings.budget_task_usd),
+            tokens: settings.budget_task_tokens.value,
+            sessions: settings.budget_task_sessions.value,
+            wall_ms: time(&settings.budget_task_time),
+        },
+        run: Allowance {
+            cost: of_run.into_iter().flatten().min(),
+            tokens: settings.budget_run_tokens.value,
+            sessions: settings.budget_run_sessions.value,
+            wall_ms: time(&settings.budget_run_time),
+        },
+        day: Allowance {
+            cost: cost(&settings.budget_day_usd),
+            tokens: settings.budget_day_tokens.value,
+            sessions: settings.budget_day_sessions.value,
+            wall_ms: time(&settings.budget_day_time),
+        },
+        default_reserve: MicroUsd(settings.budget_default_reserve.value.0),
+        overshoot: MicroUsd(settings.budget_overshoot.value.0),
+        day_begins: midnight(),
+    }
+}
+
+/// The lesser of the part that may be spent and of what is not left alone.
+fn ceiling(settings: &Settings) -> Option<MicroUsd> {
+    let Usd(ceiling) = settings.budget_quota_ceiling_usd.value;
+    let PerMille(part) = settings.budget_max_quota_percent.value;
+    let Usd(reserved) = settings.budget_reserved_budget_usd.value;
+    let part = u64::from(part);
+    let allowed = ceiling / 1000 * part + ceiling % 1000 * part / 1000;
+    (ceiling > 0).then(|| MicroUsd(allowed.min(ceiling.saturating_sub(reserved))))
+}
+
+/// When today began where the person is.
+fn midnight() -> Wall {
+    let now = Local::now();
+    let since = now.time().signed_duration_since(NaiveTime::MIN);
+    // Where clocks are set at midnight, there may be none of that name.
+    let named = now
+        .date_naive()
+        .and_time(NaiveTime::MIN)
+        .and_local_timezone(Local);
+    Wall(named.earliest().unwrap_or(now - since).timestamp_millis())
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn duration(text: &str) -> Result<String, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("a run that may take no time does nothing".to_owned()),
-        duration => Ok(duration),
+        _ => Ok(text.to_owned()),
     }
 }
 
-/// A sum of money in US dollars, `12`, `12.5` or `$0.25`, in millionths.
-fn micro_usd(text: &str) -> Result<u64, String> {
-    decimal(text.strip_prefix('$').unwrap_or(text), 6)
-        .filter(|micro| *micro <= MICRO_USD_MAX)
-        .ok_or_else(|| {
-            let most = MICRO_USD_MAX / 1_000_000;
-            format!("it is not a sum of money from 0 to {most} US dollars")
-        })
+fn usd(text: &str) -> Result<String, String> {
+    bounds::usd(text).map(|_| text.to_owned())
 }
 
-/// A part of a whole, `90`, `90%` or `87.5`, in thousandths.
-fn per_mille(text: &str) -> Result<u32, String> {
-    decimal(text.strip_suffix('%').unwrap_or(text), 1)
-        .and_then(|thousandths| u32::try_from(thousandths).ok())
-        .filter(|thousandths| *thousandths <= 1000)
-        .ok_or_else(|| "it is not a percentage from 0 to 100".to_owned())
+fn percent(text: &str) -> Result<String, String> {
+    bounds::percent(text).map(|_| text.to_owned())
 }
 
-/// A model's name goes onto a command line.
+fn failures(text: &str) -> Result<String, String> {
+    bounds::failures(text).map(|_| text.to_owned())
+}
+
 fn model(text: &str) -> Result<String, String> {
-    let usable = !text.is_empty()
-        && !text.starts_with('-')
-        && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-    match usable {
-        true => Ok(text.to_owned()),
-        false => Err("it cannot be the name of a model".to_owned()),
-    }
-}
-
-/// A number without a sign, times ten to the power of `places`; more places than that must be zeros.
-fn decimal(text: &str, places: usize) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let is_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !is_digits(whole) || !is_digits(part) {
-        return None;
-    }
-    let (part, rest) = part.split_at(part.len().min(places));
-    if rest.bytes().any(|b| b != b'0') {
-        return None;
-    }
-    format!("{whole}{part:0<places$}").parse().ok()
+    bounds::model(text).map(|()| text.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
+    fn of(project: &str) -> Policy {
+        let resolved = config::resolve(&config::Sources {
+            project: Some(config::Layer {
+                name: "orch.yaml",
+                text: project,
+            }),
+            ..config::Sources::default()
+        });
+        policy(&resolved.unwrap().settings)
+    }
+
     #[test]
-    fn money_and_percentages_are_read_to_the_last_digit_or_not_at_all() {
-        assert_eq!(micro_usd("100.0"), Ok(100_000_000));
-        assert_eq!(micro_usd("$0.25"), Ok(250_000));
-        assert_eq!(per_mille("90"), Ok(900));
-        assert_eq!(per_mille("87.5%"), Ok(875));
-        for bad in ["-1", "1e3", ".5", "", "1.0000001", "9999999999"] {
-            assert!(micro_usd(bad).is_err(), "{bad}");
+    fn without_settings_the_policy_is_the_default_one() {
+        let mut found = of("");
+        found.budgets.day_begins = Wall(0);
+        found.ladder.starting = None;
+        assert_eq!(found, Policy::default());
+    }
+
+    #[test]
+    fn a_run_may_spend_the_lesser_of_the_part_and_of_what_is_not_left_alone() {
+        let may_spend = |budget: &str| of(&format!("budget: {{{budget}}}")).budgets.run.cost;
+        let usd = |usd: u64| Some(MicroUsd(usd * 1_000_000));
+        assert_eq!(may_spend("quota_ceiling_usd: 0"), None);
+        assert_eq!(may_spend("quota_ceiling: 100"), usd(100));
+        for (percent, reserved, expected) in [(90, 5, 90), (100, 5, 95), (90, 20, 80), (0, 1, 0)] {
+            let budget = format!(
+                "quota_ceiling_usd: 100, max_quota_percent: {percent}, reserved_budget_usd: {reserved}"
+            );
+            assert_eq!(may_spend(&budget), usd(expected), "{budget}");
         }
-        for bad in ["100.1", "-5", "101%", "half", ""] {
-            assert!(per_mille(bad).is_err(), "{bad}");
-        }
+        assert_eq!(may_spend("quota_ceiling_usd: 100, run: {usd: 30}"), usd(30));
+    }
+
+    #[test]
+    fn the_ladder_begins_with_sonnet_or_else_at_its_foot() {
+        let starts = |text: &str| of(text).ladder.model(None, 0);
+        assert_eq!(starts(""), None);
+        assert_eq!(
+            starts("model_escalation: {enabled: true}").as_deref(),
+            Some("sonnet")
+        );
+        let others = "model_escalation: {enabled: true, ladder: [a-1, b-2]}";
+        assert_eq!(starts(others).as_deref(), Some("a-1"));
+        assert_eq!(of(others).ladder.model(None, 2).as_deref(), Some("b-2"));
+    }
+
+    #[test]
+    fn the_day_begins_at_midnight() {
+        let begins = of("").budgets.day_begins;
+        let now = Local::now().timestamp_millis();
+        assert!((0..=25 * 3_600_000).contains(&(now - begins.0)));
     }
 }

@@ -1,4 +1,4 @@
-//! `orch check PLAN`: everything that is wrong with a plan.
+//! `orch check PLAN`: everything that is wrong with a plan, and with the settings that it would run with here.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -8,10 +8,11 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::diagnostic::{Located, tally};
+use crate::config::Problems;
+use crate::diagnostic::{Located, has_errors, tally};
 use crate::error::{OrKind, Result};
 use crate::plan::syntax::SOURCE_BYTES_MAX;
-use crate::plan::{self, Checked, Strictness};
+use crate::plan::{self, Checked, Plan, Strictness};
 
 /// Version of the JSON form.
 const FORMAT_VERSION: u32 = 1;
@@ -33,6 +34,8 @@ struct Report<'a> {
     ok: bool,
     tasks: Option<usize>,
     diagnostics: Vec<Located<'a>>,
+    /// What is wrong with the settings, each under the name of its file, variable or key.
+    settings: Vec<Located<'a>>,
 }
 
 /// Reads and checks a plan file; what is wrong with its text is in the result.
@@ -54,7 +57,7 @@ pub fn read(path: &Path, strictness: Strictness) -> Result<Checked> {
     Ok(plan::check(&name, &bytes, strictness))
 }
 
-/// Prints what is wrong with a plan, and says whether it can be run.
+/// Prints what is wrong with a plan, and with `settings` for it, and says whether it can be run.
 ///
 /// # Errors
 /// A usage error if the file cannot be read; an environment error if nothing can be printed.
@@ -63,18 +66,30 @@ pub fn check(
     strictness: Strictness,
     format: CheckFormat,
     color: bool,
+    settings: impl FnOnce(Option<(&str, &Plan)>) -> Result<Vec<Problems>>,
     out: &mut dyn Write,
 ) -> Result<bool> {
     let checked = read(path, strictness)?;
+    let plan = checked.plan.as_ref();
+    let wrong = settings(plan.map(|plan| (checked.name.as_str(), plan)))?;
     match format {
-        CheckFormat::Text => text(&checked, color, out).or_environment()?,
-        CheckFormat::Json => json(&checked, out).or_environment()?,
+        CheckFormat::Text => text(&checked, &wrong, color, out).or_environment()?,
+        CheckFormat::Json => json(&checked, &wrong, out).or_environment()?,
     }
-    Ok(checked.plan.is_some())
+    let is_fatal = |problems: &Problems| has_errors(&problems.diagnostics);
+    Ok(plan.is_some() && !wrong.iter().any(is_fatal))
 }
 
-fn text(checked: &Checked, color: bool, out: &mut dyn Write) -> std::io::Result<()> {
+fn text(
+    checked: &Checked,
+    settings: &[Problems],
+    color: bool,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
     write!(out, "{}", checked.render(color))?;
+    for problems in settings {
+        write!(out, "{}", problems.render(color))?;
+    }
     let tally = tally(&checked.diagnostics);
     match &checked.plan {
         Some(plan) => {
@@ -90,13 +105,14 @@ fn text(checked: &Checked, color: bool, out: &mut dyn Write) -> std::io::Result<
     }
 }
 
-fn json(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
+fn json(checked: &Checked, settings: &[Problems], out: &mut dyn Write) -> std::io::Result<()> {
     let report = Report {
         version: FORMAT_VERSION,
         file: &checked.name,
-        ok: checked.plan.is_some(),
+        ok: checked.plan.is_some() && !settings.iter().any(|p| has_errors(&p.diagnostics)),
         tasks: checked.plan.as_ref().map(|plan| plan.tasks.len()),
         diagnostics: checked.located(),
+        settings: settings.iter().flat_map(Problems::located).collect(),
     };
     serde_json::to_writer_pretty(&mut *out, &report)?;
     writeln!(out)

@@ -134,6 +134,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
                 strictness,
                 args.format,
                 out.paint.is_coloured(),
+                asked::problems,
                 out.data,
             )?;
             Ok(if ok { 0 } else { ErrorKind::Usage.exit_code() })

@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::args::{Format, RunArgs};
 use super::asked::Asked;
 use super::site::{claude_if_needed, judged, site};
-use super::{Out, dry_run, ending, locate, rehearse};
+use super::{Out, bounds, dry_run, ending, locate, rehearse};
 use crate::config::notify::Subscription;
 use crate::doctor;
 use crate::driver::begin::{Wanted, begin};
@@ -144,7 +144,7 @@ async fn work(
     let wanted = Wanted {
         selection,
         jobs,
-        policy: args.bounds.policy(),
+        policy: bounds::policy(&site.settings),
     };
     let begun = begin(site, ledger, reporter, notifier, wanted, started).await?;
     let (ended, mut done) = begun

@@ -6,15 +6,13 @@ use std::path::Path;
 use super::read::{Given, Raw};
 use super::{Flags, KEYS, Key, Layer, Origin, Partial, PlanLayer, Problems, Setting};
 use crate::diagnostic::{Diagnostic, Lines, Severity};
+use crate::plan::bounds::canonical;
 use crate::plan::nearest;
 use crate::plan::syntax::{self, Node, NodeKind};
 
 /// Words that later versions give a meaning: refused, so that nobody relies on a gate or a limit that does not exist.
-pub(super) const RESERVED: [&str; 24] = [
+pub(super) const RESERVED: [&str; 19] = [
     "allow_protected",
-    "backoff",
-    "breaker",
-    "budget",
     "env",
     "executor",
     "external",
@@ -23,8 +21,6 @@ pub(super) const RESERVED: [&str; 24] = [
     "hooks",
     "include",
     "landing",
-    "limits",
-    "model_escalation",
     "models",
     "outputs",
     "protect",
@@ -134,7 +130,11 @@ pub(super) fn of_flags(
         ),
     ];
     let mut partial = Partial::default();
-    for (flag, name, text) in given {
+    let others = flags
+        .others
+        .iter()
+        .map(|(flag, name, text)| (*flag, *name, Some(*text)));
+    for (flag, name, text) in given.into_iter().chain(others) {
         let key = KEYS.iter().find(|key| key.name == name);
         if let (Some(key), Some(text)) = (key, text) {
             set_text(key, text, home, Origin::Flag(flag), &mut partial, problems);
@@ -144,7 +144,11 @@ pub(super) fn of_flags(
 }
 
 /// Takes what a checked plan says.
-pub(super) fn of_plan(plan: PlanLayer<'_>) -> Partial {
+pub(super) fn of_plan(
+    plan: PlanLayer<'_>,
+    home: Option<&Path>,
+    problems: &mut Vec<Problems>,
+) -> Partial {
     fn setting<T>(name: &str, key: &'static str, value: Option<T>) -> Option<Setting<T>> {
         let origin = |name: &str| Origin::Plan {
             name: name.to_owned(),
@@ -155,12 +159,23 @@ pub(super) fn of_plan(plan: PlanLayer<'_>) -> Partial {
             origin: origin(name),
         })
     }
-    Partial {
+    let mut partial = Partial {
         jobs: setting(plan.name, "meta.jobs", plan.jobs),
         runner: setting(plan.name, "meta.runner", plan.runner),
         max_attempts: setting(plan.name, "meta.max_attempts_default", plan.max_attempts),
         ..Partial::default()
+    };
+    for bound in plan.bounds {
+        let name = bound.key.strip_prefix("meta.").unwrap_or(bound.key);
+        if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+            let origin = Origin::Plan {
+                name: plan.name.to_owned(),
+                key: bound.key,
+            };
+            set_text(key, &bound.text, home, origin, &mut partial, problems);
+        }
     }
+    partial
 }
 
 /// The environment variable of a key: `claude.allow_root` is `ORCH_CLAUDE_ALLOW_ROOT`.
@@ -215,26 +230,37 @@ impl FileReader<'_> {
             }
             return;
         };
-        let mut seen: BTreeMap<&str, &Node<'_>> = BTreeMap::new();
+        let mut seen: BTreeMap<String, &Node<'_>> = BTreeMap::new();
         for (key, value) in entries {
             let Some(word) = key.as_scalar() else {
                 self.error("unknown-key", "a key must be a word", key);
                 continue;
             };
-            if let Some(first) = seen.insert(word, key) {
+            let name = group.map_or(word.to_owned(), |group| format!("{group}.{word}"));
+            let name = match self.kind {
+                LayerKind::Own => canonical(&name).to_owned(),
+                LayerKind::Seed => name,
+            };
+            if let Some(first) = seen.insert(name.clone(), key) {
                 self.diagnostics.push(
-                    Diagnostic::error("duplicate-key", format!("`{word}` stands here twice"))
+                    Diagnostic::error("duplicate-key", format!("`{name}` stands here twice"))
                         .at(key.span())
                         .related(first.span(), "first here"),
                 );
                 continue;
             }
-            self.entry(word, key, value, group);
+            self.entry(name, word, key, value, group);
         }
     }
 
-    fn entry(&mut self, word: &str, key: &Node<'_>, value: &Node<'_>, group: Option<&'static str>) {
-        let mut name = group.map_or(word.to_owned(), |group| format!("{group}.{word}"));
+    fn entry(
+        &mut self,
+        mut name: String,
+        word: &str,
+        key: &Node<'_>,
+        value: &Node<'_>,
+        group: Option<&'static str>,
+    ) {
         // The commands alone need no mapping around them.
         if name == "verify" && !matches!(value.kind, NodeKind::Mapping { .. }) {
             name = "verify.commands".to_owned();
@@ -311,11 +337,15 @@ impl FileReader<'_> {
 
     /// The keys whose values are mappings.
     fn groups(&self) -> Vec<&'static str> {
-        let known = KEYS.iter().filter(|key| self.knows(key.name));
-        let mut groups: Vec<_> = known
-            .filter_map(|key| key.name.split_once('.').map(|(group, _)| group))
-            .collect();
-        groups.dedup();
+        let mut groups = Vec::new();
+        for key in KEYS.iter().filter(|key| self.knows(key.name)) {
+            for (dot, _) in key.name.match_indices('.') {
+                let group = &key.name[..dot];
+                if !groups.contains(&group) {
+                    groups.push(group);
+                }
+            }
+        }
         groups
     }
 

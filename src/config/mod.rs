@@ -10,6 +10,7 @@ mod read;
 mod show;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +20,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{self, Diagnostic};
-use crate::plan::Runner;
+use crate::plan::bounds::Bound;
 use crate::plan::checks::VerifyCommand;
+use crate::plan::{Plan, Runner};
 use layer::LayerKind;
 use notify::Subscription;
 use read::Given;
@@ -36,6 +38,9 @@ const CLAUDE_MAX_RETRIES: u32 = 2;
 /// Enough to read, change and try code. What is left out lets an agent leave its worktree (`EnterWorktree`), talk to
 /// other sessions (`SendMessage`) or outlive its turn (`ScheduleWakeup`, `Monitor`).
 const CLAUDE_TOOLS: [&str; 6] = ["Bash", "Edit", "Read", "Write", "Grep", "Glob"];
+
+/// The models of the ladder, the least first.
+const LADDER: [&str; 3] = ["haiku", "sonnet", "opus"];
 
 /// A value and who decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +113,24 @@ pub enum Mcp {
     /// Those of a file; a relative path starts at the repository's root.
     File(PathBuf),
 }
+
+/// What happens at a usage limit, or when the day's budget is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLimit {
+    /// The run waits for its end.
+    #[default]
+    Wait,
+    /// The run ends with an exit code of its own.
+    Stop,
+}
+
+/// Money in millionths of a US dollar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Usd(pub u64);
+
+/// A part of a whole in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PerMille(pub u32);
 
 /// How agents are kept from the rest of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -199,6 +222,72 @@ settings! {
     start_timeout: Duration = Duration::from_secs(2 * 60), "start_timeout" by read::work_time;
     /// Attempts of tasks when neither they nor the plan say a number; at least 1.
     max_attempts: u32 = crate::plan::schema::MAX_ATTEMPTS_DEFAULT, "max_attempts" by read::max_attempts;
+    /// Longest first pause before another attempt; the pause is a random part of it, and doubles with each failure in a row.
+    backoff_base: Duration = Duration::from_secs(1), "backoff_base" by read::pause;
+    /// Longest such pause.
+    backoff_max: Duration = Duration::from_secs(60), "backoff_max" by read::pause;
+    /// Failures in a row, of at least two tasks, after which nothing new starts for a while; 0: never.
+    circuit_breaker_threshold: u32 = 3, "circuit_breaker_threshold" by read::failures_or_none;
+    /// How long that while is, before one attempt tries again.
+    circuit_breaker_reset_timeout: Duration = Duration::from_secs(300), "circuit_breaker_reset_timeout" by read::pause;
+    /// What happens at a usage limit, or when the day's budget is spent.
+    limits_on_limit: OnLimit = OnLimit::Wait, "limits.on_limit" by read::on_limit;
+    /// How long after a limit's reset work goes on.
+    limits_margin: Duration = Duration::from_secs(60), "limits.margin" by read::pause;
+    /// How full a usage window may be reported to be before nothing new starts.
+    usage_pause_at: Option<PerMille> = None, "usage.pause_at" by read::some_percent;
+    /// Longest time of a run, counted from each start.
+    max_duration: Option<Duration> = None, "max_duration" by read::longest;
+    /// Whether attempts after failures get better models.
+    model_escalation_enabled: bool = false, "model_escalation.enabled" by read::switch;
+    /// The models, the least first.
+    model_escalation_ladder: Vec<String> = LADDER.map(str::to_owned).into(), "model_escalation.ladder" by read::ladder;
+    /// The model of first attempts of tasks that name none.
+    model_escalation_starting_model: Option<String> = None, "model_escalation.starting_model" by read::model;
+    /// Failures on one rung before the next is tried.
+    model_escalation_escalate_after: u32 = 2, "model_escalation.escalate_after" by read::failures;
+    /// The highest rung; the ladder's last if none.
+    model_escalation_max_model: Option<String> = None, "model_escalation.max_model" by read::model;
+    /// What a run may cost before parts are taken off; 0: no bound.
+    budget_quota_ceiling_usd: Usd = Usd(0), "budget.quota_ceiling_usd" by read::usd;
+    /// Which part of the ceiling may be spent.
+    budget_max_quota_percent: PerMille = PerMille(1000), "budget.max_quota_percent" by read::percent;
+    /// What of the ceiling is left alone.
+    budget_reserved_budget_usd: Usd = Usd(0), "budget.reserved_budget_usd" by read::usd;
+    /// What an attempt of which nothing is known is expected to cost.
+    budget_default_reserve: Usd = Usd(1_000_000), "budget.default_reserve" by read::usd;
+    /// What an agent program may spend beyond its cap, because it looks only between requests.
+    budget_overshoot: Usd = Usd(500_000), "budget.overshoot" by read::usd;
+    /// What one attempt may cost.
+    budget_attempt_usd: Option<Usd> = None, "budget.attempt.usd" by read::some_usd;
+    /// Tokens of one attempt, after which its session is not continued.
+    budget_attempt_tokens: Option<u64> = None, "budget.attempt.tokens" by read::tokens;
+    /// Sessions of one attempt, continued ones included.
+    budget_attempt_sessions: Option<u32> = None, "budget.attempt.sessions" by read::sessions;
+    /// What all attempts of a task may cost.
+    budget_task_usd: Option<Usd> = None, "budget.task.usd" by read::some_usd;
+    /// Tokens of all attempts of a task.
+    budget_task_tokens: Option<u64> = None, "budget.task.tokens" by read::tokens;
+    /// Sessions of all attempts of a task.
+    budget_task_sessions: Option<u32> = None, "budget.task.sessions" by read::sessions;
+    /// Time that the agents of a task may take, added up.
+    budget_task_time: Option<Duration> = None, "budget.task.time" by read::spent_time;
+    /// What a run may cost.
+    budget_run_usd: Option<Usd> = None, "budget.run.usd" by read::some_usd;
+    /// Tokens of a run.
+    budget_run_tokens: Option<u64> = None, "budget.run.tokens" by read::tokens;
+    /// Sessions of a run.
+    budget_run_sessions: Option<u32> = None, "budget.run.sessions" by read::sessions;
+    /// Time that the agents of a run may take, added up.
+    budget_run_time: Option<Duration> = None, "budget.run.time" by read::spent_time;
+    /// What all runs of the repository may cost in a day.
+    budget_day_usd: Option<Usd> = None, "budget.day.usd" by read::some_usd;
+    /// Tokens of all runs of the repository in a day.
+    budget_day_tokens: Option<u64> = None, "budget.day.tokens" by read::tokens;
+    /// Sessions of all runs of the repository in a day.
+    budget_day_sessions: Option<u32> = None, "budget.day.sessions" by read::sessions;
+    /// Time that agents may take in a day, added up.
+    budget_day_time: Option<Duration> = None, "budget.day.time" by read::spent_time;
     /// Whether a session that ended without a status is resumed once to ask for it.
     ask_status: bool = true, "ask_status" by read::switch;
     /// How long an agent may go on while no orch lives.
@@ -319,6 +408,8 @@ pub struct Flags<'a> {
     pub model: Option<&'a str>,
     /// `--require-verify`.
     pub require_verify: bool,
+    /// Flags that give a setting as it is: the flag, the setting, the value.
+    pub others: &'a [(&'static str, &'static str, &'a str)],
 }
 
 /// The settings of a plan.
@@ -332,6 +423,21 @@ pub struct PlanLayer<'a> {
     pub runner: Option<Runner>,
     /// `meta.max_attempts_default`.
     pub max_attempts: Option<u32>,
+    /// What bounds its runs.
+    pub bounds: &'a [Bound],
+}
+
+impl<'a> PlanLayer<'a> {
+    /// What a checked plan says.
+    pub fn of(name: &'a str, plan: &'a Plan) -> Self {
+        Self {
+            name,
+            jobs: plan.meta.jobs,
+            runner: plan.meta.runner,
+            max_attempts: plan.meta.max_attempts_default,
+            bounds: &plan.meta.bounds,
+        }
+    }
 }
 
 /// A settings file.
@@ -358,6 +464,11 @@ impl Problems {
     /// For people: with places, lines and carets.
     pub fn render(&self, color: bool) -> String {
         diagnostic::render(&self.name, &self.text, &self.diagnostics, color)
+    }
+
+    /// For programs: each with line and column.
+    pub fn located(&self) -> Vec<diagnostic::Located<'_>> {
+        diagnostic::locate(&self.name, &self.text, &self.diagnostics)
     }
 }
 
@@ -388,9 +499,12 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Vec<Problems>> {
     let environment = sources.environment.map_or_else(Partial::default, |vars| {
         layer::of_environment(vars, home, &mut problems)
     });
+    let plan = sources.plan.map_or_else(Partial::default, |plan| {
+        layer::of_plan(plan, home, &mut problems)
+    });
     let merged = layer::of_flags(&sources.flags, home, &mut problems)
         .over(environment)
-        .over(sources.plan.map_or_else(Partial::default, layer::of_plan))
+        .over(plan)
         .over(project)
         .over(seed)
         .over(user);
@@ -407,6 +521,13 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Vec<Problems>> {
             value: PARALLEL_JOBS,
             origin: Origin::Flag("--parallel"),
         };
+    }
+    together::check(&settings, &mut problems);
+    if problems
+        .iter()
+        .any(|p| diagnostic::has_errors(&p.diagnostics))
+    {
+        return Err(problems);
     }
     Ok(Resolved {
         settings,

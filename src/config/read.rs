@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Cache, Confinement, Mcp, Permission};
+use super::{Cache, Confinement, Mcp, OnLimit, PerMille, Permission, Usd};
+use crate::plan::bounds;
 use crate::plan::checks::{self, VerifyCommand};
 use crate::plan::syntax::{Node, NodeKind};
 use crate::plan::{ATTEMPTS_MAX, JOBS_MAX, Runner, TIMEOUT_MAX};
@@ -28,6 +29,9 @@ const RUNS_KEPT_MAX: u32 = 1_000_000;
 
 /// Longest time that runs are kept by age: a century.
 const DAYS_KEPT_MAX: u32 = 36_500;
+
+/// Longest time of a run.
+const RUN_TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Longest command, path or name.
 const TEXT_BYTES_MAX: usize = 16 << 10;
@@ -204,15 +208,70 @@ pub(super) fn mcp(given: &Given<'_>) -> Result<Mcp, String> {
 /// A model's name goes onto a command line.
 pub(super) fn model(given: &Given<'_>) -> Result<Option<String>, String> {
     let text = given.word()?;
-    let usable =
-        !text.starts_with('-') && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-    match usable {
-        true => Ok(Some(text.to_owned())),
-        false => Err(format!(
-            "`{}` cannot be the name of a model",
-            text.escape_debug()
-        )),
+    bounds::model(text).map(|()| Some(text.to_owned()))
+}
+
+/// Models from the least to the best, each once.
+pub(super) fn ladder(given: &Given<'_>) -> Result<Vec<String>, String> {
+    let models = given.words()?;
+    if models.is_empty() {
+        return Err("a ladder has at least one model".to_owned());
     }
+    for (ix, model) in models.iter().enumerate() {
+        bounds::model(model)?;
+        if models[..ix].contains(model) {
+            return Err(format!("`{model}` stands on the ladder twice"));
+        }
+    }
+    Ok(models)
+}
+
+pub(super) fn on_limit(given: &Given<'_>) -> Result<OnLimit, String> {
+    one_of(given, &[("wait", OnLimit::Wait), ("stop", OnLimit::Stop)])
+}
+
+pub(super) fn pause(given: &Given<'_>) -> Result<Duration, String> {
+    bounds::pause(given.word()?)
+}
+
+pub(super) fn longest(given: &Given<'_>) -> Result<Option<Duration>, String> {
+    duration(given, Duration::from_secs(1), RUN_TIME_MAX).map(Some)
+}
+
+pub(super) fn failures(given: &Given<'_>) -> Result<u32, String> {
+    bounds::failures(given.word()?)
+}
+
+pub(super) fn failures_or_none(given: &Given<'_>) -> Result<u32, String> {
+    bounds::failures_or_none(given.word()?)
+}
+
+pub(super) fn percent(given: &Given<'_>) -> Result<PerMille, String> {
+    bounds::percent(given.word()?).map(PerMille)
+}
+
+pub(super) fn some_percent(given: &Given<'_>) -> Result<Option<PerMille>, String> {
+    percent(given).map(Some)
+}
+
+pub(super) fn usd(given: &Given<'_>) -> Result<Usd, String> {
+    bounds::usd(given.word()?).map(Usd)
+}
+
+pub(super) fn some_usd(given: &Given<'_>) -> Result<Option<Usd>, String> {
+    bounds::some_usd(given.word()?).map(|usd| Some(Usd(usd)))
+}
+
+pub(super) fn tokens(given: &Given<'_>) -> Result<Option<u64>, String> {
+    bounds::tokens(given.word()?).map(Some)
+}
+
+pub(super) fn sessions(given: &Given<'_>) -> Result<Option<u32>, String> {
+    bounds::sessions(given.word()?).map(Some)
+}
+
+pub(super) fn spent_time(given: &Given<'_>) -> Result<Option<Duration>, String> {
+    bounds::spent_time(given.word()?).map(Some)
 }
 
 /// A number of bytes, with `KiB`, `MiB` or `GiB` behind it if that is shorter.

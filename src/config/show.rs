@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Cache, Confinement, Mcp, Permission};
+use super::{Cache, Confinement, Mcp, OnLimit, PerMille, Permission, Usd};
 use crate::plan::Runner;
 use crate::plan::checks::VerifyCommand;
 use crate::time;
@@ -109,6 +109,35 @@ impl Show for Confinement {
     fn show(&self) -> String {
         match self {
             Self::None => "none".to_owned(),
+        }
+    }
+}
+
+impl Show for OnLimit {
+    fn show(&self) -> String {
+        match self {
+            Self::Wait => "wait".to_owned(),
+            Self::Stop => "stop".to_owned(),
+        }
+    }
+}
+
+impl Show for Usd {
+    /// With cents, and with what stands behind them if there is something.
+    fn show(&self) -> String {
+        let (whole, part) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        match part % 10_000 {
+            0 => format!("${whole}.{:02}", part / 10_000),
+            _ => format!("${whole}.{part:06}"),
+        }
+    }
+}
+
+impl Show for PerMille {
+    fn show(&self) -> String {
+        match self.0 % 10 {
+            0 => format!("{}%", self.0 / 10),
+            tenth => format!("{}.{tenth}%", self.0 / 10),
         }
     }
 }

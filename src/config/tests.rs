@@ -3,6 +3,9 @@
 
 use super::*;
 
+mod bounds;
+mod keys;
+
 const ORCH: &str = "orch.yaml";
 
 fn own(text: &str) -> Sources<'_> {
@@ -53,6 +56,7 @@ fn the_highest_layer_decides_and_is_named() {
             jobs: Some(5),
             runner: None,
             max_attempts: None,
+            bounds: &[],
         }),
         project: Some(Layer {
             name: ORCH,
@@ -109,158 +113,6 @@ fn parallel_means_four_jobs_unless_anything_says_a_number() {
     };
     assert_eq!(with(Sources::default()), (4, "--parallel".to_owned()));
     assert_eq!(with(own("jobs: 1")), (1, "orch.yaml:1".to_owned()));
-}
-
-#[test]
-fn every_key_is_read_in_a_file() {
-    let text = "
-jobs: 3
-runner: command
-model: opus
-timeout: 1h30m
-stall_timeout: 20m
-start_timeout: 5s
-max_attempts: 5
-ask_status: false
-unsupervised_max: 90
-kill_grace: 500ms
-output_max: 1GiB
-confinement: none
-keep_awake: false
-slots_dir: ~/slots
-setup:
-  run: [npm ci, 'make deps']
-  when_changed:
-    - package-lock.json
-    - '**/*.lock'
-verify:
-  commands: [make check, {name: lint, run: make lint, required: false}]
-  timeout: 10m
-  clean: true
-  env_probe: [rustc -V]
-  cache: hermetic
-  require: true
-agents_dir: ./.claude/agents/
-build_command: make
-test_command: make check
-dev_server_command: make serve
-dev_server_port: 3000
-notify:
-  - {on: [run_ended, task_failed], run: ./tell}
-  - webhook: https://ann:pw@chat.example.org/hooks/s3cret
-commit: {sign_off: true}
-gc: {keep_runs: 5, keep_days: 7}
-claude:
-  binary: /opt/claude
-  permission: acceptEdits
-  allow_root: true
-  mcp: tools/mcp.json
-  tools: [Bash, mcp__db__query]
-  max_retries: 0
-x-note: [anything]
-";
-    let sources = Sources {
-        home: Some(Path::new("/home/ann")),
-        ..own(text)
-    };
-    let resolved = settings(&sources);
-    let shown: Vec<String> = resolved
-        .rows()
-        .into_iter()
-        .map(|(key, value, origin)| {
-            assert!(matches!(origin, Origin::File { .. }), "{key}");
-            format!("{key} = {value}")
-        })
-        .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r"
-    jobs = 3
-    runner = command
-    model = opus
-    timeout = 1 h 30 min
-    stall_timeout = 20 min 00 s
-    start_timeout = 5 s
-    max_attempts = 5
-    ask_status = false
-    unsupervised_max = 1 min 30 s
-    kill_grace = 500 ms
-    output_max = 1073741824
-    confinement = none
-    keep_awake = false
-    slots_dir = /home/ann/slots
-    setup.run = npm ci, make deps
-    setup.when_changed = package-lock.json, **/*.lock
-    verify.commands = make check, lint
-    verify.timeout = 10 min 00 s
-    verify.clean = true
-    verify.env_probe = rustc -V
-    verify.cache = hermetic
-    verify.require = true
-    agents_dir = ./.claude/agents/
-    build_command = make
-    test_command = make check
-    dev_server_command = make serve
-    dev_server_port = 3000
-    notify = run `./tell` on task_failed run_ended; webhook at chat.example.org on limit breaker task_failed run_ended
-    commit.sign_off = true
-    gc.keep_runs = 5
-    gc.keep_days = 7
-    claude.binary = /opt/claude
-    claude.permission = accept-edits
-    claude.allow_root = true
-    claude.mcp = tools/mcp.json
-    claude.tools = Bash, mcp__db__query
-    claude.max_retries = 0
-    ");
-    assert_eq!(resolved.for_record()["jobs"], "3 (orch.yaml:2)");
-}
-
-#[test]
-fn defaults_are_the_documented_ones() {
-    let rows = settings(&Sources::default());
-    let shown: Vec<String> = rows
-        .rows()
-        .into_iter()
-        .map(|(key, value, _)| format!("{key} = {value}"))
-        .collect();
-    insta::assert_snapshot!(shown.join("\n"), @r"
-    jobs = 1
-    runner = claude
-    model = not set
-    timeout = 1 h 00 min
-    stall_timeout = 10 min 00 s
-    start_timeout = 2 min 00 s
-    max_attempts = 3
-    ask_status = true
-    unsupervised_max = 30 min 00 s
-    kill_grace = 5 s
-    output_max = 268435456
-    confinement = none
-    keep_awake = true
-    slots_dir = not set
-    setup.run = none
-    setup.when_changed = none
-    verify.commands = none
-    verify.timeout = 30 min 00 s
-    verify.clean = false
-    verify.env_probe = none
-    verify.cache = run
-    verify.require = false
-    agents_dir = .claude/agents
-    build_command = not set
-    test_command = not set
-    dev_server_command = not set
-    dev_server_port = not set
-    notify = none
-    commit.sign_off = false
-    gc.keep_runs = 20
-    gc.keep_days = 30
-    claude.binary = claude
-    claude.permission = bypass
-    claude.allow_root = false
-    claude.mcp = none
-    claude.tools = Bash, Edit, Read, Write, Grep, Glob
-    claude.max_retries = 2
-    ");
 }
 
 #[test]
@@ -419,7 +271,7 @@ fn misspelt_and_unknown_keys_are_refused_in_our_files() {
     4 | colour: red
       | ^^^^^^
       |
-      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, setup, verify, commit, gc, claude
+      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, backoff_base, backoff_max, circuit_breaker_threshold, circuit_breaker_reset_timeout, max_duration, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, limits, usage, model_escalation, budget, setup, verify, commit, gc, claude
     ");
 }
 
@@ -545,6 +397,7 @@ fn flags_have_the_limits_of_files() {
         model: Some("--help"),
         parallel: false,
         require_verify: false,
+        others: &[("--pause-at", "usage.pause_at", "101%")],
     };
     assert_eq!(
         wrongs(&Sources {
@@ -554,7 +407,8 @@ fn flags_have_the_limits_of_files() {
         [
             "wrong-value: `0` is not a number from 1 to 256",
             "wrong-value: `codex` is not one of claude, command, rehearsal",
-            "wrong-value: `--help` cannot be the name of a model"
+            "wrong-value: `--help` cannot be the name of a model",
+            "wrong-value: `101%` is not a percentage from 0 to 100"
         ]
     );
 }

@@ -1,7 +1,7 @@
 //! The model ladder: which model an attempt gets.
 
 use super::policy::Ladder;
-use super::profile::is_called;
+use crate::plan::bounds::is_called;
 
 impl Ladder {
     /// The model of the next attempt of a task that asks for `declared` and has failed `failures` times in ways that a

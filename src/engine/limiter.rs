@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::chance;
 use super::limit::{LimitHit, LimitScope, UsageWindow};
 use super::policy::{OnLimit, Policy};
-use super::profile::is_called;
 use crate::ids::{RunId, TaskId};
+use crate::plan::bounds::is_called;
 use crate::time::Wall;
 
 /// The first wait for a limit whose end nobody knows; each further one doubles.

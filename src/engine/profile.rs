@@ -15,9 +15,3 @@ pub struct Profile {
     /// Whether its sessions cost money and tokens.
     pub metered: bool,
 }
-
-/// Whether a model goes by a name: its own, or that of its family (`claude-opus-4-1` is an `opus`).
-pub(super) fn is_called(model: &str, name: &str) -> bool {
-    let is_part = |part: &str| part.eq_ignore_ascii_case(name);
-    model.eq_ignore_ascii_case(name) || model.split(['-', '/', ':', '[', '@', '.']).any(is_part)
-}

@@ -79,13 +79,13 @@ pub(super) const META: Level = Level {
         ("verify", Read),
         ("notification_email", Read),
         ("validation", Unbuilt),
-        ("model_escalation", Unbuilt),
-        ("budget", Unbuilt),
-        ("budget_limit_usd", Unbuilt),
-        ("circuit_breaker_threshold", Unbuilt),
-        ("circuit_breaker_reset_timeout", Unbuilt),
-        ("backoff_base", Unbuilt),
-        ("backoff_max", Unbuilt),
+        ("model_escalation", Read),
+        ("budget", Read),
+        ("budget_limit_usd", Read),
+        ("circuit_breaker_threshold", Read),
+        ("circuit_breaker_reset_timeout", Read),
+        ("backoff_base", Read),
+        ("backoff_max", Read),
         ("judge_model", Unbuilt),
         ("step_notifications", Unbuilt),
         ("created", Kept),
@@ -207,8 +207,72 @@ pub(super) const LIMITS: Level = Level {
     keys: &[("files", Read), ("lines", Read)],
 };
 
-const LEVELS: [&Level; 9] = [
-    &TOP, &META, &SECTION, &TASK, &RETRY, &REHEARSE, &VERIFY, &OUTPUT, &LIMITS,
+/// `model_escalation` of `meta`.
+pub(super) const MODEL_ESCALATION: Level = Level {
+    place: "in `model_escalation`",
+    has_reserved: false,
+    keys: &[
+        ("enabled", Read),
+        ("starting_model", Read),
+        ("escalate_after", Read),
+        ("max_model", Read),
+        ("validation_model", Unbuilt),
+    ],
+};
+
+/// `budget` of `meta`.
+pub(super) const BUDGET: Level = Level {
+    place: "in `budget`",
+    has_reserved: false,
+    keys: &[
+        ("quota_ceiling_usd", Read),
+        ("max_quota_percent", Read),
+        ("reserved_budget_usd", Read),
+        ("default_reserve", Read),
+        ("overshoot", Read),
+        ("attempt", Read),
+        ("task", Read),
+        ("run", Read),
+        ("day", Read),
+        ("quota_ceiling", Read),
+        ("max_budget_pct", Read),
+        ("reserved_budget", Read),
+    ],
+};
+
+/// `task`, `run` and `day` of `budget`.
+pub(super) const ALLOWANCE: Level = Level {
+    place: "in a level of `budget`",
+    has_reserved: false,
+    keys: &[
+        ("usd", Read),
+        ("tokens", Read),
+        ("sessions", Read),
+        ("time", Read),
+    ],
+};
+
+/// `attempt` of `budget`; its time is `timeout`.
+pub(super) const ATTEMPT_ALLOWANCE: Level = Level {
+    place: "in `budget.attempt`",
+    has_reserved: false,
+    keys: &[("usd", Read), ("tokens", Read), ("sessions", Read)],
+};
+
+const LEVELS: [&Level; 13] = [
+    &TOP,
+    &META,
+    &SECTION,
+    &TASK,
+    &RETRY,
+    &REHEARSE,
+    &VERIFY,
+    &OUTPUT,
+    &LIMITS,
+    &MODEL_ESCALATION,
+    &BUDGET,
+    &ALLOWANCE,
+    &ATTEMPT_ALLOWANCE,
 ];
 
 /// What a key is at a level.
@@ -330,7 +394,8 @@ mod tests {
             (&TASK, "jobs", Key::Misplaced("in `meta`")),
             (&TOP, "tasks", Key::Misplaced("in a section")),
             (&TASK, "attempts", Key::Known(Kept)),
-            (&META, "budget", Key::Known(Unbuilt)),
+            (&META, "validation", Key::Known(Unbuilt)),
+            (&META, "budget", Key::Known(Read)),
         ] {
             assert_eq!(level.classify(key), expected, "{key} {}", level.place);
         }

@@ -2,6 +2,7 @@
 //!
 //! [`check`] leads from bytes to a [`Plan`] or to everything that is wrong with them. Nothing here opens a file.
 
+pub mod bounds;
 pub mod checks;
 pub mod diff;
 pub mod edit;

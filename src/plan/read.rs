@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::bounds;
 use super::checks;
 use super::graph::{Declared, RetryFrom, TaskKind};
 use super::keys::{self, Class, Key};
@@ -170,6 +171,7 @@ fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
         id,
         checks: checks::read(reader, fields),
         notification_email: mail_address(reader, fields),
+        bounds: bounds::read(reader, fields),
         unbuilt: unbuilt.map(|(key, ..)| key.to_owned()).collect(),
     }
 }
@@ -296,7 +298,7 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) -> O
         agent,
         agent_inferred,
         max_attempts,
-        model: reader.owned(&fields, "model"),
+        model: model(reader, &fields),
         files: files(reader, &fields),
         runner,
         run: run.map(|run| run.text.to_owned()),
@@ -316,6 +318,18 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) -> O
         depends_on,
         group_span: group.map(|group| group.span),
     })
+}
+
+fn model<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<String> {
+    let Spanned { text, span } = reader.text(fields, "model")?;
+    match bounds::model(text) {
+        Ok(()) => Some(text.to_owned()),
+        Err(wrong) => {
+            let message = format!("`model`: {wrong}");
+            reader.push(Diagnostic::error("wrong-value", message).at(span));
+            None
+        }
+    }
 }
 
 /// A text that must be there and not be blank.

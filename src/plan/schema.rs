@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bounds::Bound;
 use super::checks::Checks;
 use super::graph::{Declared, Graph, RetryFrom, TaskKind};
 use crate::ids::{PlanId, SectionId, TaskId};
@@ -60,6 +61,8 @@ pub struct Meta {
     pub checks: Option<Box<Checks>>,
     /// Kept for claude-plan-orchestrator; nothing is sent.
     pub notification_email: Option<String>,
+    /// What bounds runs of this plan: settings that it gives, in document order.
+    pub bounds: Vec<Bound>,
     /// Known keys whose feature this version does not have, as `meta.budget`; each has had a warning.
     pub unbuilt: Vec<String>,
 }
