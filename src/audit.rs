@@ -69,6 +69,8 @@ pub struct Finding {
 struct Receipt {
     task: TaskId,
     attempt: u32,
+    /// Not known of one whose records are lost.
+    generation: Option<u32>,
     onto: Option<ObjectId>,
 }
 
@@ -215,6 +217,7 @@ impl Report {
                     let receipt = Receipt {
                         task: task.clone(),
                         attempt: *attempt,
+                        generation: None,
                         onto: None,
                     };
                     if receipts.insert(commit.clone(), receipt).is_some() {
@@ -230,10 +233,19 @@ impl Report {
                     ticket,
                     commit,
                     verified,
+                    generation: said,
                 } => {
                     self.landed += 1;
                     self.unverified += usize::from(!verified);
-                    let generation = generations.get(&ticket.task).copied().unwrap_or(0);
+                    let generation = generations.get(&ticket.task).copied().unwrap_or(0) + 1;
+                    // One that was written before this was recorded says the first.
+                    if *said != generation && *said != 1 && !has_gaps {
+                        let message = format!(
+                            "its receipt says generation {said}, and the task was reopened {} times",
+                            generation - 1
+                        );
+                        self.find("generation", Some(&ticket.task), Some(commit), message);
+                    }
                     let intent = intents.get(commit);
                     let is_lost = has_gaps && intent.is_none();
                     self.unproven += usize::from(is_lost);
@@ -259,6 +271,7 @@ impl Report {
                     let receipt = Receipt {
                         task: ticket.task.clone(),
                         attempt: ticket.attempt,
+                        generation: Some(*said),
                         onto: intent.map(|(_, onto)| onto.clone()),
                     };
                     if receipts.insert(commit.clone(), receipt).is_some() {
@@ -400,6 +413,13 @@ impl Report {
                     format!("its {key} says {found} instead of `{value}`"),
                 );
             }
+        }
+        let found = trailer(&commit, "Orch-Generation");
+        let wanted = receipt.generation.map(|g| (g > 1).then(|| g.to_string()));
+        if wanted.is_some_and(|wanted| wanted != found) {
+            let found = found.map_or_else(|| "nothing".to_owned(), |f| format!("`{f}`"));
+            let message = format!("its Orch-Generation says {found}, and the receipt another");
+            self.find("trailer", task, Some(id), message);
         }
         if !history.commits.contains(id) && !history.is_rewritten {
             self.find(

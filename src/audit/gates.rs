@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use git2::Repository;
 
-use super::{Case, Report, find, object_id};
+use super::{Case, Report, find, has_gaps, object_id};
 use crate::engine::event::PlanRevision;
 use crate::engine::record::Record;
 use crate::engine::verification::{GateResult, Verdict, Verification};
@@ -26,13 +26,22 @@ impl Report {
                     said.insert(commit.clone(), result);
                 }
                 Record::LandingIntended { ticket, commit, .. } => {
-                    let gates = wanted.get(&ticket.task).copied().unwrap_or_default();
-                    self.announced(&ticket.task, commit, gates, said.get(commit).copied());
+                    let result = said.get(commit).copied();
+                    match wanted.get(&ticket.task) {
+                        Some(gates) => self.announced(&ticket.task, commit, *gates, result),
+                        // The revision that had it may be among what was lost.
+                        None if has_gaps(case.records) => {}
+                        None => {
+                            let message = "no revision of the plan has the task, so what should judge it is not known";
+                            self.find("plan", Some(&ticket.task), Some(commit), message.to_owned());
+                        }
+                    }
                 }
                 Record::Landed {
                     ticket,
                     commit,
                     verified,
+                    ..
                 } => {
                     let result = said.get(commit).copied();
                     self.vouched(repo, &ticket.task, commit, *verified, result);
@@ -111,4 +120,54 @@ fn proves(result: &Verification) -> bool {
         }
     }
     required > 0 && result.verdict == Verdict::Passed
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crate::engine::record::Stamped;
+    use crate::ids::{PlanId, RefName, RunId, Ticket};
+    use crate::time::Wall;
+
+    #[test]
+    fn a_landing_of_a_task_that_no_plan_has_is_found() {
+        let tmp = tempfile::tempdir().unwrap();
+        let repo = Repository::init(tmp.path()).unwrap();
+        let run = RunId::parse("20261121-063312-k3f9").unwrap();
+        let intended = |seq| Stamped {
+            seq,
+            run: run.clone(),
+            at: Wall(0),
+            record: Record::LandingIntended {
+                ticket: Ticket {
+                    task: TaskId::parse("1").unwrap(),
+                    attempt: 1,
+                    epoch: 4,
+                },
+                commit: ObjectId::new("c".repeat(40)),
+                onto: ObjectId::new("d".repeat(40)),
+            },
+        };
+        let lost = Stamped {
+            record: Record::LedgerRebuilt { lost: Vec::new() },
+            ..intended(2)
+        };
+        let findings = |records: &[Stamped]| {
+            let mut report = Report::default();
+            let case = Case {
+                run: &run,
+                plan: &PlanId::from_path(std::path::Path::new("plan.yaml")),
+                target: &RefName::new("refs/heads/main"),
+                records,
+                discards: &[],
+            };
+            report.gates(&repo, &case);
+            report.findings
+        };
+        let found = findings(&[intended(1)]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].message.contains("no revision of the plan"));
+        assert_eq!(findings(&[intended(1), lost]), []);
+    }
 }

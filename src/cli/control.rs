@@ -163,12 +163,8 @@ fn into_ledger(state: &StateDir, control: Control) -> Result<Option<String>> {
         run: None,
     })?;
     let started = Instant::now();
-    let holder = Holder {
-        pid: std::process::id(),
-        plan: chosen.run.plan_path.clone(),
-        started: now(started).wall,
-        run: Some(chosen.run.run.clone()),
-    };
+    let (plan, run) = (chosen.run.plan_path.clone(), chosen.run.run.clone());
+    let holder = Holder::of_this_process(plan, now(started).wall, Some(run));
     let lock = state.lock(&holder).map_err(|e| match e {
         LockError::Held { .. } => Error::new(ErrorKind::Busy, e),
         LockError::Io { .. } => Error::new(ErrorKind::Environment, e),

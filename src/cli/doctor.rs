@@ -102,12 +102,8 @@ fn surroundings(repo: Option<&Repository>, out: &Out<'_>) -> Kept {
 }
 
 fn lock(repo: &Repository) -> Result<OrchLock> {
-    let holder = Holder {
-        pid: std::process::id(),
-        plan: "orch doctor".to_owned(),
-        started: now(Instant::now()).wall,
-        run: None,
-    };
+    let started = now(Instant::now()).wall;
+    let holder = Holder::of_this_process("orch doctor".to_owned(), started, None);
     let state = StateDir::of_repository(repo.common_dir());
     state.lock(&holder).map_err(|error| match error {
         LockError::Held { .. } => Error::new(ErrorKind::Busy, error)

@@ -30,12 +30,7 @@ pub(super) fn gc(args: &GcArgs, out: &mut Out<'_>) -> Result<u8> {
         let items = gc.survey(args.slots).or_environment()?;
         return print(&items, args, out);
     }
-    let holder = Holder {
-        pid: std::process::id(),
-        plan: "none (orch gc)".to_owned(),
-        started: at,
-        run: None,
-    };
+    let holder = Holder::of_this_process("none (orch gc)".to_owned(), at, None);
     let lock = gc.state.lock(&holder).map_err(|e| match e {
         LockError::Held { .. } => Error::new(ErrorKind::Busy, e)
             .hint("orch gc --dry-run             shows what would go, also while a run lives"),

@@ -98,12 +98,7 @@ async fn work(
     if let Some(code) = refused_by_stop_file(&asked, args, out)? {
         return Ok(code);
     }
-    let holder = Holder {
-        pid: std::process::id(),
-        plan: asked.shown.clone(),
-        started: driver::now(started).wall,
-        run: None,
-    };
+    let holder = Holder::of_this_process(asked.shown.clone(), driver::now(started).wall, None);
     let lock = state.lock(&holder).map_err(|e| match e {
         LockError::Held { .. } => busy(e),
         LockError::Io { .. } => Error::new(ErrorKind::Environment, e),

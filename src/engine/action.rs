@@ -50,6 +50,11 @@ pub enum Action {
         base: ObjectId,
         /// Set when orch ended the agent, to say so instead of guessing from the exit.
         ended_by_orch: Option<AttemptEnd>,
+        /// Whether the process that is collected was to be asked for the status.
+        asked: bool,
+        /// How many times the attempt had gone on with it. A process that never began has used nothing, and what those
+        /// before it used is counted already.
+        continued: u32,
     },
     /// Make the landing commit of a candidate on the target's tip. Answered by `Built`.
     Build {

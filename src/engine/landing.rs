@@ -181,10 +181,15 @@ impl Turn<'_> {
         verified: bool,
         revision: Option<PlanRevision>,
     ) {
+        let generation = self
+            .state
+            .get(&ticket.task)
+            .map_or(1, |(_, task)| task.generation);
         self.record(Record::Landed {
             ticket: ticket.clone(),
             commit,
             verified,
+            generation,
         });
         if let Some(revision) = revision {
             self.plan_revised(revision);

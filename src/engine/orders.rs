@@ -253,12 +253,15 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
             slot,
             base,
             ended_by_orch,
+            asked,
             ..
         } => Some(Action::Collect {
             ticket,
             slot: *slot,
             base: base.clone(),
             ended_by_orch: ended_by_orch.clone(),
+            asked: *asked,
+            continued: task.continued,
         }),
         Phase::Building { work } => Some(Action::Build {
             ticket,

@@ -99,7 +99,7 @@ impl Turn<'_> {
             .collect();
         for ix in self.state.order.clone() {
             let task = &self.state.tasks[ix];
-            if !task.is_open() || !task.fresh || task.reopened || task.closing.is_some() {
+            if !task.is_open() || !task.fresh || task.generation > 1 || task.closing.is_some() {
                 continue;
             }
             if let Some(&commit) = landed.get(&task.node.id) {

@@ -218,6 +218,10 @@ pub enum Record {
         commit: ObjectId,
         /// Whether a required verify command passed on exactly this tree.
         verified: bool,
+        /// Which opening of the task it ends: 1, plus how often the task was reopened before. One that was written before
+        /// this was recorded reads as the first.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        generation: u32,
     },
     /// A task settled without landing: completed without a change, believed, skipped, cancelled.
     Settled {
@@ -303,6 +307,18 @@ pub enum Record {
         /// What is not known, a line each.
         lost: Vec<String>,
     },
+}
+
+fn first() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_first(generation: &u32) -> bool {
+    *generation == 1
 }
 
 /// What a person asked for when starting or continuing a run.

@@ -11,7 +11,7 @@ use super::profile::Profile;
 use super::record::Settlement;
 use super::usage::Usage;
 use crate::ids::{ObjectId, SlotId, Ticket};
-use crate::plan::graph::Node;
+use crate::plan::graph::{Declared, Node};
 use crate::time::{Now, Wall};
 
 /// A task.
@@ -28,6 +28,8 @@ pub(super) struct Task {
     pub phase: Phase,
     /// Under way when an earlier orch died, and recovery has not yet said what became of it.
     pub lost: bool,
+    /// Whether its newest attempt was under way when an earlier orch died.
+    pub outlived: bool,
     /// When `phase` was entered.
     pub since: Wall,
     /// The last attempt started; 0: none yet.
@@ -36,8 +38,8 @@ pub(super) struct Task {
     pub epoch: u32,
     /// Whether no attempt has started since it appeared or was last reopened.
     pub fresh: bool,
-    /// Whether it was ever reopened.
-    pub reopened: bool,
+    /// 1, plus how often it was reopened: it lands once in each.
+    pub generation: u32,
     /// Attempts spent since it was last reopened.
     pub spent: u32,
     /// Uncounted ends in a row.
@@ -199,6 +201,22 @@ pub(super) enum Settled {
     Removed,
     /// It had landed, and that was undone.
     Reverted { commit: ObjectId },
+}
+
+impl Settled {
+    /// What orch writes of it into the plan.
+    pub(super) fn written(&self) -> Declared {
+        match self {
+            Self::Landed { .. }
+            | Self::Unchanged
+            | Self::Believed
+            | Self::LandedBefore { .. }
+            | Self::MarkedDone { .. } => Declared::Completed,
+            Self::Skipped => Declared::Skipped,
+            Self::Failed | Self::DeclaredFailed => Declared::Failed,
+            Self::Cancelled | Self::Removed | Self::Reverted { .. } => Declared::Pending,
+        }
+    }
 }
 
 /// What a person wants a task settled as that is still under way.
@@ -366,11 +384,12 @@ impl Task {
             in_plan: true,
             phase: Phase::Open { pause: None },
             lost: false,
+            outlived: false,
             since: at,
             attempt: 0,
             epoch: 0,
             fresh: true,
-            reopened: false,
+            generation: 1,
             spent: 0,
             streak: 0,
             conflicts: 0,

@@ -93,6 +93,8 @@ pub struct TaskView<'a> {
     pub since: Wall,
     /// The newest attempt; 0: none yet.
     pub attempt: u32,
+    /// 1, plus how often it was reopened: it lands once in each.
+    pub generation: u32,
     /// Attempts spent of `node.max_attempts`.
     pub spent: u32,
     /// The model of the newest attempt, or of the next one if none is under way; none leaves it to the agent program.
@@ -313,6 +315,7 @@ impl Engine {
             state: self.state_of(ix, blocker),
             since: task.since,
             attempt: task.attempt,
+            generation: task.generation,
             spent: task.spent,
             model: match task.phase.is_under_way() {
                 true => task.model.clone(),

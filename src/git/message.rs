@@ -23,6 +23,8 @@ pub struct Message<'a> {
     pub run: &'a RunId,
     /// The attempt within the run.
     pub attempt: u32,
+    /// How often the task was opened in the run; that it is the first time is not worth a line.
+    pub generation: u32,
     /// The agent's words; may be empty.
     pub body: &'a str,
     /// The gates that vouch for the commit, which lands only if they pass; or why there are none.
@@ -59,6 +61,9 @@ impl Message<'_> {
             format!("Orch-Run: {}", self.run),
             format!("Orch-Attempt: {}", self.attempt),
         ];
+        if self.generation > 1 {
+            lines.push(format!("Orch-Generation: {}", self.generation));
+        }
         lines.push(match self.verified {
             Ok(gates) => format!("Orch-Verified: {}", one_line(gates)),
             Err(why) => format!("Orch-Verified: no ({})", one_line(why)),
@@ -125,6 +130,7 @@ mod tests {
             name,
             run: &RunId::new(at, 0),
             attempt: 2,
+            generation: 1,
             body,
             verified: Err("no required verify command"),
             sign_off,

@@ -184,6 +184,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             ticket,
             commit,
             verified,
+            ..
         } => line(
             Tone::Good,
             format!(

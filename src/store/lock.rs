@@ -1,9 +1,10 @@
 //! One orch per state directory: the lock as a value, without which the ledger cannot be opened for writing.
 //!
 //! The lock is `flock` on a file that is never deleted: it ends with the process, however that ends. Descriptors of std
-//! close on exec, so agents do not inherit it.
+//! close on exec, so agents do not inherit it; but a child between its birth and its program still has it, and can
+//! outlive an orch that was killed by that moment. The words in the file tell such a lock from that of a live orch.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,26 @@ pub struct Holder {
     pub started: Wall,
     /// The run, once it is known.
     pub run: Option<RunId>,
+    /// Field 22 of `/proc/<pid>/stat`, without which a number that is given again would pass for this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<u64>,
+}
+
+impl Holder {
+    /// The calling process, working on `plan`.
+    pub fn of_this_process(plan: String, started: Wall, run: Option<RunId>) -> Self {
+        let stat = fs::read_to_string("/proc/self/stat").ok();
+        Self {
+            pid: std::process::id(),
+            plan,
+            started,
+            run,
+            start_time: stat
+                .as_deref()
+                .and_then(Stat::parse)
+                .map(|stat| stat.start_time),
+        }
+    }
 }
 
 /// What is known of the orch that holds the lock.
@@ -107,7 +128,8 @@ impl StateDir {
     /// [`LockError::Held`] if another orch has it; else what the system said.
     pub fn lock(&self, holder: &Holder) -> Result<OrchLock, LockError> {
         let path = self.lock_file();
-        let taken = self.create().and_then(|()| take_in_time(&path));
+        let pause = || thread::sleep(RETRY_PAUSE);
+        let taken = self.create().and_then(|()| take_in_time(&path, pause));
         match taken {
             Ok(Some(file)) => {
                 let lock = OrchLock {
@@ -126,13 +148,25 @@ impl StateDir {
         }
     }
 
-    /// The orch that works on this state directory now, if there is one. Takes part in nothing and creates nothing.
+    /// The orch that works on this state directory now, if there is one: a lock that only a child of a dead one still
+    /// has is nobody's. Takes part in nothing and creates nothing.
     ///
     /// # Errors
     /// If the lock file is there and cannot be opened.
     pub fn live_orch(&self) -> io::Result<Option<HeldBy>> {
         let path = self.lock_file();
-        Ok(is_held(&path)?.then(|| read_holder(&path)))
+        for _ in 0..TRIES {
+            if !is_held(&path)? {
+                return Ok(None);
+            }
+            let by = read_holder(&path);
+            if !by.is_dead() {
+                return Ok(Some(by));
+            }
+            // Or one that lives has just taken the lock, and its own words come in a moment.
+            thread::sleep(RETRY_PAUSE);
+        }
+        Ok(None)
     }
 }
 
@@ -149,9 +183,10 @@ impl OrchLock {
     pub fn describe(&self, holder: &Holder) -> io::Result<()> {
         let mut text = serde_json::to_vec(holder)?;
         text.push(b'\n');
-        // A reader in between finds text that does not parse, and says so. A rename would part the lock from its name.
-        self.file.set_len(0)?;
-        self.file.write_all_at(&text, 0)
+        // In this order the first line is whole whenever a reader comes or this process is killed. A rename would part
+        // the lock from its name.
+        self.file.write_all_at(&text, 0)?;
+        self.file.set_len(text.len() as u64)
     }
 }
 
@@ -172,11 +207,11 @@ fn is_held(lock_file: &Path) -> io::Result<bool> {
     }
 }
 
-/// Opens and locks the file; `None` if another process keeps it. An orch that was killed can leave a child between its
-/// birth and its program, which holds the lock for that moment, and on a busy machine for longer: it is waited for.
-fn take_in_time(path: &Path) -> io::Result<Option<File>> {
+/// Opens and locks the file; `None` if another process keeps it. What a dead orch has left to a child is waited for: on a
+/// busy machine the child may take a while to begin its program.
+fn take_in_time(path: &Path, mut pause: impl FnMut()) -> io::Result<Option<File>> {
     for _ in 0..HEIR_TRIES {
-        if let Some(file) = take(path, || thread::sleep(RETRY_PAUSE))? {
+        if let Some(file) = take(path, &mut pause)? {
             return Ok(Some(file));
         }
         if !read_holder(path).is_dead() {
@@ -210,7 +245,7 @@ fn take(path: &Path, mut pause: impl FnMut()) -> io::Result<Option<File>> {
 
 fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
     let held = file.metadata()?;
-    match std::fs::metadata(path) {
+    match fs::metadata(path) {
         Ok(named) => Ok((held.dev(), held.ino()) == (named.dev(), named.ino())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
@@ -218,34 +253,90 @@ fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
 }
 
 fn read_holder(path: &Path) -> HeldBy {
+    let first_line = |bytes: Vec<u8>| {
+        let line = bytes.split(|byte| *byte == b'\n').next()?;
+        serde_json::from_slice(line).ok()
+    };
     read_limited(path, HOLDER_BYTES_MAX)
         .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .and_then(first_line)
         .map_or(HeldBy::Unreadable, HeldBy::Known)
 }
 
 impl HeldBy {
-    /// Whether the process that the file names has ended, or its number now belongs to another program: then its lock goes
-    /// with the last of its children.
+    /// Whether the process that the file names has ended, is ending, or its number now belongs to another one.
     fn is_dead(&self) -> bool {
         let Self::Known(holder) = self else {
             return false;
         };
-        let read = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat"));
-        // `pid (name) state ...`, and the name may hold anything.
-        let name = |stat: &str| {
-            let (_, rest) = stat.split_once('(')?;
-            Some(rest.rsplit_once(')')?.0.to_owned())
+        let about = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", holder.pid));
+        let stat = match about("stat") {
+            Ok(stat) => stat,
+            Err(e) => return is_gone(&e),
         };
-        match (read(&holder.pid.to_string()), read("self")) {
-            (Ok(stat), Ok(own)) => {
-                let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
-                state.starts_with(['Z', 'X']) || name(&stat) != name(&own)
+        let Some(now) = Stat::parse(&stat) else {
+            return false;
+        };
+        let is_another = match holder.start_time {
+            Some(start_time) => now.start_time != start_time,
+            // Words of an orch that did not say it: at least its program is this one.
+            None => fs::read_to_string("/proc/self/stat")
+                .ok()
+                .and_then(|own| Stat::parse(&own).map(|own| own.name != now.name))
+                .unwrap_or(false),
+        };
+        is_another
+            || now.is_ending
+            || match about("status") {
+                Ok(status) => is_killed(&status),
+                Err(e) => is_gone(&e),
             }
-            (Err(e), _) => e.kind() == io::ErrorKind::NotFound,
-            (Ok(_), Err(_)) => false,
-        }
     }
+}
+
+/// What `/proc` answers about a process that is not, or is no more at that very moment.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
+/// What a line of `/proc/<pid>/stat` says.
+struct Stat {
+    name: String,
+    start_time: u64,
+    /// Whether it has ended and nobody has heard of it yet, or is giving back what it has.
+    is_ending: bool,
+}
+
+impl Stat {
+    /// Of a process that is giving back what it has (`PF_EXITING`, `include/linux/sched.h`).
+    const EXITING: u64 = 0x4;
+
+    fn parse(stat: &str) -> Option<Self> {
+        // `pid (name) state ...`, and the name may hold anything.
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // `fields[0]` is field 3 of proc_pid_stat(5).
+        let field = |number: usize| fields.get(number - 3).copied();
+        let flags: u64 = field(9)?.parse().ok()?;
+        Some(Self {
+            name: name.to_owned(),
+            start_time: field(22)?.parse().ok()?,
+            is_ending: matches!(field(3)?, "Z" | "X") || flags & Self::EXITING != 0,
+        })
+    }
+}
+
+/// Whether a SIGKILL waits for the process, as long as the disk keeps it: by `/proc/<pid>/status`.
+fn is_killed(status: &str) -> bool {
+    let kill = 1_u64 << (rustix::process::Signal::KILL.as_raw() - 1);
+    let pending = status.lines().filter_map(|line| {
+        line.strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"))
+    });
+    pending
+        .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .any(|mask| mask & kill != 0)
 }
 
 #[cfg(test)]
@@ -254,12 +345,12 @@ mod tests {
     use super::*;
 
     fn holder() -> Holder {
-        Holder {
-            pid: 41,
-            plan: "plans/a.yaml".to_owned(),
-            started: Wall(1_790_000_000_000),
-            run: Some(RunId::parse("20261121-063312-k3f9").unwrap()),
-        }
+        let run = RunId::parse("20261121-063312-k3f9").unwrap();
+        Holder::of_this_process(
+            "plans/a.yaml".to_owned(),
+            Wall(1_790_000_000_000),
+            Some(run),
+        )
     }
 
     #[test]
@@ -271,8 +362,11 @@ mod tests {
         assert!(matches!(&error, LockError::Held { by: HeldBy::Known(by) } if *by == holder()));
         assert_eq!(
             error.to_string(),
-            "another orch works on this repository (process 41, plan plans/a.yaml, run 20261121-063312-k3f9, \
-             since 2026-09-21 14:13:20 UTC)"
+            format!(
+                "another orch works on this repository (process {}, plan plans/a.yaml, run 20261121-063312-k3f9, \
+                 since 2026-09-21 14:13:20 UTC)",
+                std::process::id()
+            )
         );
         drop(lock);
         drop(state.lock(&holder()).unwrap());
@@ -283,7 +377,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let state = StateDir::of_repository(tmp.path());
         let _lock = state.lock(&holder()).unwrap();
-        std::fs::write(state.lock_file(), b"{\"pid\":4").unwrap();
+        fs::write(state.lock_file(), b"{\"pid\":4").unwrap();
         assert_eq!(state.live_orch().unwrap(), Some(HeldBy::Unreadable));
         let error = state.lock(&holder()).unwrap_err().to_string();
         assert!(error.contains("not known"), "{error}");
@@ -332,12 +426,78 @@ mod tests {
     }
 
     #[test]
+    fn the_lock_that_a_dead_orch_has_left_to_a_child_is_waited_for_and_is_nobodys_meanwhile() {
+        let tmp = tempfile::tempdir().unwrap();
+        let state = StateDir::of_repository(tmp.path());
+        let mut heir = Some(state.lock(&holder()).unwrap());
+        let dead = Holder {
+            start_time: Some(1),
+            ..holder()
+        };
+        heir.as_ref().unwrap().describe(&dead).unwrap();
+        assert_eq!(state.live_orch().unwrap(), None);
+        let mut pauses = 0;
+        let taken = take_in_time(&state.lock_file(), || {
+            pauses += 1;
+            if pauses == 2 * TRIES {
+                drop(heir.take());
+            }
+        });
+        assert!(taken.unwrap().is_some());
+    }
+
+    #[test]
+    fn an_orch_is_dead_when_it_ends_is_killed_or_its_number_is_anothers() {
+        assert!(!HeldBy::Known(holder()).is_dead());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = HeldBy::Known(Holder {
+            pid: child.id(),
+            start_time: None,
+            ..holder()
+        });
+        // Nobody has waited for it: it is there, and has ended.
+        while !ended.is_dead() {
+            thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(ended.is_dead());
+        let own = fs::read_to_string("/proc/self/status").unwrap();
+        assert!(!is_killed(&own));
+        assert!(is_killed(
+            "Name:\torch\nSigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\n"
+        ));
+        assert!(is_killed(
+            "Name:\torch\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000100\n"
+        ));
+    }
+
+    #[test]
+    fn words_of_an_orch_that_named_no_start_are_read() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("l");
+        let words = "{\"pid\":1,\"plan\":\"p\",\"started\":0,\"run\":null}\nolder, longer words";
+        fs::write(&path, words).unwrap();
+        let by = read_holder(&path);
+        assert!(
+            matches!(
+                by,
+                HeldBy::Known(Holder {
+                    pid: 1,
+                    start_time: None,
+                    ..
+                })
+            ),
+            "{by:?}"
+        );
+    }
+
+    #[test]
     fn a_lock_file_deleted_under_its_holder_is_not_mistaken_for_the_lock() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("l");
         let file = take(&path, || ()).unwrap().unwrap();
         assert!(is_still_at(&file, &path).unwrap());
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         assert!(!is_still_at(&file, &path).unwrap());
     }
 

@@ -53,7 +53,8 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
             ticket,
             commit,
             verified,
-        } => add_landing(tx, stamped, ticket, commit, *verified),
+            generation,
+        } => add_landing(tx, stamped, ticket, commit, *verified, *generation),
         Record::RunEnded { outcome } => end(tx, stamped, *outcome),
         Record::LandingFound { task, commit, .. } => find_landing(tx, stamped, task, commit),
         Record::LedgerRebuilt { .. } => end(tx, stamped, Outcome::Environment),
@@ -232,6 +233,7 @@ fn add_landing(
     ticket: &Ticket,
     commit: &ObjectId,
     verified: bool,
+    generation: u32,
 ) -> Result<(), Refusal> {
     let run = stamped.run.as_str();
     let task = ticket.task.as_str();
@@ -242,6 +244,11 @@ fn add_landing(
              WHERE run_id = ?1 AND task = ?2 AND kind = 'reopened' AND seq < ?3",
         )?
         .query_row(params![run, task, seq], |row| row.get(0))?;
+    if ![1, reopened + 1].contains(&i64::from(generation)) {
+        return Err(Refusal::Contradiction(format!(
+            "attempt {ticket} landed in generation {generation}, and the task was reopened {reopened} times"
+        )));
+    }
     let spec_hash: Option<String> = tx
         .prepare_cached(
             "SELECT spec_hash FROM attempts WHERE run_id = ?1 AND task = ?2 AND attempt = ?3",

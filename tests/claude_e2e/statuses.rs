@@ -97,6 +97,26 @@ fn a_session_without_a_status_is_asked_for_it_once() {
 }
 
 #[test]
+fn what_a_session_used_is_not_counted_again_for_one_that_never_began() {
+    let replies = [write("a.txt", "a\n")].into_iter().chain(silent());
+    let script = Script::new().session("1", replies);
+    let site = Site::new(&claude!(), &plan(&[("1", "")]), script);
+    // orch dies when it is about to ask for the status, and the task is called off.
+    let died = site
+        .command(["run"])
+        .env("ORCH_CRASH_AT", "after-agent_starting:2")
+        .output()
+        .expect("orch");
+    assert_eq!(died.status.code(), None, "{died:?}");
+    let before = site.f.status("1")["usage"].clone();
+    assert_eq!(before["sessions"], 1);
+    site.run(["cancel", "1"]).exits(0);
+    site.run(["run"]).exits(1);
+    site.assert_played();
+    assert_eq!(site.f.status("1")["usage"], before);
+}
+
+#[test]
 fn a_task_without_a_status_is_tried_again_with_its_files_and_the_reason() {
     let first = [write("half.txt", "half\n")]
         .into_iter()

@@ -95,6 +95,28 @@ fn decisions_without_a_live_run_are_followed_by_the_next_one() {
 }
 
 #[test]
+fn a_task_that_lands_again_says_which_time_it_is() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: echo a >> a.txt")]));
+    f.orch(["run"]).exits(0);
+    f.orch(["retry", "1"]).exits(0);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.read("a.txt"), "a\na\n");
+    let trailers = f.git([
+        "log",
+        "-2",
+        "--format=%(trailers:key=Orch-Generation,separator=)",
+    ]);
+    assert_eq!(trailers, "Orch-Generation: 2\n\n");
+    let landed = f.records().into_iter().map(|r| r["record"].clone());
+    let generations: Vec<Value> = landed
+        .filter(|r| r["kind"] == "landed")
+        .map(|r| r["generation"].clone())
+        .collect();
+    assert_eq!(generations, [Value::Null, Value::from(2)]);
+    f.assert_tidy();
+}
+
+#[test]
 fn an_unknown_task_is_refused_with_the_nearest_one() {
     let f = Fixture::with_plan(&plan(&[("build", "run: echo a > a.txt")]));
     f.orch(["run"]).exits(0);

@@ -30,6 +30,8 @@ pub(crate) struct Bounds {
     /// Tasks that failed since something last worked, and how often in all.
     failed: (u32, BTreeSet<TaskId>),
     pub paused: bool,
+    /// Tasks whose attempt was under way when an orch died: its end says nothing about the world.
+    outlived: BTreeSet<TaskId>,
     /// What runs may spend, by task.
     granted: BTreeMap<TaskId, Grant>,
     spent: u64,
@@ -82,6 +84,7 @@ impl Bounds {
                 self.breaker = None;
                 self.failed = (0, BTreeSet::new());
                 self.paused = false;
+                self.outlived.extend(self.granted.keys().cloned());
                 self.go_by(start);
             }
             Record::PlanAccepted { revision } => self.take_over(revision),
@@ -91,6 +94,7 @@ impl Bounds {
                 grant,
                 ..
             } => {
+                self.outlived.remove(&ticket.task);
                 self.models.insert(ticket.task.clone(), model.clone());
                 self.starts(&ticket.task, *grant, at)?;
             }
@@ -128,7 +132,8 @@ impl Bounds {
                     return Ok(());
                 }
                 self.granted.remove(task);
-                self.ends(task, end.ending);
+                let outlived = self.outlived.contains(task);
+                self.ends(task, end.ending, outlived);
                 if end.ending == Ending::UsageLimit {
                     let free = match next {
                         Next::Retry { charge, .. } | Next::Continue { charge } => {
@@ -141,7 +146,7 @@ impl Bounds {
                 }
                 self.check_spent()?;
             }
-            Record::NotLandable { ticket, end, .. } => self.ends(&ticket.task, end.ending),
+            Record::NotLandable { ticket, end, .. } => self.ends(&ticket.task, end.ending, false),
             Record::Limited {
                 entitlement,
                 hit,
@@ -277,9 +282,10 @@ impl Bounds {
         Ok(())
     }
 
-    fn ends(&mut self, task: &TaskId, ending: Ending) {
+    fn ends(&mut self, task: &TaskId, ending: Ending, outlived: bool) {
         match ending.row().breaker {
             Signal::Works => self.failed = (0, BTreeSet::new()),
+            Signal::Fails if outlived => {}
             Signal::Fails => {
                 self.failed.0 += 1;
                 self.failed.1.insert(task.clone());

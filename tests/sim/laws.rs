@@ -229,7 +229,12 @@ impl Laws {
                 ticket,
                 commit,
                 verified,
+                generation,
             } => {
+                let opened = self.entry(ticket).generation + 1;
+                law(*generation == opened, || {
+                    format!("{ticket} lands as generation {generation} of {opened}")
+                })?;
                 let vouched = self.judged.get(commit).is_some_and(|(_, vouched)| *vouched);
                 law(*verified == vouched, || {
                     format!("{ticket} landed as verified: {verified}, and gates say {vouched}")
@@ -318,6 +323,10 @@ impl Laws {
                 && self.bounds.is_free(&entry.node.id, at)
         };
         self.tasks.values().find(idle).map(|entry| &entry.node.id)
+    }
+
+    pub(crate) fn is_reopened(&self, task: &TaskId) -> bool {
+        self.tasks[task].generation > 0
     }
 
     fn running(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Random plans, and what people and agents make of them while they run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use orch::engine::event::{Author, PlanRevision};
@@ -15,6 +16,8 @@ pub(crate) struct Plan {
     pub graph: Graph,
     version: u64,
     next_number: u64,
+    /// Tasks whose status in the text is a person's word, or an agent's.
+    said: BTreeSet<TaskId>,
 }
 
 impl Plan {
@@ -23,6 +26,7 @@ impl Plan {
             graph: Graph::default(),
             version: 0,
             next_number: 0,
+            said: BTreeSet::new(),
         };
         let tasks = match rng.below(600) {
             0 => 41 + rng.below(160),
@@ -39,9 +43,15 @@ impl Plan {
                 9..14 => Declared::Skipped,
                 _ => Declared::Pending,
             };
+            plan.said.insert(node.id.clone());
             plan.insert(rng, node);
         }
         plan
+    }
+
+    /// Whether the status of a task is what somebody but orch has written.
+    pub(crate) fn is_said(&self, id: &TaskId) -> bool {
+        self.said.contains(id)
     }
 
     /// Only the first tasks, without what leads to others.
@@ -79,6 +89,7 @@ impl Plan {
         if rng.percent(20) {
             let at = rng.below(self.graph.nodes.len());
             self.node(at).declared = Declared::Skipped;
+            self.said.insert(self.graph.nodes[at].id.clone());
         }
         self.version += 1;
     }
@@ -109,6 +120,7 @@ impl Plan {
                     Declared::Failed,
                     Declared::Skipped,
                 ]);
+                self.said.insert(self.graph.nodes[at].id.clone());
             }
             _ => {
                 self.node(at).spec_hash = format!("{:x}", rng.next());
@@ -124,6 +136,7 @@ impl Plan {
             && node.declared != declared
         {
             Arc::make_mut(node).declared = declared;
+            self.said.remove(id);
             self.version += 1;
         }
     }

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use orch::engine::action::Action;
 use orch::engine::event::{Author, Control, Event, PlanRevision, StopLevel, Verb};
-use orch::engine::record::{Record, Stamped};
+use orch::engine::record::{Record, Settlement, Stamped};
 use orch::engine::usage::MicroUsd;
 use orch::engine::{Effects, Engine, InFlight};
 use orch::ids::{ObjectId, RunId, SlotId, TaskId, Ticket};
@@ -456,6 +456,17 @@ impl World {
             };
             self.say(|_| format!("   {record:?}"));
             self.laws.follow(&stamped)?;
+            if let Record::Settled {
+                task,
+                as_: Settlement::Believed | Settlement::DeclaredFailed,
+            } = record
+                && self.laws.is_reopened(task)
+                && !self.plan.is_said(task)
+            {
+                return Err(format!(
+                    "{task} was reopened, and is settled by what orch wrote before"
+                ));
+            }
             self.seen.note(kind(record));
             let stamped = if self.writes {
                 rewritten(&stamped)?

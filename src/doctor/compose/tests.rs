@@ -113,6 +113,7 @@ fn records() -> Vec<Record> {
             ticket: ticket("1", 5),
             commit: commit('c'),
             verified: false,
+            generation: 1,
         },
         Record::AttemptStarted {
             ticket: ticket("2", 1),

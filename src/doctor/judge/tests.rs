@@ -124,6 +124,7 @@ fn live() -> Option<HeldBy> {
         plan: "plan.yaml".to_owned(),
         started: NOW,
         run: Some(run_id()),
+        start_time: None,
     }))
 }
 

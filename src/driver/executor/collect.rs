@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Collected, Event};
 use crate::engine::outcome::Outcome;
+use crate::engine::usage::Usage;
 use crate::git::collect::collect as collect_files;
 use crate::git::left_out::{self, Limits};
 use crate::git::slot::{Slot, SlotError};
@@ -24,7 +25,7 @@ use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::TaskKind;
 use crate::plan::{self, Runner};
 use crate::process::{self, AgentEnd, Marker};
-use crate::store::{AttemptDir, SessionDir};
+use crate::store::{AttemptDir, SessionDir, SessionPart};
 use session::{Left, used};
 use work::Work;
 
@@ -41,6 +42,8 @@ pub(super) struct Order {
     pub(super) ticket: Ticket,
     base: ObjectId,
     ended_by_orch: Option<AttemptEnd>,
+    /// The process that was ordered last, whether it began or not.
+    last: SessionPart,
     kind: TaskKind,
     files: Vec<String>,
     /// Tasks that have started; an agent's plan edit leaves them alone.
@@ -53,6 +56,7 @@ impl Order {
         ticket: Ticket,
         base: ObjectId,
         ended_by_orch: Option<AttemptEnd>,
+        last: SessionPart,
     ) -> Self {
         let view = engine.view(&ticket.task);
         let spec = view.as_ref().map(|v| v.node);
@@ -67,6 +71,16 @@ impl Order {
             ticket,
             base,
             ended_by_orch,
+            last,
+        }
+    }
+
+    /// What the attempt has used since it was last counted, if `used` is what its newest process used: nothing, where
+    /// the process that was ordered last never began.
+    fn uncounted(&self, site: &Site, used: Usage) -> Usage {
+        match site.attempt_dir(&self.ticket).session(self.last).path() {
+            path if path.exists() => used,
+            _ => Usage::default(),
         }
     }
 }
@@ -78,6 +92,7 @@ pub(super) async fn collect(site: Arc<Site>, order: Order) -> Event {
             Ok(collected) => collected,
             Err(trouble) => set_aside(&site, &order, trouble)?,
         };
+        collected.usage = order.uncounted(&site, collected.usage);
         let dir = site.attempt_dir(&order.ticket);
         collected.meanwhile = site.guard.ends(&order.ticket, &dir);
         Ok::<_, anyhow::Error>(collected)

@@ -39,6 +39,7 @@ pub(super) struct BuildOrder {
     settled: Vec<TaskChange>,
     name: String,
     message: String,
+    generation: u32,
 }
 
 impl BuildOrder {
@@ -60,6 +61,7 @@ impl BuildOrder {
             name: view
                 .as_ref()
                 .map_or_else(String::new, |v| v.node.name.clone()),
+            generation: view.as_ref().map_or(1, |v| v.generation),
             message: view.and_then(|v| v.message).unwrap_or_default().to_owned(),
             ticket,
             base,
@@ -271,6 +273,7 @@ fn message(site: &Site, order: &BuildOrder) -> anyhow::Result<String> {
         name: &order.name,
         run: &site.run,
         attempt: order.ticket.attempt,
+        generation: order.generation,
         body: &order.message,
         verified: match gates.as_str() {
             "" => Err("no required verify command"),

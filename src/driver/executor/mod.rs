@@ -36,6 +36,7 @@ use crate::ids::{TaskId, Ticket};
 use crate::plan::{Plan, Runner};
 use crate::process;
 use crate::report::{Board, Doing};
+use crate::store::SessionPart;
 use crate::time::{Now, Wall};
 pub(super) use landing::plan_after;
 use plan_thread::PlanThread;
@@ -284,8 +285,15 @@ impl Executor {
                 slot: _,
                 base,
                 ended_by_orch,
+                asked,
+                continued,
             } => {
-                let order = collect::Order::new(engine, ticket, base, ended_by_orch);
+                let last = match (asked, continued) {
+                    (true, _) => SessionPart::AskStatus,
+                    (false, 0) => SessionPart::Work,
+                    (false, number) => SessionPart::Continue(number),
+                };
+                let order = collect::Order::new(engine, ticket, base, ended_by_orch, last);
                 let (board, leases) = (self.board.clone(), self.leases.clone());
                 Box::pin(async move {
                     let task = order.ticket.task.clone();

@@ -7,6 +7,7 @@ use crate::engine::limit::UsageWindow;
 use crate::engine::policy::EVIDENCE_MAX;
 use crate::engine::record::{Charge, Continuation, Next};
 use crate::engine::state::{Ix, State};
+use crate::engine::table::Signal;
 use crate::engine::task::{Pause, Phase, Settled, Task, Work};
 use crate::engine::usage::Usage;
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
@@ -54,6 +55,7 @@ impl State {
             task.attempt = ticket.attempt;
             task.epoch = ticket.epoch;
             task.fresh = false;
+            task.outlived = false;
             task.model = begin.model.cloned();
             task.continued = 0;
             task.attempt_charged = Amount::default();
@@ -301,7 +303,14 @@ impl State {
                 let row = left.end.ending.row();
                 self.worked |= ran && row.answered;
                 self.limiter.ended(&ticket.task);
-                self.breaker.hear(&ticket.task, row.breaker);
+                // What ended with an earlier orch, or in a restart of the machine, says nothing about the world of now.
+                let ended_with_it = self.tasks[ix].outlived && row.breaker == Signal::Fails;
+                let signal = if ended_with_it {
+                    Signal::Nothing
+                } else {
+                    row.breaker
+                };
+                self.breaker.hear(&ticket.task, signal);
             }
         }
         true

@@ -9,6 +9,13 @@ use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::checks::Gates;
 use crate::time::Wall;
 
+/// What a receipt says.
+pub(super) struct Receipt<'a> {
+    pub(super) commit: &'a ObjectId,
+    pub(super) verified: bool,
+    pub(super) generation: u32,
+}
+
 impl State {
     pub(super) fn building(&mut self, ticket: &Ticket, at: Wall) -> bool {
         let clear = !self.is_landing();
@@ -196,17 +203,19 @@ impl State {
         true
     }
 
-    pub(super) fn landed(
-        &mut self,
-        ticket: &Ticket,
-        commit: &ObjectId,
-        verified: bool,
-        at: Wall,
-    ) -> bool {
+    pub(super) fn landed(&mut self, ticket: &Ticket, receipt: &Receipt<'_>, at: Wall) -> bool {
+        let Receipt {
+            commit,
+            verified,
+            generation,
+        } = *receipt;
         let Some(task) = self.ordered(ticket) else {
             return false;
         };
-        let possible = matches!(&task.phase, Phase::Landing { commit: intended, verified: vouched, .. } if intended == commit && *vouched == verified);
+        // A receipt that says the first may be of a time when nothing else was said.
+        let is_its = generation == task.generation || generation == 1;
+        let possible = is_its
+            && matches!(&task.phase, Phase::Landing { commit: intended, verified: vouched, .. } if intended == commit && *vouched == verified);
         if possible {
             let commit = commit.clone();
             task.lost = false;

@@ -10,6 +10,7 @@ mod settle;
 use std::sync::Arc;
 
 use attempt::{Begin, Left};
+use landing::Receipt;
 
 use super::breaker::Open;
 use super::event::{Control, PlanRevision, StopLevel, Verb};
@@ -165,7 +166,15 @@ impl State {
                 ticket,
                 commit,
                 verified,
-            } => self.landed(ticket, commit, *verified, at),
+                generation,
+            } => {
+                let receipt = Receipt {
+                    commit,
+                    verified: *verified,
+                    generation: *generation,
+                };
+                self.landed(ticket, &receipt, at)
+            }
             Record::Settled { task, as_ } => self.settled(task, as_, at),
             Record::Reopened { task, from } => self.reopened(task, *from, at),
             Record::Superseded { ticket } => self.superseded(ticket),
@@ -282,6 +291,7 @@ impl State {
         }
         for task in &mut self.tasks {
             task.lost = task.phase.is_ordered();
+            task.outlived |= task.lost;
             task.left_out = false;
             task.missed = 0;
             task.troubles = 0;

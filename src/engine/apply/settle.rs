@@ -1,5 +1,7 @@
 //! Records that settle a task, open it again, or let it go on.
 
+use std::sync::Arc;
+
 use crate::engine::action::StartFrom;
 use crate::engine::outcome::Outcome;
 use crate::engine::record::Settlement;
@@ -76,6 +78,14 @@ impl State {
         if was_done {
             task.evidence.clear();
         }
+        if let Phase::Settled(settled) = &task.phase {
+            // The plan's text may still say so for a while, which is no news.
+            let written = settled.written();
+            Arc::make_mut(&mut task.node).declared = written;
+            if let Some(newer) = &mut task.newer {
+                Arc::make_mut(newer).declared = written;
+            }
+        }
         match (from, &task.candidate) {
             (Some(RetryFrom::Candidate), Some(candidate)) => {
                 task.start = StartFrom::Candidate(candidate.clone());
@@ -90,7 +100,7 @@ impl State {
         task.conflicts = 0;
         task.mendable = 0;
         task.fresh = true;
-        task.reopened = true;
+        task.generation += 1;
         task.enter(Phase::Open { pause: None }, at);
         if let Some(newer) = task.newer.take() {
             task.node = newer;

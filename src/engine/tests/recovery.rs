@@ -60,6 +60,25 @@ fn an_agent_that_vanished_costs_no_attempt_and_its_slot_is_read_first() {
 }
 
 #[test]
+fn agents_that_a_restart_of_the_machine_took_open_no_breaker() {
+    let nodes = || vec![task("a", &[]), task("b", &[]), task("c", &[])];
+    let mut start = asks_for(nodes());
+    start.jobs = 3;
+    let mut bench = Bench::start(&start);
+    for name in ["a", "b", "c"] {
+        bench.prepared(name);
+    }
+    bench.resume(&start);
+    for name in ["a", "b", "c"] {
+        found(&mut bench, name, Found::AgentGone);
+    }
+    for name in ["a", "b", "c"] {
+        bench.collected(name, Ending::Crashed, |_| {});
+    }
+    assert!(bench.engine.run().breaker.is_none());
+}
+
+#[test]
 fn a_landing_that_happened_gets_its_receipt_and_one_that_did_not_is_built_again() {
     for landed in [true, false] {
         let mut bench = Bench::of(vec![task("a", &[])]);

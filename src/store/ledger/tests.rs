@@ -27,12 +27,7 @@ mod reading;
 const AT: Wall = Wall(1_790_000_000_000);
 
 fn lock(dir: &Path) -> OrchLock {
-    let holder = Holder {
-        pid: std::process::id(),
-        plan: "plan.yaml".to_owned(),
-        started: AT,
-        run: None,
-    };
+    let holder = Holder::of_this_process("plan.yaml".to_owned(), AT, None);
     StateDir::of_repository(dir).lock(&holder).unwrap()
 }
 
@@ -157,6 +152,7 @@ fn landed(name: &str, attempt: u32) -> Record {
         ticket: ticket(name, attempt),
         commit: ObjectId::new("d".repeat(40)),
         verified: false,
+        generation: 1,
     }
 }
 
