@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 
 use super::args::{RunArgs, RunnerName};
-use super::{Out, locate};
+use super::{Out, locate, propose};
 use crate::agent::role::{self, Profile, Role};
 use crate::config::{self, Permission, Settings};
 use crate::driver::how;
@@ -73,8 +73,15 @@ impl Asked {
         let roles = roles(&root, &plan, &settings)?;
         let force = args.every_task_rehearsed.then_some(Runner::Rehearsal);
         let selection = selection(args, &plan)?;
-        if settings.verify_require.value && force.is_none() {
-            all_verified(&plan, &settings)?;
+        let unjudged = match force {
+            Some(_) => Vec::new(),
+            None => unjudged(&plan, &settings),
+        };
+        if !unjudged.is_empty() && settings.verify_require.value {
+            return Err(required(&unjudged));
+        }
+        if !unjudged.is_empty() {
+            out.talk(&advice(&root, &unjudged)?);
         }
         Ok(Self {
             root,
@@ -104,32 +111,47 @@ impl Asked {
     }
 }
 
-/// Every task that may change something has a required verify command.
-fn all_verified(plan: &Plan, settings: &Settings) -> Result<()> {
-    let without: Vec<String> = plan
-        .tasks
-        .iter()
-        .filter(|task| {
-            task.kind == TaskKind::Change
-                && !matches!(task.declared, Declared::Completed | Declared::Skipped)
-                && how::checks(task, plan, settings, None).gates() != Gates::Required
-        })
-        .map(|task| format!("`{}`", task.id))
-        .collect();
-    if without.is_empty() {
-        return Ok(());
-    }
-    let more = without.len().saturating_sub(TASKS_NAMED);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
+/// Open tasks that may change something and have no required verify command.
+fn unjudged(plan: &Plan, settings: &Settings) -> Vec<String> {
+    let is_unjudged = |task: &&Task| {
+        task.kind == TaskKind::Change
+            && !matches!(task.declared, Declared::Completed | Declared::Skipped)
+            && how::checks(task, plan, settings, None).gates() != Gates::Required
     };
-    let named = without[..without.len().min(TASKS_NAMED)].join(", ");
-    Err(Error::usage(format!(
-        "no required verify command judges {named}{more}, and this run asks for one"
+    let tasks = plan.tasks.iter().filter(is_unjudged);
+    tasks.map(|task| format!("`{}`", task.id)).collect()
+}
+
+/// Tasks for one sentence.
+fn some_of(tasks: &[String]) -> String {
+    let named = tasks[..tasks.len().min(TASKS_NAMED)].join(", ");
+    match tasks.len().saturating_sub(TASKS_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+fn required(unjudged: &[String]) -> Error {
+    Error::usage(format!(
+        "no required verify command judges {}, and this run asks for one",
+        some_of(unjudged)
     ))
-    .hint("write `verify: <command>` into orch.yaml, or into the plan's `meta`"))
+    .hint("write `verify: <command>` into orch.yaml, or into the plan's `meta`")
+}
+
+/// Which commands of the repository could judge what lands unverified; nothing if there seems to be none.
+fn advice(root: &Path, unjudged: &[String]) -> Result<String> {
+    let found = propose::found(root)?.main;
+    let Some(first) = found.first() else {
+        return Ok(String::new());
+    };
+    let runs: Vec<&str> = found.iter().map(|proposal| proposal.run.as_str()).collect();
+    Ok(format!(
+        "note: no required verify command judges {}: what they change lands unverified\nhint: {} speaks for a gate; write into orch.yaml: verify: [{}]\n",
+        some_of(unjudged),
+        first.because,
+        runs.join(", "),
+    ))
 }
 
 fn selection(args: &RunArgs, plan: &Plan) -> Result<Selection> {

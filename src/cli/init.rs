@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::args::InitArgs;
-use super::{Out, locate};
+use super::propose::{Found, Proposal};
+use super::{Out, locate, propose};
 use crate::error::{Error, OrKind, Result};
 
 /// How dependencies are installed, by the lock file that says which.
@@ -44,7 +45,9 @@ pub(super) fn init(args: &InitArgs, out: &mut Out<'_>) -> Result<u8> {
     if root.join(SETTINGS).exists() {
         out.print(&format!("left {SETTINGS} as it is\n"))?;
     } else {
-        let (text, found) = settings(root);
+        let (mut text, found) = settings(root);
+        let gates = propose::found(root)?;
+        text.push_str(&verify(&gates));
         write_new(&root.join(SETTINGS), &text)?;
         let because = if found.is_empty() {
             String::new()
@@ -52,6 +55,13 @@ pub(super) fn init(args: &InitArgs, out: &mut Out<'_>) -> Result<u8> {
             format!(", with a setup for {}", found.join(", "))
         };
         out.print(&format!("wrote {SETTINGS}{because}\n"))?;
+        for gate in &gates.main {
+            let Proposal { run, because, .. } = gate;
+            out.print(&format!("  proposed as a gate: `{run}` ({because})\n"))?;
+        }
+        if gates.main.is_empty() {
+            out.print("  found no command that could judge commits: until `verify` has one, they land unverified\n")?;
+        }
     }
     out.print(&format!(
         "\nNext:\n  edit {0}\n  orch check {0}\n  orch run --plan {0} --dry-run\n  orch run --plan {0} --rehearse     without agents, in a throwaway clone\n  orch run --plan {0}\n",
@@ -96,6 +106,23 @@ fn settings(root: &Path) -> (String, Vec<&'static str>) {
         }
     }
     (text, found.into_iter().map(|(lock, _)| lock).collect())
+}
+
+/// The gates that were found, for people to mend.
+fn verify(found: &Found) -> String {
+    let item = |p: &Proposal| format!("  - {{name: {}, run: {}}}", p.name, p.run);
+    if found.main.is_empty() {
+        return "\n# Commands that judge each commit before it lands; without a required one it lands `unverified`:\n# verify:\n#   - {name: test, run: make test}\n".to_owned();
+    }
+    let mut text = "\n# Gates: each commit is judged by these commands before it lands. Proposed from what lies here: read and mend them.\nverify:\n".to_owned();
+    for proposal in &found.main {
+        text.push_str(&item(proposal));
+        text.push('\n');
+    }
+    for proposal in &found.beside {
+        text.push_str(&format!("#{}\n", item(proposal)));
+    }
+    text
 }
 
 const PLAN: &str = "\

@@ -19,6 +19,7 @@ pub mod graph;
 mod init;
 mod locate;
 mod logs;
+mod propose;
 mod rehearse;
 mod report;
 mod run;

@@ -7,6 +7,7 @@ use super::read::{Given, Raw};
 use super::{Flags, KEYS, Key, Layer, Origin, Partial, PlanLayer, Problems, Setting};
 use crate::diagnostic::{Diagnostic, Lines, Severity};
 use crate::plan::bounds::canonical;
+use crate::plan::checks;
 use crate::plan::nearest;
 use crate::plan::syntax::{self, Node, NodeKind};
 
@@ -209,6 +210,9 @@ fn without_text(name: &str, diagnostic: Diagnostic) -> Problems {
     }
 }
 
+/// The keys whose values are verify commands.
+const GATES: [&str; 3] = ["verify.commands", "build_command", "test_command"];
+
 struct FileReader<'a> {
     name: &'a str,
     lines: Lines<'a>,
@@ -292,6 +296,8 @@ impl FileReader<'_> {
         };
         if let Err(wrong) = (key.set)(&mut self.partial, &given, origin) {
             self.error("wrong-value", format!("`{}`: {wrong}", key.name), value);
+        } else if GATES.contains(&key.name) {
+            self.diagnostics.extend(checks::warnings_of_settings(value));
         }
     }
 

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::fixture::Fixture;
 
 /// Every example, and how many commits it lands.
-const EXAMPLES: [(&str, usize); 5] = [
+const EXAMPLES: [(&str, usize); 6] = [
     ("commented.yaml", 2),
     ("demo.yaml", 8),
     ("hello.yaml", 2),
     ("parallel.yaml", 4),
     ("self-extending.yaml", 3),
+    ("verified.yaml", 3),
 ];
 
 fn directory() -> PathBuf {
@@ -78,6 +79,22 @@ fn the_demonstration_retries_with_evidence_and_extends_its_plan() {
 }
 
 #[test]
+fn the_example_with_gates_lands_verified_commits() {
+    let f = Fixture::with_plan(&hurried("verified.yaml"));
+    f.orch(["run", "--require-verify"])
+        .exits(0)
+        .says("tests passed (2 tests");
+    for task in ["1", "2", "3"] {
+        assert_eq!(f.status(task)["verified"], true, "{task}");
+    }
+    let records = f.records();
+    let last = records.iter().rfind(|r| r["record"]["kind"] == "verified");
+    let tests = &last.expect("a record")["record"]["result"]["gates"][2];
+    assert_eq!(tests["counts"]["passed"], 2);
+    f.assert_tidy();
+}
+
+#[test]
 fn the_demonstration_makes_its_own_repository_and_says_where_to_look() {
     let f = Fixture::new();
     let into = f.root().join("demo");
@@ -92,7 +109,7 @@ fn the_demonstration_makes_its_own_repository_and_says_where_to_look() {
         .output();
     crate::fixture::Ran::of(status.expect("orch"))
         .exits(0)
-        .says("8 tasks: 8 completed");
+        .says("8 tasks: 8 completed. ");
     assert!(!f.repo().join(".git/orch").exists());
 }
 

@@ -24,6 +24,91 @@ fn init_proposes_a_setup_for_each_lock_file() {
 }
 
 #[test]
+fn init_proposes_gates_that_the_repository_speaks_for() {
+    for (manifest, text, gate) in [
+        (
+            "Cargo.toml",
+            "[package]\n",
+            "  - {name: test, run: cargo test}\n",
+        ),
+        (
+            "package.json",
+            r#"{"scripts": {"test": "jest"}}"#,
+            "  - {name: test, run: npm run test}\n",
+        ),
+        (
+            "pytest.ini",
+            "[pytest]\n",
+            "  - {name: test, run: python3 -m pytest}\n",
+        ),
+        (
+            "go.mod",
+            "module a\n",
+            "  - {name: test, run: go test -v ./...}\n",
+        ),
+        (
+            "Makefile",
+            "test:\n\ttrue\n",
+            "  - {name: test, run: make test}\n",
+        ),
+        (
+            "justfile",
+            "test:\n  true\n",
+            "  - {name: test, run: just test}\n",
+        ),
+    ] {
+        let f = Fixture::new();
+        f.write(manifest, text);
+        f.orch(["init"]).exits(0).says("proposed as a gate");
+        let settings = f.read("orch.yaml");
+        assert!(
+            settings.contains(&format!("\nverify:\n{gate}")),
+            "{settings}"
+        );
+        f.orch(["run", "--dry-run", "--require-verify"]).exits(0);
+    }
+}
+
+#[test]
+fn a_run_without_gates_is_told_which_commands_could_judge_it() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: touch a"), ("2", "run: touch b")]));
+    f.write("Makefile", "check:\n\ttrue\ntest:\n\ttrue\n");
+    f.orch(["run"])
+        .exits(0)
+        .says("note: no required verify command judges `1`, `2`: what they change lands unverified")
+        .says("hint: Makefile speaks for a gate; write into orch.yaml: verify: [make check, make test]")
+        .says("2 landed unverified (no required verify command)");
+    assert_eq!(f.status("1")["verified"], false);
+    f.orch(["status"]).exits(0).says("landed, unverified");
+    assert!(
+        f.git(["log", "-1", "--format=%B"])
+            .contains("Orch-Verified: no (no required verify command)")
+    );
+}
+
+#[test]
+fn a_gate_that_cannot_fail_is_flagged_by_check_and_at_the_start() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: touch a\nverify: make test || true")]));
+    let flag = "this command cannot fail: what follows `||` always succeeds";
+    f.orch(["check", ".claude/plans/plan.yaml"])
+        .exits(0)
+        .says(flag);
+    f.orch(["run", "--dry-run"]).exits(0).says(flag);
+
+    let f = Fixture::with_plan(&plan(&[("1", "run: touch a")]));
+    for settings in [
+        "verify: [{name: t, run: 'make test; exit 0'}]\n",
+        "verify: {commands: [make test | tail]}\n",
+        "test_command: make test || true\n",
+    ] {
+        f.write("orch.yaml", settings);
+        f.orch(["run", "--dry-run"])
+            .exits(0)
+            .says("this command cannot fail");
+    }
+}
+
+#[test]
 fn what_init_wrote_checks_and_can_be_run() {
     let f = Fixture::new();
     f.orch(["init"]).exits(0);
