@@ -317,22 +317,24 @@ impl Composing<'_> {
             Record::RunResumed { start } => Some(start.clone()),
             _ => None,
         });
-        let start = resumed.unwrap_or_else(|| RunStart {
-            format: FORMAT,
-            orch: env!("CARGO_PKG_VERSION").to_owned(),
-            plan: new.plan_id.to_string(),
-            target: new.target.clone(),
-            jobs: 1,
-            selection: Selection::All,
-            settings: [("ledger", "rebuilt: what was asked for is not known")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            revision: self.revision(run, new, account),
-            landed_before: Vec::new(),
-            policy: Policy::default(),
-            baseline: false,
-            learned: Vec::new(),
-            spent_today: crate::engine::budget::Amount::default(),
+        let start = resumed.unwrap_or_else(|| {
+            Box::new(RunStart {
+                format: FORMAT,
+                orch: env!("CARGO_PKG_VERSION").to_owned(),
+                plan: new.plan_id.to_string(),
+                target: new.target.clone(),
+                jobs: 1,
+                selection: Selection::All,
+                settings: [("ledger", "rebuilt: what was asked for is not known")]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+                revision: self.revision(run, new, account),
+                landed_before: Vec::new(),
+                policy: Policy::default(),
+                baseline: false,
+                learned: Vec::new(),
+                spent_today: crate::engine::budget::Amount::default(),
+            })
         });
         let at = started_at(run).or(first.map(|first| first.at));
         let record = Record::RunStarted(start);
@@ -354,7 +356,7 @@ impl Composing<'_> {
             text_sha256: "unknown".to_owned(),
             by: crate::engine::event::Author::Orch,
             graph: nodes.map(|signed| unknown_node(&signed.task)).collect(),
-            profiles: std::collections::BTreeMap::new(),
+            profiles: std::sync::Arc::default(),
         }
     }
 

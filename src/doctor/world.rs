@@ -219,7 +219,7 @@ fn kept_plan(path: &Path) -> anyhow::Result<Option<KeptPlan>> {
             text_sha256: sha256_hex(&text),
             by: Author::Orch,
             graph: plan.graph,
-            profiles: BTreeMap::new(),
+            profiles: std::sync::Arc::default(),
         },
     }))
 }

@@ -67,6 +67,8 @@ struct State {
     person: Arc<str>,
     /// The plan that holds.
     current: Arc<Plan>,
+    /// Why the target's text could not be read when it was last needed, so that it is told once.
+    undecided: Option<String>,
 }
 
 /// What the person's file held when it was last read.
@@ -117,6 +119,9 @@ pub enum Look {
     Rejected(Unusable),
     /// The file cannot be read; the last good plan goes on.
     Unreadable(io::Error),
+    /// The file was edited, and the target's text that the edit belongs on cannot be read. The last good plan goes on, and
+    /// the next look tries again.
+    Undecided(anyhow::Error),
 }
 
 impl PlanFile {
@@ -154,6 +159,7 @@ impl PlanFile {
             seen: Seen::Text(Arc::clone(text)),
             person: Arc::clone(text),
             current,
+            undecided: None,
         };
         Ok(Self {
             path,
@@ -209,8 +215,8 @@ impl PlanFile {
         Arc::clone(&self.state().current)
     }
 
-    /// Reads the person's file again. `tip` gives the target's text of a tracked plan, if it is needed.
-    pub fn look(&self, tip: impl FnOnce() -> Option<String>) -> Look {
+    /// Reads the person's file again. `tip` gives the target's text of a tracked plan, if it is needed; none for another.
+    pub fn look(&self, tip: impl FnOnce() -> anyhow::Result<Option<String>>) -> Look {
         // Locked before it is read, so that nothing orch writes meanwhile is taken for a person's edit.
         let mut state = self.state();
         let read = state.seen.or_read(&self.path);
@@ -232,11 +238,12 @@ impl PlanFile {
             }
         };
         let checked = self.rules.check(&self.shown, &bytes);
-        state.seen = match std::str::from_utf8(&bytes) {
+        let seen = match std::str::from_utf8(&bytes) {
             Ok(_) => Seen::Text(Arc::clone(&checked.text)),
             Err(_) => Seen::Bytes(sha256_hex(&bytes)),
         };
         let Some(person) = checked.plan else {
+            state.seen = seen;
             return Look::Rejected(Unusable {
                 shown: self.shown.clone(),
                 diagnostics: checked.diagnostics,
@@ -244,10 +251,25 @@ impl PlanFile {
         };
         if person.text == state.person {
             // The good plan is back: it holds all the time.
+            state.seen = seen;
             return Look::Same;
         }
+        let tip = match tip() {
+            Ok(tip) => tip,
+            // Nothing counts as seen, so that the next look reads the edit again.
+            Err(error) => {
+                let why = format!("{error:#}");
+                if state.undecided.as_ref() == Some(&why) {
+                    return Look::Same;
+                }
+                state.undecided = Some(why);
+                return Look::Undecided(error);
+            }
+        };
+        state.undecided = None;
+        state.seen = seen;
         let before = std::mem::replace(&mut state.person, person.text);
-        match self.effective(&state, tip().as_deref()) {
+        match self.effective(&state, tip.as_deref()) {
             Ok(plan) => {
                 state.current = Arc::clone(&plan);
                 Look::Revised(plan)
@@ -283,6 +305,17 @@ impl PlanFile {
             )],
         })?;
         checked(&self.shown, &text, &self.rules)
+    }
+
+    /// Reads the text that statuses will be written into, so that the first landing finds it read. On the thread that read
+    /// the plan: an allocator keeps for each thread what reading a large one took.
+    ///
+    /// # Errors
+    /// If statuses cannot be written into it.
+    pub fn prepare(&self, text: &str) -> anyhow::Result<()> {
+        let read = LastWritten::reading(text)?;
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        Ok(())
     }
 
     /// The target's new text of a tracked plan: the tip's, the agent's edit, and orch's fields.
@@ -445,4 +478,50 @@ fn checked(shown: &str, text: &str, rules: &Rules) -> Result<Arc<Plan>, Unusable
         shown: shown.to_owned(),
         diagnostics: checked.diagnostics,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    fn text(name: &str) -> String {
+        format!("sections:\n- id: s\n  name: S\n  tasks:\n  - {{id: a, name: {name}}}\n")
+    }
+
+    #[test]
+    fn an_edit_is_taken_once_the_targets_text_can_be_read_again() {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let path = dir.path().join("plan.yaml");
+        std::fs::write(&path, text("A")).expect("written");
+        let rules = Rules {
+            strictness: Strictness::AsWritten,
+            roles: BTreeSet::new(),
+        };
+        let plan = checked("plan.yaml", &text("A"), &rules).expect("a plan");
+        let tracked = Tracked {
+            path: "plan.yaml".to_owned(),
+            at_head: text("A"),
+            at_target: text("A"),
+        };
+        let file = PlanFile::new(
+            path.clone(),
+            "plan.yaml".to_owned(),
+            Some(tracked),
+            &plan,
+            rules,
+        );
+        let file = file.expect("a plan");
+
+        std::fs::write(&path, text("B")).expect("written");
+        let unreadable = || Err(anyhow!("no such object"));
+        assert!(matches!(file.look(unreadable), Look::Undecided(_)));
+        assert!(matches!(file.look(unreadable), Look::Same), "told once");
+        assert_eq!(file.current().tasks[0].name, "A");
+
+        let Look::Revised(revised) = file.look(|| Ok(Some(text("A")))) else {
+            panic!("the edit is taken");
+        };
+        assert_eq!(revised.tasks[0].name, "B");
+    }
 }

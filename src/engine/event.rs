@@ -3,6 +3,7 @@
 //! Results carry ids and texts, never paths, pids or handles, so that an action may be carried out anywhere.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -190,9 +191,9 @@ pub struct PlanRevision {
     pub by: Author,
     /// What it asks for.
     pub graph: Graph,
-    /// How its tasks are done.
+    /// How its tasks are done. Shared, as are the tasks of the graph: the engine keeps the same ones.
     #[serde(default)]
-    pub profiles: BTreeMap<TaskId, Profile>,
+    pub profiles: Arc<BTreeMap<TaskId, Arc<Profile>>>,
 }
 
 /// Who is responsible for a change or a decision.

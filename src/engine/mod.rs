@@ -113,7 +113,8 @@ impl Engine {
             heard: now.wall,
         };
         let mut turn = engine.turn(now);
-        turn.effects.records.push(Record::RunStarted(start.clone()));
+        let started = Record::RunStarted(Box::new(start.clone()));
+        turn.effects.records.push(started);
         turn.settle_declared_at_start(start);
         turn.select();
         turn.advance();

@@ -239,7 +239,7 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
             ticket,
             slot: *slot,
             start: task.start.clone(),
-            evidence: task.evidence.clone(),
+            evidence: task.past().evidence.clone(),
             model: task.model.clone(),
             cap: task.grant.cap,
         }),

@@ -32,7 +32,7 @@ impl Turn<'_> {
     pub(super) fn resume(&mut self, start: &RunStart) {
         let declarations = self.declarations(&start.revision);
         self.record(Record::RunResumed {
-            start: start.clone(),
+            start: Box::new(start.clone()),
         });
         self.settle_landed_before(start);
         self.settle_declared(declarations, true);

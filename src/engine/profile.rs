@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Who does a task, and on whose account.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Profile {
     /// The runner and the account it works on, in words: `claude (API key)`. Tasks with the same one share its limits.

@@ -39,11 +39,11 @@ pub struct Stamped {
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Record {
     /// The run exists.
-    RunStarted(RunStart),
+    RunStarted(Box<RunStart>),
     /// A later orch goes on with the run.
     RunResumed {
         /// What the resuming person asked for.
-        start: RunStart,
+        start: Box<RunStart>,
     },
     /// A revision of the plan holds from here on.
     PlanAccepted {

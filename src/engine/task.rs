@@ -22,7 +22,7 @@ pub(super) struct Task {
     /// The newest spec, where the task still goes by an older one.
     pub newer: Option<Arc<Node>>,
     /// How it is done, by the revision in force.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// Whether the revision in force has the task.
     pub in_plan: bool,
     pub phase: Phase,
@@ -62,10 +62,6 @@ pub(super) struct Task {
     pub missed: u32,
     /// Landings missed because of trouble, since the candidate was made or the run resumed.
     pub troubles: u32,
-    /// How the newest attempt ended.
-    pub last_end: Option<AttemptEnd>,
-    /// How earlier attempts failed, oldest first, at most [`super::policy::EVIDENCE_MAX`].
-    pub evidence: Vec<AttemptEnd>,
     /// What the next attempt starts from.
     pub start: StartFrom,
     /// The newest candidate.
@@ -78,12 +74,35 @@ pub(super) struct Task {
     pub priority: Option<i64>,
     /// What a person wants it settled as, once what is under way has ended.
     pub closing: Option<Closing>,
+    /// Nothing until an attempt has ended: most tasks of a large plan are waiting, or were done long ago.
+    past: Option<Box<Past>>,
+}
+
+/// What the attempts of a task have told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Past {
+    /// How the newest attempt ended.
+    pub last_end: Option<AttemptEnd>,
+    /// How earlier attempts failed, oldest first, at most [`super::policy::EVIDENCE_MAX`].
+    pub evidence: Vec<AttemptEnd>,
     pub usage: Usage,
     pub message: Option<String>,
     pub report: Option<String>,
     pub notes: Vec<String>,
     /// What changed in the user's repository while attempts of it ran.
     pub meanwhile: Vec<String>,
+}
+
+impl Past {
+    const NONE: Self = Self {
+        last_end: None,
+        evidence: Vec::new(),
+        usage: Usage::NONE,
+        message: None,
+        report: None,
+        notes: Vec::new(),
+        meanwhile: Vec::new(),
+    };
 }
 
 /// Where a task stands. Other gates (review, approval) will stand beside `Verifying`.
@@ -380,7 +399,7 @@ impl Task {
         Self {
             node,
             newer: None,
-            profile: Profile::default(),
+            profile: Arc::default(),
             in_plan: true,
             phase: Phase::Open { pause: None },
             lost: false,
@@ -401,20 +420,23 @@ impl Task {
             charged: Amount::default(),
             missed: 0,
             troubles: 0,
-            last_end: None,
-            evidence: Vec::new(),
             start: StartFrom::Tip,
             candidate: None,
             held: false,
             left_out: false,
             priority: None,
             closing: None,
-            usage: Usage::default(),
-            message: None,
-            report: None,
-            notes: Vec::new(),
-            meanwhile: Vec::new(),
+            past: None,
         }
+    }
+
+    pub(super) fn past(&self) -> &Past {
+        static NONE: Past = Past::NONE;
+        self.past.as_deref().unwrap_or(&NONE)
+    }
+
+    pub(super) fn past_mut(&mut self) -> &mut Past {
+        self.past.get_or_insert_with(|| Box::new(Past::NONE))
     }
 
     /// The order now in force.

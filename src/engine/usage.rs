@@ -48,6 +48,21 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Usage {
+    /// That of no session.
+    pub const NONE: Self = Self {
+        input_tokens: 0,
+        output_tokens: 0,
+        cache_read_tokens: 0,
+        cache_creation_tokens: 0,
+        cost: MicroUsd(0),
+        unpriced_sessions: 0,
+        sessions: 0,
+        turns: 0,
+        api_ms: 0,
+        first_prompt_tokens: 0,
+        first_cached_tokens: 0,
+    };
+
     /// Both together. Agent programs report what they like, so sums stop at the top instead of failing.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

@@ -310,6 +310,7 @@ impl Engine {
 
     fn view_of(&self, ix: Ix, blocker: Option<Ix>) -> TaskView<'_> {
         let task = &self.state.tasks[ix];
+        let past = task.past();
         TaskView {
             node: &task.node,
             state: self.state_of(ix, blocker),
@@ -323,13 +324,13 @@ impl Engine {
             },
             charged: task.charged,
             slot: task.phase.slot(),
-            last_end: task.last_end.as_ref(),
-            usage: task.usage,
-            message: task.message.as_deref(),
-            report: task.report.as_deref(),
+            last_end: past.last_end.as_ref(),
+            usage: past.usage,
+            message: past.message.as_deref(),
+            report: past.report.as_deref(),
             candidate: task.candidate.as_ref(),
-            notes: &task.notes,
-            meanwhile: &task.meanwhile,
+            notes: &past.notes,
+            meanwhile: &past.meanwhile,
             held: task.held,
             stale: task
                 .newer
@@ -402,7 +403,9 @@ fn settled_state(task: &Task, settled: &Settled) -> TaskState {
         Settled::LandedBefore { commit } => {
             completed(Completion::LandedBefore, Some(commit), false)
         }
-        Settled::Unchanged if task.node.kind == TaskKind::Report && task.report.is_some() => {
+        Settled::Unchanged
+            if task.node.kind == TaskKind::Report && task.past().report.is_some() =>
+        {
             completed(Completion::Report, None, false)
         }
         Settled::Unchanged => completed(Completion::NoChange, None, false),

@@ -75,6 +75,7 @@ impl Engine {
             );
         }
         if let Some(end) = task
+            .past()
             .last_end
             .as_ref()
             .filter(|_| task.is_open() && task.attempt > 0)
@@ -291,7 +292,7 @@ fn why_not_landing(state: &State, task: &Task) -> Vec<String> {
 
 fn why_settled(task: &Task, settled: &Settled) -> String {
     let words = task.phase.in_words();
-    match (settled, &task.last_end) {
+    match (settled, &task.past().last_end) {
         (Settled::Landed { commit, verified }, _) => {
             let verified = if *verified { "verified" } else { "unverified" };
             format!("it landed as {}, {verified}", commit.short())

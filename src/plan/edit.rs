@@ -96,6 +96,16 @@ pub fn write_statuses(text: &str, changes: &[TaskChange]) -> Result<Written, Edi
 pub struct LastWritten(Option<Indexed>);
 
 impl LastWritten {
+    /// What is known of `text`, as if it had been written.
+    ///
+    /// # Errors
+    /// As [`write_statuses`].
+    pub fn reading(text: &str) -> Result<Self, EditError> {
+        let mut last = Self::default();
+        last.of(text)?;
+        Ok(last)
+    }
+
     /// As [`write_statuses`].
     ///
     /// # Errors

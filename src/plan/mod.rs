@@ -143,12 +143,15 @@ fn check_text(text: &Arc<str>, strictness: Strictness, problems: &mut Problems) 
         tasks,
         ..
     } = draft;
+    let mut tasks: Vec<Task> = tasks.into_iter().map(|read| read.task).collect();
+    // Made in the place of what was read, which is larger.
+    tasks.shrink_to_fit();
     let mut plan = Plan {
         text: Arc::clone(text),
         sha256: validate::hex(&Sha256::digest(text.as_bytes())),
         meta,
         sections: sections.into_iter().map(|read| read.section).collect(),
-        tasks: tasks.into_iter().map(|read| read.task).collect(),
+        tasks,
         graph,
     };
     let gates: Vec<Gates> = plan

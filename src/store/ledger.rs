@@ -558,19 +558,21 @@ fn append(
     at: Wall,
     records: Vec<Record>,
 ) -> Result<Vec<Stamped>, Refusal> {
-    // SQLite ends what it concatenates with a NUL, and copies a bound text once for each column made of it to do the same:
-    // the record of a start holds the whole plan.
     let mut insert =
-        tx.prepare_cached("INSERT INTO records (run_id, at_ms, body) VALUES (?1, ?2, ?3 || '')")?;
+        tx.prepare_cached("INSERT INTO records (run_id, at_ms, body) VALUES (?1, ?2, ?3)")?;
     let mut stamped = Vec::with_capacity(records.len());
     for record in records {
         let body = serde_json::to_string(&record)
             .map_err(|e| Refusal::Contradiction(format!("it cannot be written: {e}")))?;
-        let seq = insert
-            .insert(params![run.as_str(), at.0, body])
+        insert.raw_bind_parameter(1, run.as_str())?;
+        insert.raw_bind_parameter(2, at.0)?;
+        // Gone once it is bound: the record of a start holds the whole plan, so that copies of it count.
+        insert.raw_bind_parameter(3, body)?;
+        insert
+            .raw_execute()
             .map_err(project::contradiction(|| format!("there is no run {run}")))?;
         let one = Stamped {
-            seq: seq.cast_unsigned(),
+            seq: tx.last_insert_rowid().cast_unsigned(),
             run: run.clone(),
             at,
             record,

@@ -27,9 +27,16 @@ CREATE TABLE records (
     run_id  TEXT NOT NULL REFERENCES runs,
     at_ms   INTEGER NOT NULL,
     body    TEXT NOT NULL,
-    kind    TEXT NOT NULL GENERATED ALWAYS AS (body ->> '$.kind'),
-    task    TEXT GENERATED ALWAYS AS (coalesce(body ->> '$.ticket.task', body ->> '$.task', body ->> '$.control.verb.task')),
-    attempt INTEGER GENERATED ALWAYS AS (body ->> '$.ticket.attempt')
+    -- A body begins with its kind. One that holds a whole plan is not parsed for it, nor copied, nor for a task that it has
+    -- not: its bytes are looked at, because SQLite copies a bound text to put a NUL behind it.
+    kind    TEXT NOT NULL GENERATED ALWAYS AS (CASE
+                WHEN substr(CAST(body AS BLOB), 1, 9) = CAST('{"kind":"' AS BLOB) THEN CAST(substr(
+                    CAST(body AS BLOB), 10, instr(substr(CAST(body AS BLOB), 10, 64), CAST('"' AS BLOB)) - 1) AS TEXT)
+                ELSE body ->> '$.kind' END),
+    task    TEXT GENERATED ALWAYS AS (CASE WHEN kind NOT IN ('run_started', 'run_resumed', 'plan_accepted')
+                THEN coalesce(body ->> '$.ticket.task', body ->> '$.task', body ->> '$.control.verb.task') END),
+    attempt INTEGER GENERATED ALWAYS AS (CASE WHEN kind NOT IN ('run_started', 'run_resumed', 'plan_accepted')
+                THEN body ->> '$.ticket.attempt' END)
 ) STRICT;
 CREATE INDEX records_of_run ON records (run_id, seq);
 CREATE INDEX records_of_task ON records (run_id, task, kind) WHERE task IS NOT NULL;

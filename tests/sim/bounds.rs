@@ -1,6 +1,7 @@
 //! The laws of what may start when: usage limits, the breaker, budgets and pauses, in books of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use orch::engine::budget::{Amount, Grant};
 use orch::engine::ending::Ending;
@@ -22,7 +23,7 @@ fn law(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
 #[derive(Default)]
 pub(crate) struct Bounds {
     policy: Policy,
-    profiles: BTreeMap<TaskId, Profile>,
+    profiles: BTreeMap<TaskId, Arc<Profile>>,
     limits: Vec<Limit>,
     /// When the last limit was lifted of each entitlement.
     lifted: BTreeMap<String, Wall>,
@@ -206,10 +207,10 @@ impl Bounds {
     }
 
     fn take_over(&mut self, revision: &PlanRevision) {
-        self.profiles.extend(revision.profiles.clone());
+        self.profiles.extend((*revision.profiles).clone());
     }
 
-    fn profile(&self, task: &TaskId) -> Profile {
+    fn profile(&self, task: &TaskId) -> Arc<Profile> {
         self.profiles.get(task).cloned().unwrap_or_default()
     }
 

@@ -76,7 +76,7 @@ impl Plan {
             text_sha256: format!("plan {}", self.version),
             by,
             graph: self.graph.clone(),
-            profiles: ids.map(|id| (id.clone(), profile(id))).collect(),
+            profiles: Arc::new(ids.map(|id| (id.clone(), profile(id).into())).collect()),
         }
     }
 

@@ -46,7 +46,7 @@ fn revision() -> PlanRevision {
             .into_iter()
             .map(|id| unknown_node(&task(id)))
             .collect(),
-        profiles: std::collections::BTreeMap::new(),
+        profiles: std::sync::Arc::default(),
     }
 }
 
@@ -83,7 +83,7 @@ fn collected() -> Record {
 /// Task 1 lands, task 2 is under way.
 fn records() -> Vec<Record> {
     vec![
-        Record::RunStarted(start()),
+        Record::RunStarted(start().into()),
         Record::AttemptStarted {
             ticket: ticket("1", 1),
             slot: SlotId(1),

@@ -141,13 +141,19 @@ pub(super) fn kept_files(checkouts: &[Brought]) -> Option<String> {
     (!tellings.is_empty()).then(|| tellings.join("\n"))
 }
 
-/// The tracked plan's text at the target's tip; `None` for other plans, and while it cannot be read.
-pub(super) fn plan_at_target(site: &Site) -> Option<String> {
-    let path = site.plan.tracked()?;
-    let repo = site.repo.open().ok()?;
-    let tip = refs::tip(&repo, &site.target).ok()??;
-    let bytes = file_in(&repo, &tip, Path::new(path)).ok()??;
-    String::from_utf8(bytes).ok()
+/// The tracked plan's text at the target's tip; none for other plans.
+pub(super) fn plan_at_target(site: &Site) -> anyhow::Result<Option<String>> {
+    let Some(path) = site.plan.tracked() else {
+        return Ok(None);
+    };
+    let repo = site.repo.open()?;
+    let tip =
+        refs::tip(&repo, &site.target)?.with_context(|| format!("{} is gone", site.target))?;
+    let bytes = file_in(&repo, &tip, Path::new(path))?
+        .with_context(|| format!("{path} is gone from {}", site.target))?;
+    let text = String::from_utf8(bytes)
+        .with_context(|| format!("{path} is not UTF-8 at {}", site.target))?;
+    Ok(Some(text))
 }
 
 pub(super) async fn build(site: Arc<Site>, landings: PlanThread, order: BuildOrder) -> Event {
@@ -377,7 +383,7 @@ fn landed(
     match came {
         Landed::Done { checkouts } => {
             if !checkouts.is_empty()
-                && let Some(text) = plan_at_target(site)
+                && let Some(text) = plan_at_target(site)?
             {
                 site.plan.updated(text);
             }
@@ -421,15 +427,12 @@ pub(in crate::driver) fn plan_after(
     let Some(edit) = plan_edit(site, ticket)? else {
         return Ok(None);
     };
-    let plan = if site.plan.tracked().is_some() {
-        // A person's copy of a tracked plan is never written here, whatever keeps the target's from being read.
-        let tip = plan_at_target(site).context("the plan cannot be read at the target")?;
-        site.plan.after_landing(&tip)?
-    } else {
-        match site.plan.write_in_place(Some(&edit), &[])? {
+    let plan = match plan_at_target(site)? {
+        Some(tip) => site.plan.after_landing(&tip)?,
+        None => match site.plan.write_in_place(Some(&edit), &[])? {
             Some(plan) => plan,
             None => site.plan.current(),
-        }
+        },
     };
     super::revision(site, &plan, Author::Agent(ticket.task.clone())).map(Some)
 }

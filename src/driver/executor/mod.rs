@@ -13,7 +13,7 @@ mod silence;
 mod trouble;
 mod verify;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -200,6 +200,12 @@ impl Executor {
                     self.site.plan.shown()
                 ));
             }
+            Look::Undecided(error) => {
+                self.say(format!(
+                    "the plan was edited, but what the target holds of it cannot be read: {error:#}; the last good \
+                     plan goes on until it can"
+                ));
+            }
             Look::Rejected(unusable) => {
                 self.say(format!(
                     "the plan was edited, but {unusable}; the last good plan goes on"
@@ -207,6 +213,20 @@ impl Executor {
             }
         }
         events
+    }
+
+    /// Reads the plan's text at the target for the landings to come.
+    pub fn prepare_plan(&self) {
+        let plan = &self.site.plan;
+        let prepared = landing::plan_at_target(&self.site).and_then(|text| match text {
+            Some(text) => plan.prepare(&text),
+            None => plan.prepare(&plan.current().text),
+        });
+        if let Err(error) = prepared {
+            tracing::warn!(
+                "the plan's text is not read yet, and will be when a task lands: {error:#}"
+            );
+        }
     }
 
     /// What a stopping run still waits for; nothing, if nothing.
@@ -428,19 +448,27 @@ pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<P
     })
 }
 
-/// How the tasks of a plan are done, as far as the engine goes by it.
-fn profiles(site: &Site, plan: &Plan) -> BTreeMap<TaskId, Profile> {
-    let profile = |task: &crate::plan::Task| {
+/// How the tasks of a plan are done, as far as the engine goes by it. Many are done alike.
+fn profiles(site: &Site, plan: &Plan) -> Arc<BTreeMap<TaskId, Arc<Profile>>> {
+    let mut kinds: BTreeSet<Arc<Profile>> = BTreeSet::new();
+    let mut profile = |task: &crate::plan::Task| {
         let how = site.how(task, plan);
-        Profile {
+        let profile = Profile {
             entitlement: site.entitlement(how.runner),
             metered: how.runner == Runner::Claude,
             agent: how.role,
             model: how.model,
+        };
+        if let Some(same) = kinds.get(&profile) {
+            return Arc::clone(same);
         }
+        let new = Arc::new(profile);
+        kinds.insert(Arc::clone(&new));
+        new
     };
     let tasks = plan.tasks.iter();
-    tasks.map(|task| (task.id.clone(), profile(task))).collect()
+    let all: BTreeMap<_, _> = tasks.map(|task| (task.id.clone(), profile(task))).collect();
+    Arc::new(all)
 }
 
 /// Runs blocking work on a thread for it. A panic in it panics here, and becomes the action's one event.

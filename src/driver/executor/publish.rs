@@ -83,7 +83,7 @@ fn published(site: &Site) -> anyhow::Result<Option<String>> {
     Ok(match published {
         Published::NothingToDo => None,
         Published::Done { checkouts } => {
-            if let Some(text) = landing::plan_at_target(site) {
+            if let Some(text) = landing::plan_at_target(site)? {
                 site.plan.updated(text);
             }
             landing::kept_files(&checkouts)

@@ -266,16 +266,17 @@ impl State {
         if !task.follow(next, left.end, work, at) {
             return false;
         }
-        task.usage = task.usage.plus(left.usage);
+        task.candidate = left.candidate.cloned().or(task.candidate.take());
+        let past = task.past_mut();
+        past.usage = past.usage.plus(left.usage);
         for (kept, new) in [
-            (&mut task.message, left.message),
-            (&mut task.report, left.report),
+            (&mut past.message, left.message),
+            (&mut past.report, left.report),
         ] {
             *kept = new.cloned().or(kept.take());
         }
-        task.candidate = left.candidate.cloned().or(task.candidate.take());
-        task.notes = left.notes.to_vec();
-        task.meanwhile.extend_from_slice(left.meanwhile);
+        past.notes = left.notes.to_vec();
+        past.meanwhile.extend_from_slice(left.meanwhile);
         let entitlement = task.profile.entitlement.clone();
         self.usage = self.usage.plus(left.usage);
         self.sees(entitlement, left.windows, at);
@@ -404,13 +405,14 @@ impl Task {
             | Next::Continue { .. }
             | Next::Nothing => false,
         };
+        let past = self.past_mut();
         if is_evidence {
-            if self.evidence.len() == EVIDENCE_MAX {
-                self.evidence.remove(0);
+            if past.evidence.len() == EVIDENCE_MAX {
+                past.evidence.remove(0);
             }
-            self.evidence.push(end.clone());
+            past.evidence.push(end.clone());
         }
-        self.last_end = Some(end.clone());
+        past.last_end = Some(end.clone());
         self.enter(phase, at);
         true
     }

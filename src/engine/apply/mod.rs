@@ -260,7 +260,7 @@ impl State {
                 task.newer = Some(Arc::clone(node));
             }
         }
-        for (id, profile) in &revision.profiles {
+        for (id, profile) in revision.profiles.iter() {
             if let Some(task) = self.task_mut(id) {
                 task.profile.clone_from(profile);
             }

@@ -76,7 +76,7 @@ impl State {
             | Phase::Landing { .. } => return false,
         };
         if was_done {
-            task.evidence.clear();
+            task.past_mut().evidence.clear();
         }
         if let Phase::Settled(settled) = &task.phase {
             // The plan's text may still say so for a while, which is no news.

@@ -166,7 +166,7 @@ fn a_limit_of_one_model_lets_the_others_go_on() {
             model: Some(model.to_owned()),
             ..Profile::default()
         };
-        start.revision.profiles.insert(id(name), profile);
+        std::sync::Arc::make_mut(&mut start.revision.profiles).insert(id(name), profile.into());
     }
     let mut bench = Bench::start(&start);
     bench.prepared("a");

@@ -82,7 +82,7 @@ fn revision(version: &str, nodes: Vec<Node>) -> PlanRevision {
         text_sha256: version.to_owned(),
         by: ann(),
         graph: nodes.into_iter().collect(),
-        profiles: std::collections::BTreeMap::new(),
+        profiles: std::sync::Arc::default(),
     }
 }
 

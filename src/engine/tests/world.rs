@@ -142,7 +142,7 @@ fn done_by(names: &[&str], model: Option<&str>, policy: Policy) -> RunStart {
             model: model.map(str::to_owned),
             metered: true,
         };
-        start.revision.profiles.insert(id(name), profile);
+        std::sync::Arc::make_mut(&mut start.revision.profiles).insert(id(name), profile.into());
     }
     start
 }

@@ -86,7 +86,7 @@ fn revision(tasks: &[(&str, &str)]) -> PlanRevision {
         text_sha256: "00".repeat(32),
         by: Author::Orch,
         graph: tasks.iter().map(node).collect(),
-        profiles: BTreeMap::new(),
+        profiles: std::sync::Arc::default(),
     }
 }
 
@@ -159,7 +159,7 @@ fn landed(name: &str, attempt: u32) -> Record {
 /// A run in which one task lands, is reopened and lands again, with a session asked for its status.
 fn lived_run() -> Vec<Record> {
     vec![
-        Record::RunStarted(run_start(&[("a", "spec-1")])),
+        Record::RunStarted(run_start(&[("a", "spec-1")]).into()),
         started("a", 1),
         agent_starting("a", 1, false),
         collected("a", 1, 100, Next::AskStatus),
@@ -183,7 +183,7 @@ fn lived_run() -> Vec<Record> {
 
 /// A run of `attempts` small attempts, five records each.
 fn long_run(attempts: u32) -> Vec<Record> {
-    let mut records = vec![Record::RunStarted(run_start(&[("a", "spec")]))];
+    let mut records = vec![Record::RunStarted(run_start(&[("a", "spec")]).into())];
     for attempt in 1..=attempts {
         records.extend([
             started("a", attempt),

@@ -78,7 +78,7 @@ fn an_agent_that_claims_more_tokens_than_can_be_counted_does_not_stop_the_run() 
     let tmp = tempfile::tempdir().unwrap();
     let mut ledger = open(tmp.path());
     let mut records = vec![
-        Record::RunStarted(run_start(&[("a", "s")])),
+        Record::RunStarted(run_start(&[("a", "s")]).into()),
         started("a", 1),
         collected("a", 1, u64::MAX, Next::Land),
     ];
@@ -93,7 +93,7 @@ fn an_agent_that_claims_more_tokens_than_can_be_counted_does_not_stop_the_run() 
 fn records_of_unknown_runs_and_runs_made_twice_are_refused() {
     let tmp = tempfile::tempdir().unwrap();
     let mut ledger = open(tmp.path());
-    let start = || vec![Record::RunStarted(run_start(&[]))];
+    let start = || vec![Record::RunStarted(run_start(&[]).into())];
     let orphan = ledger.append(&run("r1"), AT, start()).unwrap_err();
     assert!(orphan.to_string().contains("no run r1"), "{orphan}");
     ledger.begin_run(&new_run("r1"), AT, start()).unwrap();
@@ -179,7 +179,7 @@ fn only_barriers_and_what_a_person_was_told_are_synced() {
 fn a_full_disk_appends_nothing_and_the_ledger_goes_on_when_there_is_room() {
     let tmp = tempfile::tempdir().unwrap();
     let mut ledger = open(tmp.path());
-    let start = vec![Record::RunStarted(run_start(&[("a", "s")]))];
+    let start = vec![Record::RunStarted(run_start(&[("a", "s")]).into())];
     ledger.begin_run(&new_run("r1"), AT, start).unwrap();
     let records = long_run(200).split_off(1);
     tamper(&ledger, "PRAGMA max_page_count = 20");

@@ -148,7 +148,7 @@ fn a_landing_that_was_only_found_counts_and_a_closed_run_takes_records_that_do_n
     let records = [
         record(
             1,
-            Record::RunStarted(run_start(&[("a", "spec"), ("b", "spec-b")])),
+            Record::RunStarted(run_start(&[("a", "spec"), ("b", "spec-b")]).into()),
         ),
         // Its attempt is among what is lost.
         record(7, landed("a", 1)),

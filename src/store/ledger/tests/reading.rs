@@ -15,7 +15,7 @@ fn a_run_is_summed_up_until_its_end_and_opened_again_by_a_resume() {
                 ..new_run("r2")
             },
             AT.plus_ms(1),
-            vec![Record::RunStarted(run_start(&[]))],
+            vec![Record::RunStarted(run_start(&[]).into())],
         )
         .unwrap();
     let reader = ledger.reader();
@@ -33,7 +33,7 @@ fn a_run_is_summed_up_until_its_end_and_opened_again_by_a_resume() {
     assert_eq!(end("r2"), None);
 
     let resumed = Record::RunResumed {
-        start: run_start(&[("a", "spec-3")]),
+        start: run_start(&[("a", "spec-3")]).into(),
     };
     ledger.append(&run("r1"), AT, vec![resumed]).unwrap();
     assert_eq!(end("r1"), None);
@@ -121,7 +121,7 @@ fn a_ledger_as_a_killed_orch_leaves_it_is_read_and_opened_with_all_that_was_appe
 fn readers_see_what_was_appended_while_an_orch_comes_and_goes() {
     let tmp = tempfile::tempdir().unwrap();
     let mut ledger = open(tmp.path());
-    let start = vec![Record::RunStarted(run_start(&[("a", "s")]))];
+    let start = vec![Record::RunStarted(run_start(&[("a", "s")]).into())];
     ledger.begin_run(&new_run("r1"), AT, start).unwrap();
     let follower = reader(tmp.path());
     for attempt in 1..20 {
