@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 pub use costs::{CostsArgs, CostsBy, CostsFormat};
 pub use deciding::{
-    ControlArgs, Deciding, DoneArgs, JobsArgs, PauseArgs, PriorityArgs, RetryArgs, RetryStart,
+    ApproveArgs, ControlArgs, Deciding, DoneArgs, JobsArgs, PauseArgs, PriorityArgs, RejectArgs,
+    RetryArgs, RetryStart,
 };
 
 use super::bounds::BoundArgs;
@@ -90,6 +91,12 @@ pub enum Command {
     Salvage(SalvageArgs),
     /// Name everything unhealthy here, with the next command; repair what is safe
     Doctor(DoctorArgs),
+    /// Show what waits for approval or for evidence, and what would land
+    Gates(GatesArgs),
+    /// Say yes to a start or a landing that the plan asks a person about
+    Approve(ApproveArgs),
+    /// Say no to it; the next attempt is told why
+    Reject(RejectArgs),
     /// Halt the live run: running tasks finish and land, no new one starts
     Stop(StopArgs),
     /// End what runs for a task and settle it as cancelled
@@ -242,6 +249,10 @@ pub struct RunArgs {
     /// Let the machine fall asleep while the run goes on.
     #[arg(long, help_heading = "Other")]
     pub allow_sleep: bool,
+    /// Stay for approvals and evidence when nothing else is left to do, instead of ending with 4.
+    #[arg(long)]
+    pub wait: bool,
+
     /// Remove a .stop file that is in the way, then run.
     #[arg(long, help_heading = "Other")]
     pub clear_stop: bool,
@@ -360,6 +371,22 @@ pub struct AuditArgs {
     /// A run, or a range of commits; by default the latest run.
     #[arg(value_name = "RANGE|RUN")]
     pub what: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `orch gates`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch gates                    what waits for a person or for evidence\n  orch gates 2.1                the difference and the records of task 2.1\n  orch gates --format json | jq -r '.[].task'"
+)]
+pub struct GatesArgs {
+    /// A task: shows what would land, and what the verify commands said of it.
+    pub task: Option<String>,
+    /// The run; by default the latest.
+    #[command(flatten)]
+    pub choice: RunChoice,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,

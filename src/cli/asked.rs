@@ -35,6 +35,8 @@ pub(super) struct Asked {
     pub(super) plan_id: PlanId,
     pub(super) settings: Settings,
     pub(super) roles: BTreeMap<String, Role>,
+    /// Whether the run stays for people and evidence.
+    pub(super) waits: bool,
     pub(super) force: Option<Runner>,
     pub(super) selection: Selection,
     pub(super) strictness: Strictness,
@@ -92,6 +94,7 @@ impl Asked {
             plan_id,
             settings,
             roles,
+            waits: args.wait,
             force,
             selection,
             strictness,

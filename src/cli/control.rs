@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::Out;
 use super::args::{
-    ControlArgs, Deciding, DoneArgs, Format, JobsArgs, PauseArgs, PriorityArgs, RetryArgs,
-    RetryStart, StopArgs,
+    ApproveArgs, ControlArgs, Deciding, DoneArgs, Format, JobsArgs, PauseArgs, PriorityArgs,
+    RejectArgs, RetryArgs, RetryStart, StopArgs,
 };
 use super::locate;
 use crate::driver::{control, now};
@@ -29,6 +29,7 @@ pub(super) fn stop(args: &StopArgs, out: &mut Out<'_>) -> Result<u8> {
             level: StopLevel::Drain,
         },
         args.note.as_deref(),
+        None,
     );
     let Some(asked) = control::ask(&state.control_socket(), &control).or_environment()? else {
         return Err(Error::new(
@@ -51,19 +52,38 @@ pub(super) fn of_task(
     verb: impl FnOnce(TaskId) -> Verb,
     out: &mut Out<'_>,
 ) -> Result<u8> {
-    give(verb(task(&args.task)?), &args.deciding, out)
+    give(verb(task(&args.task)?), &args.deciding, None, out)
 }
 
 /// `orch pause` and `orch resume`.
 pub(super) fn of_run(args: &PauseArgs, verb: Verb, out: &mut Out<'_>) -> Result<u8> {
-    give(verb, &args.deciding, out)
+    give(verb, &args.deciding, None, out)
 }
 
 /// `orch done`.
 pub(super) fn done(args: &DoneArgs, out: &mut Out<'_>) -> Result<u8> {
     let commit = args.commit.as_deref().map(commit).transpose()?;
     let task = task(&args.task)?;
-    give(Verb::MarkDone { task, commit }, &args.deciding, out)
+    give(Verb::MarkDone { task, commit }, &args.deciding, None, out)
+}
+
+/// `orch approve`.
+pub(super) fn approve(args: &ApproveArgs, out: &mut Out<'_>) -> Result<u8> {
+    let commit = args.commit.as_deref().map(commit).transpose()?;
+    let task = task(&args.task)?;
+    let verb = Verb::Approve { task, commit };
+    give(verb, &args.deciding, args.by.as_deref(), out)
+}
+
+/// `orch reject`.
+pub(super) fn reject(args: &RejectArgs, out: &mut Out<'_>) -> Result<u8> {
+    let task = task(&args.task)?;
+    give(
+        Verb::Reject { task },
+        &args.deciding,
+        args.by.as_deref(),
+        out,
+    )
 }
 
 /// A commit, by whatever name git knows it.
@@ -88,7 +108,7 @@ pub(super) fn retry(args: &RetryArgs, out: &mut Out<'_>) -> Result<u8> {
         },
         None => Verb::RetryFailed,
     };
-    give(verb, &args.deciding, out)
+    give(verb, &args.deciding, None, out)
 }
 
 /// `orch priority`.
@@ -97,20 +117,21 @@ pub(super) fn priority(args: &PriorityArgs, out: &mut Out<'_>) -> Result<u8> {
         task: task(&args.task)?,
         value: args.value,
     };
-    give(verb, &args.deciding, out)
+    give(verb, &args.deciding, None, out)
 }
 
 /// `orch jobs`.
 pub(super) fn jobs(args: &JobsArgs, out: &mut Out<'_>) -> Result<u8> {
-    give(Verb::Jobs { count: args.count }, &args.deciding, out)
+    give(Verb::Jobs { count: args.count }, &args.deciding, None, out)
 }
 
 fn task(id: &str) -> Result<TaskId> {
     TaskId::parse(id).map_err(|e| Error::usage(format!("`{id}` is not a task id: {e}")))
 }
 
-fn decision(verb: Verb, note: Option<&str>) -> Control {
-    let name = std::env::var("USER")
+fn decision(verb: Verb, note: Option<&str>, by: Option<&str>) -> Control {
+    let name = by
+        .map_or_else(|| std::env::var("USER"), |name| Ok(name.to_owned()))
         .or_else(|_| std::env::var("LOGNAME"))
         .unwrap_or_else(|_| "somebody".to_owned());
     Control {
@@ -127,9 +148,10 @@ fn refused(why: Option<&str>) -> Result<()> {
     }
 }
 
-fn give(verb: Verb, deciding: &Deciding, out: &mut Out<'_>) -> Result<u8> {
+/// Gives a decision to the live run, or to the ledger where none lives. `by`: who decides, if they say.
+fn give(verb: Verb, deciding: &Deciding, by: Option<&str>, out: &mut Out<'_>) -> Result<u8> {
     let state = locate::place()?.state;
-    let control = decision(verb, deciding.note.as_deref());
+    let control = decision(verb, deciding.note.as_deref(), by);
     let asked = control::ask(&state.control_socket(), &control).or_environment()?;
     let is_live = asked.is_some();
     let why = match asked {

@@ -64,7 +64,7 @@ fn waiting(engine: &Engine) -> Vec<String> {
         matches!(
             v.state,
             TaskState::Waiting {
-                reason: Wait::Release | Wait::Clearance,
+                reason: Wait::Release | Wait::Clearance | Wait::Approval | Wait::Evidence,
                 ..
             }
         )

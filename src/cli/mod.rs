@@ -14,6 +14,7 @@ mod dry_run;
 mod du;
 mod ending;
 mod events;
+mod gates;
 mod gc;
 pub mod graph;
 mod init;
@@ -158,6 +159,9 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Why(args) => why::why(&args, out),
         Command::Show(args) => show::show(&args, out),
         Command::Audit(args) => audit::audit(&args, out),
+        Command::Gates(args) => gates::gates(&args, out),
+        Command::Approve(args) => control::approve(&args, out),
+        Command::Reject(args) => control::reject(&args, out),
         Command::Report(args) => report::report(&args, out),
         Command::Gc(args) => gc::gc(&args, out),
         Command::Du(args) => du::du(&args, out),

@@ -175,6 +175,7 @@ pub(super) fn site(
         settings: asked.settings,
         roles: asked.roles,
         claude,
+        waits: asked.waits,
         force: asked.force,
         environment: environment(),
         identity,

@@ -331,6 +331,7 @@ impl Composing<'_> {
                 revision: self.revision(run, new, account),
                 landed_before: Vec::new(),
                 policy: Policy::default(),
+                waits: false,
                 baseline: false,
                 learned: Vec::new(),
                 spent_today: crate::engine::budget::Amount::default(),
@@ -421,6 +422,8 @@ fn unknown_node(id: &TaskId) -> Node {
         declared: Declared::Pending,
         spec_hash: "unknown".to_owned(),
         gates: Gates::None,
+        approval: None,
+        evidence: None,
     }
 }
 

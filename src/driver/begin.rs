@@ -231,6 +231,7 @@ fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
         selection,
         settings: settings(site),
         revision,
+        waits: site.waits,
         baseline: has_gates,
         landed_before: landed_before(site, reader)?,
         policy,

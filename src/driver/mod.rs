@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod begin;
 pub mod control;
 mod crash;
+mod evidence;
 mod executor;
 mod gates;
 pub mod gc;
@@ -428,6 +429,7 @@ fn panicked(action: &Action) -> Event {
         | Action::EndAgent { .. }
         | Action::EndGates { .. }
         | Action::EndBaseline
+        | Action::LookForEvidence { .. }
         | Action::Collect { .. }
         | Action::WritePlan
         | Action::Publish

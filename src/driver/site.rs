@@ -47,6 +47,8 @@ pub struct Site {
     pub roles: Roles,
     /// The `claude` program, if a task needs it.
     pub claude: Option<ClaudeSettings>,
+    /// Whether the run stays for people and evidence when nothing else is left to do.
+    pub waits: bool,
     /// Set in a rehearsal: what every task is run by.
     pub force: Option<Runner>,
     /// What agents inherit.

@@ -93,6 +93,11 @@ pub enum Action {
         /// The tip it was built on.
         onto: ObjectId,
     },
+    /// Look once whether the evidence that a task needs is there. Answered by `EvidenceLooked`.
+    LookForEvidence {
+        /// The task.
+        task: TaskId,
+    },
     /// Write settled fields into a plan that is not part of the target. Answered by `PlanWritten`.
     WritePlan,
     /// Bring the user's checkout up to the target where that is safe. Answered by `Published`.
@@ -141,6 +146,7 @@ impl Action {
             | Self::Verify { ticket, .. }
             | Self::EndGates { ticket }
             | Self::Land { ticket, .. } => Some(&ticket.task),
+            Self::LookForEvidence { task } => Some(task),
             Self::Baseline
             | Self::EndBaseline
             | Self::WritePlan

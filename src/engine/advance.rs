@@ -19,14 +19,15 @@ impl Turn<'_> {
         self.settle_leftovers();
         self.end_waits();
         if !self.state.is_recovering() {
-            if !is_quiet(self.state, self.now.wall) {
+            if !self.is_quiet() {
                 self.end_overdue();
             }
             self.build_next();
             self.ask_baseline();
+            self.look_for_evidence();
             self.continue_sessions();
             self.start_attempts();
-            if is_quiet(self.state, self.now.wall) {
+            if self.is_quiet() {
                 // Another run may use the slots once this one has ended; and what they kept out may start.
                 self.drop_sessions(|_| true);
                 self.ask_baseline();
@@ -34,6 +35,11 @@ impl Turn<'_> {
             }
             self.close();
         }
+    }
+
+    /// Whether no result, no wake-up and nobody who is waited for can change anything any more.
+    fn is_quiet(&self) -> bool {
+        is_quiet(self.state, self.now.wall) && !self.shell.looks.keep_going(self.state)
     }
 
     /// Gives up sessions of tasks that left the plan or that this run leaves out.
@@ -152,7 +158,7 @@ impl Turn<'_> {
             self.effects.actions.push(Action::WritePlan);
         }
         let asks = self.shell.baseline == Errand::Ordered || self.state.wants_baseline();
-        if asks || !is_quiet(self.state, self.now.wall) || self.shell.plan != Errand::Done {
+        if asks || !self.is_quiet() || self.shell.plan != Errand::Done {
             return;
         }
         if self.shell.publication.order() {
@@ -181,6 +187,7 @@ fn is_quiet(state: &State, at: Wall) -> bool {
             Phase::Settled(_) => true,
             Phase::Open { pause: None } | Phase::Parked { .. } => !will_go_on(ix),
             Phase::Open { pause: Some(_) } => state.is_halting(),
+            Phase::Queued { .. } if task.awaits_approval() => true,
             Phase::Queued { in_the_way, .. } => in_the_way.is_some() || state.bars_landing_waits(),
             Phase::Preparing { .. }
             | Phase::Executing { .. }

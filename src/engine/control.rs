@@ -45,6 +45,11 @@ impl Turn<'_> {
             }
             Verb::Retry { task, from } => self.retry(task, *from),
             Verb::RetryFailed => self.retry_failed(),
+            Verb::Approve { task, commit, .. } => {
+                let task = self.known(task)?;
+                self.approve(task, commit.as_ref()).map(|()| Vec::new())
+            }
+            Verb::Reject { task } => self.reject(self.known(task)?, control),
             Verb::Priority { task, .. } => self.unsettled(task).map(|_| Vec::new()),
             Verb::Jobs { count } => {
                 refuse_if(*count == 0, "there is at least one job").map(|()| Vec::new())

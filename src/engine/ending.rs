@@ -26,6 +26,8 @@ pub enum Ending {
     Conflict,
     /// A gate said no.
     VerifyFailed,
+    /// A person was shown what would land, and said no.
+    Rejected,
     /// The account's usage limit.
     UsageLimit,
     /// The service throttles or is overloaded, or could not be reached.
@@ -81,7 +83,7 @@ impl AttemptEnd {
 
 impl Ending {
     /// All of them, in declaration order.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Success,
         Self::NoChange,
         Self::AgentFailed,
@@ -91,6 +93,7 @@ impl Ending {
         Self::OutOfScope,
         Self::Conflict,
         Self::VerifyFailed,
+        Self::Rejected,
         Self::UsageLimit,
         Self::Throttled,
         Self::Auth,
@@ -121,6 +124,7 @@ impl Ending {
             Self::OutOfScope => "out of scope",
             Self::Conflict => "merge conflict",
             Self::VerifyFailed => "verify failed",
+            Self::Rejected => "rejected",
             Self::UsageLimit => "usage limit",
             Self::Throttled => "throttled",
             Self::Auth => "authentication",

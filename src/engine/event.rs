@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::consent::Change;
 use super::ending::AttemptEnd;
 use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
@@ -70,6 +71,15 @@ pub enum Event {
         ticket: Ticket,
         /// What came of it.
         result: LandResult,
+    },
+    /// Evidence that a task needs was looked for.
+    EvidenceLooked {
+        /// The task.
+        task: TaskId,
+        /// Whether it is there.
+        found: bool,
+        /// What the look said, in a line.
+        said: String,
     },
     /// The plan's settled fields were written to a plan outside the target, or could not be (told by the shell).
     PlanWritten,
@@ -146,6 +156,8 @@ pub struct Landing {
     pub commit: ObjectId,
     /// The tip it was made on.
     pub onto: ObjectId,
+    /// What it is made of.
+    pub change: Change,
 }
 
 /// Why there is no landing commit.
@@ -269,6 +281,19 @@ pub enum Verb {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commit: Option<ObjectId>,
     },
+    /// Let a task start, or let what it made land, where the plan asks a person.
+    Approve {
+        /// The task.
+        task: TaskId,
+        /// What is approved: the candidate or the landing commit; what is asked for now if not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<ObjectId>,
+    },
+    /// Refuse what a person was asked for: what was made does not land, a task that was not to start is cancelled.
+    Reject {
+        /// The task.
+        task: TaskId,
+    },
     /// Change when a task starts among ready ones.
     Priority {
         /// The task.
@@ -297,6 +322,8 @@ impl Verb {
             | Self::Skip { task }
             | Self::Retry { task, .. }
             | Self::MarkDone { task, .. }
+            | Self::Approve { task, .. }
+            | Self::Reject { task }
             | Self::Priority { task, .. } => Some(task),
             Self::Stop { .. }
             | Self::RetryFailed

@@ -23,8 +23,10 @@ pub(super) fn outcome(state: &State, at: Wall) -> Outcome {
         return Outcome::WaitingForPerson;
     }
     // A need that could go on is a task itself, so that looking at the first ones of each chain is enough.
-    let awaits_person =
-        |ix: usize| state.tasks[ix].held || state.tasks[ix].phase.in_the_way().is_some();
+    let awaits_person = |ix: usize| {
+        let task = &state.tasks[ix];
+        task.held || task.phase.in_the_way().is_some() || state.awaits_consent(ix)
+    };
     let could_go_on = |ix: usize| is_open(ix) && !awaits_person(ix) && state.needs_are_met(ix);
     if state.stop > StopLevel::Running && judged().any(could_go_on) {
         return Outcome::Stopped;

@@ -12,6 +12,7 @@ use super::task::Phase;
 use super::verification::{Verdict, Verification};
 use crate::ids::{ObjectId, Ticket};
 use crate::plan::checks::Gates;
+use crate::plan::consent::When;
 
 impl Turn<'_> {
     pub(super) fn built(&mut self, ticket: &Ticket, result: Result<Landing, BuildFailure>) -> bool {
@@ -32,20 +33,28 @@ impl Turn<'_> {
             Ok(_) if self.state.ends_agents() && !task.node.gates.is_none() => {
                 self.missed(ticket, Miss::GatesEnded);
             }
-            Ok(Landing { commit, onto }) => {
-                let ticket = task.next_order();
-                self.record(match task.node.gates {
-                    Gates::None => Record::LandingIntended {
-                        ticket,
+            Ok(Landing {
+                commit,
+                onto,
+                change,
+            }) => {
+                let (next, gates) = (task.next_order(), task.node.gates);
+                let asks = task.node.approval == Some(When::After);
+                let approved = task.consent.shown();
+                if approved.is_some_and(|shown| shown.change.sha256 != change.sha256) {
+                    self.record(Record::ApprovalLapsed {
+                        task: ticket.task.clone(),
+                    });
+                }
+                match gates {
+                    Gates::None => self.land_or_ask(ticket, commit, onto, Some(change)),
+                    Gates::Optional | Gates::Required => self.record(Record::Verifying {
+                        ticket: next,
                         commit,
                         onto,
-                    },
-                    Gates::Optional | Gates::Required => Record::Verifying {
-                        ticket,
-                        commit,
-                        onto,
-                    },
-                });
+                        change: asks.then_some(change),
+                    }),
+                }
             }
             Err(BuildFailure::Conflict(files)) => {
                 let detail = format!("conflicts with what landed meanwhile: {}", files.join(", "));
@@ -78,10 +87,17 @@ impl Turn<'_> {
         let Some(task) = self.awaited(ticket) else {
             return false;
         };
-        let Phase::Verifying { commit, onto, .. } = &task.phase else {
+        let Phase::Verifying {
+            commit,
+            onto,
+            change,
+            ..
+        } = &task.phase
+        else {
             return false;
         };
-        let (commit, onto, closing) = (commit.clone(), onto.clone(), task.closing.clone());
+        let (commit, onto, change) = (commit.clone(), onto.clone(), change.clone());
+        let closing = task.closing.clone();
         let (verdict, vouches) = (result.verdict.clone(), result.vouches());
         self.record(Record::Verified {
             ticket: ticket.clone(),
@@ -102,14 +118,7 @@ impl Turn<'_> {
             Verdict::Passed if !vouches && task.node.gates == Gates::Required => {
                 self.missed(ticket, Miss::GatesChanged);
             }
-            Verdict::Passed => {
-                let ticket = task.next_order();
-                self.record(Record::LandingIntended {
-                    ticket,
-                    commit,
-                    onto,
-                });
-            }
+            Verdict::Passed => self.land_or_ask(ticket, commit, onto, change),
             Verdict::Failed(detail) => {
                 let end = AttemptEnd::new(Ending::VerifyFailed, detail);
                 self.not_landable(ticket, &end, Leaves::Candidate);

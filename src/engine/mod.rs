@@ -34,6 +34,7 @@ mod bars;
 mod blockage;
 mod breaker;
 mod chance;
+pub mod consent;
 mod control;
 mod going;
 mod judge;
@@ -208,6 +209,7 @@ impl Engine {
             Event::Landed { ticket, result } => turn.landed(&ticket, result),
             Event::Baselined(result) => turn.baselined(*result),
             Event::PlanWritten => turn.shell.plan.is_done_once(),
+            Event::EvidenceLooked { task, found, said } => turn.evidence_looked(&task, found, said),
             Event::Published => turn.shell.publication.is_done_once(),
             Event::PlanRevised(revision) => turn.plan_revised(revision),
             Event::TargetRewritten { found } => turn.target_rewritten(found),
@@ -248,6 +250,7 @@ impl Engine {
         pauses
             .chain(state.bars_end(self.heard))
             .chain(state.longest_end(self.heard))
+            .chain(state.next_look(&self.shell.looks))
             .min()
     }
 

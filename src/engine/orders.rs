@@ -2,6 +2,7 @@
 
 use super::Turn;
 use super::action::{Action, ExecuteMode};
+use super::consent::Looks;
 use super::event::{StopLevel, Verb};
 use super::record::{Next, Record};
 use super::task::{Phase, Task};
@@ -17,6 +18,8 @@ pub(super) struct Shell {
     pub plan: Errand,
     /// Publishing the target to the user's checkout.
     pub publication: Errand,
+    /// Looking for evidence.
+    pub looks: Looks,
     /// Asking the gates about the untouched target.
     pub baseline: Errand,
 }
@@ -66,6 +69,7 @@ impl Shell {
             attached: true,
             plan: Errand::Due,
             publication: Errand::Due,
+            looks: Looks::default(),
             baseline: Errand::Due,
         }
     }
@@ -108,6 +112,9 @@ impl Shell {
             | Record::Building { .. }
             | Record::Verifying { .. }
             | Record::Verified { .. }
+            | Record::ApprovalAsked { .. }
+            | Record::ApprovalLapsed { .. }
+            | Record::EvidenceLooked { .. }
             | Record::Baselined { .. }
             | Record::LandingIntended { .. }
             | Record::LandingMissed { .. }
@@ -191,6 +198,8 @@ impl Turn<'_> {
                 | Verb::Release { .. }
                 | Verb::Retry { .. }
                 | Verb::RetryFailed
+                | Verb::Approve { .. }
+                | Verb::Reject { .. }
                 | Verb::Priority { .. }
                 | Verb::Jobs { .. }
                 | Verb::Pause
@@ -205,6 +214,9 @@ impl Turn<'_> {
             | Record::PlanAccepted { .. }
             | Record::Collected { .. }
             | Record::Verified { .. }
+            | Record::ApprovalAsked { .. }
+            | Record::ApprovalLapsed { .. }
+            | Record::EvidenceLooked { .. }
             | Record::Baselined { .. }
             | Record::SessionDropped { .. }
             | Record::Observed { .. }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::budget::{Amount, Grant, Learned};
+use super::consent::{Change, Shown};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Author, Control, PlanRevision, StopLevel};
 use super::limit::{LimitHit, LimitScope, UsageWindow};
@@ -176,6 +177,9 @@ pub enum Record {
         commit: ObjectId,
         /// The tip it was built on.
         onto: ObjectId,
+        /// What it is made of, if a person is to be asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<Change>,
     },
     /// What the gates said of the landing commit's tree. What follows is the next record.
     Verified {
@@ -191,6 +195,27 @@ pub enum Record {
     Baselined {
         /// What they said.
         result: Verification,
+    },
+    /// The landing commit stands, and a person is asked whether it may land. The candidate waits in the landing queue.
+    ApprovalAsked {
+        /// Task, attempt, epoch.
+        ticket: Ticket,
+        /// What is to be approved.
+        shown: Shown,
+    },
+    /// What a person approved is no longer what would land; it will be asked again.
+    ApprovalLapsed {
+        /// The task.
+        task: TaskId,
+    },
+    /// Evidence from outside was looked for. Kept when something changed.
+    EvidenceLooked {
+        /// The task.
+        task: TaskId,
+        /// Whether it is there.
+        found: bool,
+        /// What the look said.
+        said: String,
     },
     /// The target is about to move. Synced, after the objects.
     LandingIntended {
@@ -345,6 +370,9 @@ pub struct RunStart {
     /// The numbers that the run decides by.
     #[serde(default)]
     pub policy: Policy,
+    /// Whether the run stays for people and for evidence when nothing else is left to do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// Whether the gates are asked about the untouched target before the first attempt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub baseline: bool,
@@ -513,6 +541,9 @@ impl Record {
             | Self::Building { .. }
             | Self::Verifying { .. }
             | Self::Verified { .. }
+            | Self::ApprovalAsked { .. }
+            | Self::ApprovalLapsed { .. }
+            | Self::EvidenceLooked { .. }
             | Self::Baselined { .. }
             | Self::NotLandable { .. }
             | Self::LandingMissed { .. }
@@ -543,6 +574,7 @@ impl Record {
             | Self::Building { ticket }
             | Self::Verifying { ticket, .. }
             | Self::Verified { ticket, .. }
+            | Self::ApprovalAsked { ticket, .. }
             | Self::NotLandable { ticket, .. }
             | Self::LandingIntended { ticket, .. }
             | Self::LandingMissed { ticket, .. }
@@ -550,6 +582,8 @@ impl Record {
             | Self::Superseded { ticket } => Some(&ticket.task),
             Self::Settled { task, .. }
             | Self::Reopened { task, .. }
+            | Self::ApprovalLapsed { task }
+            | Self::EvidenceLooked { task, .. }
             | Self::WaitEnded { task }
             | Self::LandingFound { task, .. }
             | Self::SessionDropped { task } => Some(task),

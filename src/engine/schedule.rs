@@ -186,6 +186,7 @@ impl State {
                 {
                     false
                 }
+                Phase::Queued { .. } if self.tasks[ix].awaits_approval() => false,
                 Phase::Queued { pause, .. } => pause.is_none_or(|p| p.is_over(now)),
                 Phase::Open { .. }
                 | Phase::Preparing { .. }

@@ -54,6 +54,8 @@ pub(super) struct State {
     /// A person wants nothing new to start for now.
     pub paused: bool,
     pub stop: StopLevel,
+    /// Whether the run stays for people and evidence when nothing else is left to do.
+    pub waits: bool,
     /// The gates have yet to be asked about the untouched target; no attempt starts before.
     pub awaits_baseline: bool,
     /// They were, and nothing spoke against a start.
@@ -101,6 +103,7 @@ impl State {
             day: Day::default(),
             paused: false,
             stop: StopLevel::Running,
+            waits: start.waits,
             awaits_baseline: start.baseline,
             has_baseline: false,
             parked: false,
@@ -203,6 +206,8 @@ impl State {
             && task.in_plan
             && !task.held
             && !task.left_out
+            && !task.awaits_approval()
+            && !task.awaits_evidence()
             && self.needs_are_met(ix)
     }
 

@@ -90,6 +90,10 @@ impl Ending {
                 ladder: self == Self::Turns,
                 ..WORK
             },
+            Self::Rejected => Row {
+                breaker: Signal::Nothing,
+                ..WORK
+            },
             Self::PlanEditInvalid | Self::OutOfScope => Row {
                 from: RetryFrom::Base,
                 breaker: Signal::Nothing,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::action::StartFrom;
 use super::budget::{Amount, Grant};
+use super::consent::{Change, Consent, Supply};
 use super::ending::AttemptEnd;
 use super::profile::Profile;
 use super::record::Settlement;
@@ -72,6 +73,10 @@ pub(super) struct Task {
     pub left_out: bool,
     /// A priority set by a person during the run.
     pub priority: Option<i64>,
+    /// Where its approval stands, if the plan asks for one.
+    pub consent: Consent,
+    /// What is known of the evidence it needs.
+    pub supply: Supply,
     /// What a person wants it settled as, once what is under way has ended.
     pub closing: Option<Closing>,
     /// Nothing until an attempt has ended: most tasks of a large plan are waiting, or were done long ago.
@@ -170,6 +175,8 @@ pub(super) enum Phase {
         commit: ObjectId,
         /// The tip it was built on.
         onto: ObjectId,
+        /// What it is made of, if a person is to be asked.
+        change: Option<Change>,
         /// Set once nothing speaks against the landing: whether a required gate vouches for it.
         passed: Option<bool>,
     },
@@ -313,6 +320,22 @@ impl Phase {
         }
     }
 
+    /// What is on its way to the target.
+    pub(super) fn work(&self) -> Option<&Work> {
+        match self {
+            Self::Queued { work, .. }
+            | Self::Building { work }
+            | Self::Verifying { work, .. }
+            | Self::Landing { work, .. } => Some(work),
+            Self::Open { .. }
+            | Self::Preparing { .. }
+            | Self::Executing { .. }
+            | Self::Parked { .. }
+            | Self::Collecting { .. }
+            | Self::Settled(_) => None,
+        }
+    }
+
     /// Whether an order of the task is being carried out.
     pub(super) fn is_ordered(&self) -> bool {
         match self {
@@ -425,6 +448,8 @@ impl Task {
             held: false,
             left_out: false,
             priority: None,
+            consent: Consent::None,
+            supply: Supply::default(),
             closing: None,
             past: None,
         }

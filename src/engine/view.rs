@@ -4,6 +4,7 @@ use super::Engine;
 use super::bars::Bar;
 use super::blockage::Blockage;
 use super::budget::Amount;
+use super::consent::Shown;
 use super::ending::AttemptEnd;
 use super::event::StopLevel;
 use super::judge;
@@ -117,6 +118,10 @@ pub struct TaskView<'a> {
     pub notes: &'a [String],
     /// What changed in the user's repository while attempts of it ran.
     pub meanwhile: &'a [String],
+    /// What a person is asked to approve, if it is something that was made.
+    pub shown: Option<&'a Shown>,
+    /// What was last said about the evidence it needs.
+    pub supply: Option<&'a str>,
     /// Whether a person holds it.
     pub held: bool,
     /// Whether the plan asks for something else since the task started.
@@ -218,6 +223,10 @@ pub enum Wait {
     Resume,
     /// A person to release it.
     Release,
+    /// A person to say that it may start, or that what it made may land.
+    Approval,
+    /// Evidence from outside.
+    Evidence,
     /// A person to clear away what keeps its commit from landing.
     Clearance,
 }
@@ -331,6 +340,8 @@ impl Engine {
             candidate: task.candidate.as_ref(),
             notes: &past.notes,
             meanwhile: &past.meanwhile,
+            shown: task.consent.asked(),
+            supply: task.awaits_evidence().then_some(task.supply.said.as_str()),
             held: task.held,
             stale: task
                 .newer
@@ -353,6 +364,7 @@ impl Engine {
                 ..
             } => waiting(Wait::Clearance, pause.map(|pause| pause.until)),
             Phase::Verifying { .. } => TaskState::Running(Stage::Verifying),
+            Phase::Queued { .. } if task.awaits_approval() => waiting(Wait::Approval, None),
             Phase::Queued { .. } | Phase::Building { .. } | Phase::Landing { .. } => {
                 TaskState::Landing
             }
@@ -364,6 +376,10 @@ impl Engine {
                 },
                 (None, _) if task.held => waiting(Wait::Release, None),
                 (None, Some(pause)) => waiting(Wait::Backoff, Some(pause.until)),
+                (None, None) if self.state.awaits_consent(ix) && task.awaits_approval() => {
+                    waiting(Wait::Approval, None)
+                }
+                (None, None) if self.state.awaits_consent(ix) => waiting(Wait::Evidence, None),
                 (None, None) if self.state.is_ready(ix) => self.waiting(ix),
                 (None, None) => TaskState::Pending,
             },

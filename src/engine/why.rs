@@ -119,6 +119,7 @@ fn why_not_started(state: &State, ix: Ix, at: Wall) -> Vec<String> {
             }
         });
     }
+    lines.extend(why_no_consent(state, ix));
     if let Phase::Open { pause: Some(pause) } = task.phase {
         lines.push(match pause.until.to_utc() {
             Some(until) => format!(
@@ -228,6 +229,33 @@ fn run_reason(state: &State) -> Option<String> {
     }
 }
 
+/// What people or evidence still owe to a task whose turn it would be.
+fn why_no_consent(state: &State, ix: Ix) -> Vec<String> {
+    let task = &state.tasks[ix];
+    let id = &task.node.id;
+    let mut lines = Vec::new();
+    if !state.awaits_consent(ix) {
+        return lines;
+    }
+    if task.awaits_approval() {
+        let what = match task.consent.asked() {
+            Some(shown) => format!("{} is to be approved before it lands", shown.commit.short()),
+            None => "its start is to be approved".to_owned(),
+        };
+        lines.push(format!(
+            "{what}: `orch gates {id}`, then `orch approve {id}` or `orch reject {id}`"
+        ));
+    }
+    if task.awaits_evidence() {
+        let said = match task.supply.said.as_str() {
+            "" => String::new(),
+            said => format!(", the last look said: {said}"),
+        };
+        lines.push(format!("the evidence it needs is not there{said}"));
+    }
+    lines
+}
+
 fn why_not_scheduled(state: &State, ix: Ix) -> String {
     if state.awaits_baseline {
         return "the gates are asked about the untouched target first".to_owned();
@@ -257,6 +285,11 @@ fn why_not_scheduled(state: &State, ix: Ix) -> String {
 
 fn why_not_landing(state: &State, task: &Task) -> Vec<String> {
     let mut lines = Vec::new();
+    if task.awaits_approval()
+        && let Some((ix, _)) = state.get(&task.node.id)
+    {
+        return why_no_consent(state, ix);
+    }
     if let Some(what) = task.phase.in_the_way() {
         lines.push(format!("its commit is ready, and cannot land: {what}"));
     } else if let Phase::Queued {

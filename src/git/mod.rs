@@ -3,6 +3,7 @@
 //! The `git` program fills and reads working trees, so that filters, eol rules and sparse checkouts hold; git2 does
 //! the rest. Nothing here knows plans or policies. Calls block; the driver makes them on blocking threads.
 
+pub mod change;
 pub mod checkout;
 pub mod collect;
 pub mod commit;

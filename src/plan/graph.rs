@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::checks::Gates;
+use super::consent::When;
 use crate::ids::TaskId;
 
 /// A checked plan as a graph without cycles, in document order.
@@ -47,6 +48,22 @@ pub struct Node {
     /// Whether anything judges its landing commit.
     #[serde(default, skip_serializing_if = "Gates::is_none")]
     pub gates: Gates,
+    /// What a person must approve, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<When>,
+    /// How evidence from outside is looked for, if the task needs some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Looks>,
+}
+
+/// How evidence is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looks {
+    /// Milliseconds from one look to the next.
+    pub every_ms: u64,
+    /// Milliseconds until nobody looks any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
 }
 
 /// A dependency.
@@ -290,6 +307,8 @@ mod tests {
             declared: Declared::Pending,
             spec_hash: String::new(),
             gates: Gates::None,
+            approval: None,
+            evidence: None,
         };
         needs.iter().enumerate().map(node).collect()
     }

@@ -6,13 +6,11 @@ use Class::{Kept, Read, Unbuilt};
 
 /// Words that later versions give a meaning, at every level but the innermost: refused, so that no plan relies on them
 /// being ignored.
-pub(super) const RESERVED: [&str; 20] = [
+pub(super) const RESERVED: [&str; 18] = [
     "protect",
     "allow_protected",
     "limits",
     "red_green",
-    "gate",
-    "external",
     "review",
     "candidates",
     "smoke",
@@ -136,6 +134,8 @@ pub(super) const TASK: Level = Level {
         ("rehearse", Read),
         ("verify", Read),
         ("outputs", Read),
+        ("gate", Read),
+        ("external", Read),
         ("attempts", Kept),
         ("last_attempt", Kept),
         ("model_used", Kept),
@@ -259,7 +259,26 @@ pub(super) const ATTEMPT_ALLOWANCE: Level = Level {
     keys: &[("usd", Read), ("tokens", Read), ("sessions", Read)],
 };
 
-const LEVELS: [&Level; 13] = [
+/// `gate` of a task, as a mapping.
+pub(super) const GATE: Level = Level {
+    place: "in `gate`",
+    has_reserved: false,
+    keys: &[("reason", Read), ("evidence", Read), ("when", Read)],
+};
+
+/// `external` of a task.
+pub(super) const EXTERNAL: Level = Level {
+    place: "in `external`",
+    has_reserved: false,
+    keys: &[
+        ("run", Read),
+        ("files", Read),
+        ("every", Read),
+        ("timeout", Read),
+    ],
+};
+
+const LEVELS: [&Level; 15] = [
     &TOP,
     &META,
     &SECTION,
@@ -273,6 +292,8 @@ const LEVELS: [&Level; 13] = [
     &BUDGET,
     &ALLOWANCE,
     &ATTEMPT_ALLOWANCE,
+    &GATE,
+    &EXTERNAL,
 ];
 
 /// What a key is at a level.

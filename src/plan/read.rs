@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::bounds;
 use super::checks;
+use super::consent;
 use super::graph::{Declared, RetryFrom, TaskKind};
 use super::keys::{self, Class, Key};
 use super::reader::{Fields, Reader, Spanned, is_switched_off, quote};
@@ -310,6 +311,8 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) -> O
             .unwrap_or(0),
         labels: texts(reader, &fields, "labels", "words"),
         checks: checks::read(reader, &fields),
+        approval: consent::approval(reader, &fields).map(Box::new),
+        external: consent::external(reader, &fields).map(Box::new),
         rehearse: super::rehearse::read(reader, &fields).map(Box::new),
     };
     Some(TaskDraft {

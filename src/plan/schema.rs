@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::Bound;
 use super::checks::Checks;
+use super::consent::{Approval, External};
 use super::graph::{Declared, Graph, RetryFrom, TaskKind};
 use crate::ids::{PlanId, SectionId, TaskId};
 
@@ -151,6 +152,10 @@ pub struct Task {
     pub labels: Vec<String>,
     /// What it is checked by, beside what its section and the plan ask for.
     pub checks: Option<Box<Checks>>,
+    /// The approval it needs, if it needs one.
+    pub approval: Option<Box<Approval>>,
+    /// The evidence from outside that it needs before it starts, if it needs some.
+    pub external: Option<Box<External>>,
     /// What the rehearsal runner plays, if the task says so.
     pub rehearse: Option<Box<Rehearse>>,
 }

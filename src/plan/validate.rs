@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::checks::Gates;
-use super::graph::{Declared, Edge, Graph, Node};
+use super::graph::{Declared, Edge, Graph, Looks, Node};
 use super::keys::nearest;
 use super::order::{self, EDGES_MAX, Need, Place, TooLarge};
 use super::problems::Problems;
@@ -293,6 +294,11 @@ fn build(draft: &Draft, needs: &[Vec<Need>]) -> Graph {
     }
 }
 
+/// Limits of durations keep far away from what does not fit.
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn node(task: &Task, meta: &Meta, needs: Vec<Edge>) -> Node {
     Node {
         id: task.id.clone(),
@@ -310,6 +316,11 @@ fn node(task: &Task, meta: &Meta, needs: Vec<Edge>) -> Node {
         declared: task.declared,
         spec_hash: spec_hash(task),
         gates: Gates::None,
+        approval: task.approval.as_ref().map(|approval| approval.when),
+        evidence: task.external.as_ref().map(|external| Looks {
+            every_ms: ms(external.every),
+            for_ms: external.timeout.map(ms),
+        }),
     }
 }
 

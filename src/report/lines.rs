@@ -115,6 +115,27 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => return None,
             }
         }
+        Record::ApprovalAsked { ticket, shown } => line(
+            Tone::Bad,
+            format!(
+                "{0}  waits for approval of {1}: `orch gates {0}` shows it, `orch approve {0}` lets it land",
+                ticket.task,
+                shown.commit.short()
+            ),
+        ),
+        Record::ApprovalLapsed { task } => line(
+            Tone::Dim,
+            format!("{task}  what was approved is not what would land now; it will be asked again"),
+        ),
+        Record::EvidenceLooked {
+            task, found: true, ..
+        } => line(
+            Tone::Good,
+            format!("{task}  the evidence it needs is there"),
+        ),
+        Record::EvidenceLooked { task, said, .. } => {
+            line(Tone::Dim, format!("{task}  waits for evidence: {said}"))
+        }
         Record::Baselined { result } => {
             let gates: Vec<String> = result.gates.iter().map(gate_in_words).collect();
             match &result.verdict {
@@ -450,6 +471,8 @@ pub(super) fn verb_in_words(verb: &Verb) -> String {
         Verb::Retry { task, .. } => format!("retry {task}"),
         Verb::RetryFailed => "retry --failed".to_owned(),
         Verb::MarkDone { task, .. } => format!("done {task}"),
+        Verb::Approve { task, .. } => format!("approve {task}"),
+        Verb::Reject { task } => format!("reject {task}"),
         Verb::Priority { task, .. } => format!("priority {task}"),
         Verb::Jobs { .. } => "jobs".to_owned(),
         Verb::Pause => "pause".to_owned(),

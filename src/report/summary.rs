@@ -68,6 +68,8 @@ fn wait_in_words(wait: Wait) -> &'static str {
         Wait::Budget => "budget",
         Wait::Resume => "paused",
         Wait::Release => "held",
+        Wait::Approval => "approval",
+        Wait::Evidence => "evidence",
         Wait::Clearance => "your checkout",
     }
 }
@@ -310,6 +312,8 @@ pub fn task_json(view: &TaskView<'_>) -> Value {
         "candidate": view.candidate,
         "notes": view.notes,
         "meanwhile": view.meanwhile,
+        "approval": view.shown,
+        "evidence": view.supply,
         "held": view.held,
         "stale": view.stale,
     })

@@ -67,6 +67,9 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
         | Record::BreakerClosed
         | Record::Building { .. }
         | Record::Verifying { .. }
+        | Record::ApprovalAsked { .. }
+        | Record::ApprovalLapsed { .. }
+        | Record::EvidenceLooked { .. }
         | Record::Verified { .. }
         | Record::Baselined { .. }
         | Record::NotLandable { .. }

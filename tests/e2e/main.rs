@@ -2,6 +2,7 @@
 
 mod adoption;
 mod audits;
+mod consent;
 mod controls;
 mod crashes;
 mod disks;

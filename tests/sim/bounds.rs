@@ -13,9 +13,9 @@ use orch::engine::table::Signal;
 use orch::ids::TaskId;
 use orch::time::Wall;
 
-type Verdict = Result<(), String>;
+pub(crate) type Verdict = Result<(), String>;
 
-fn law(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
+pub(crate) fn law(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(broken()) }
 }
 

@@ -13,7 +13,8 @@ use orch::plan::checks::Gates;
 use orch::plan::graph::Node;
 use orch::time::Wall;
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Verdict, law};
+use crate::consents::Consents;
 
 const REWRITTEN: &str = "a rewritten target";
 
@@ -45,6 +46,7 @@ pub(crate) struct Laws {
     /// The landings that have their receipt, in order.
     pub landed: Vec<ObjectId>,
     pub bounds: Bounds,
+    consents: Consents,
 }
 
 /// A task in the book.
@@ -86,16 +88,11 @@ pub(crate) enum Done {
     Failed,
 }
 
-type Verdict = Result<(), String>;
-
-fn law(holds: bool, broken: impl FnOnce() -> String) -> Verdict {
-    if holds { Ok(()) } else { Err(broken()) }
-}
-
 impl Laws {
     pub(crate) fn follow(&mut self, stamped: &Stamped) -> Verdict {
         let at = stamped.at;
         self.bounds.follow(stamped)?;
+        self.consents.follow(stamped)?;
         let hurried = self.hurried.take();
         let just_failed = std::mem::take(&mut self.just_failed);
         if let Record::Superseded { ticket }
@@ -185,6 +182,8 @@ impl Laws {
                     format!("{ticket} is verified unbuilt")
                 })?;
             }
+            Record::ApprovalAsked { ticket, .. } => self.entry(ticket).on_the_way_in = false,
+            Record::ApprovalLapsed { .. } | Record::EvidenceLooked { .. } => {}
             Record::Verified {
                 ticket,
                 commit,
@@ -278,6 +277,8 @@ impl Laws {
                 Verb::Retry { task, .. } => self.hurried = Some(task.clone()),
                 Verb::Stop { .. }
                 | Verb::RetryFailed
+                | Verb::Approve { .. }
+                | Verb::Reject { .. }
                 | Verb::Priority { .. }
                 | Verb::Pause
                 | Verb::Resume => {}
@@ -566,39 +567,5 @@ impl Laws {
             | Settlement::MarkedDone { .. }
             | Settlement::Skipped => Done::Satisfied,
         };
-    }
-
-    fn run_ended(&mut self, outcome: Outcome, gives_up: bool) -> Verdict {
-        self.ended = Some(outcome);
-        law(
-            gives_up
-                || self
-                    .tasks
-                    .values()
-                    .all(|t| t.slot.is_none() && !t.on_the_way_in && !t.parked),
-            || "the run ends under way".to_owned(),
-        )?;
-        let judged = || self.tasks.values().filter(|t| t.in_plan && !t.left_out);
-        let all_done = judged().all(|t| t.done == Done::Satisfied);
-        law(outcome != Outcome::Completed || all_done, || {
-            "completed, but not all tasks are".to_owned()
-        })?;
-        let waits = judged().any(|t| t.under_way && t.in_the_way);
-        law(
-            !waits || !matches!(outcome, Outcome::Failed | Outcome::Stuck),
-            || format!("ended as {outcome:?} although a commit waits for a person"),
-        )?;
-        law(outcome != Outcome::Failed || !all_done, || {
-            "failed, but all tasks are done".to_owned()
-        })?;
-        let could_start = judged().any(|t| self.is_startable(t) && !self.clashes(t));
-        let is_left = judged().any(|t| t.done == Done::No && !t.held);
-        law(outcome != Outcome::LimitReached || is_left, || {
-            "ended by a limit, but nothing is left".to_owned()
-        })?;
-        let is_limited = outcome == Outcome::LimitReached;
-        law(!could_start || self.barred.is_some() || is_limited, || {
-            format!("ended as {outcome:?} although a task could start")
-        })
     }
 }

@@ -3,6 +3,7 @@
 //! of the machine between any two steps. The laws of the engine are checked after every step.
 
 mod bounds;
+mod consents;
 mod laws;
 mod plans;
 mod rng;
@@ -68,6 +69,10 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "gates red",
         "gates broken",
         "gates ended",
+        "ApprovalAsked",
+        "ApprovalLapsed",
+        "EvidenceLooked",
+        "a run stays for a person",
         "NotLandable",
         "LandingIntended",
         "LandingMissed",

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use orch::engine::event::{Author, PlanRevision};
 use orch::ids::TaskId;
 use orch::plan::checks::Gates;
-use orch::plan::graph::{Declared, Edge, Graph, Node, RetryFrom, TaskKind};
+use orch::plan::consent::When;
+use orch::plan::graph::{Declared, Edge, Graph, Looks, Node, RetryFrom, TaskKind};
 
 use crate::rng::Rng;
 use crate::world::service::profile;
@@ -213,6 +214,15 @@ impl Plan {
             ]),
             declared: Declared::Pending,
             spec_hash: format!("{:x}", rng.next()),
+            approval: match rng.below(100) {
+                0..4 => Some(When::Before),
+                4..10 => Some(When::After),
+                _ => None,
+            },
+            evidence: rng.percent(5).then(|| Looks {
+                every_ms: 60_000,
+                for_ms: rng.percent(50).then_some(600_000),
+            }),
             gates: *rng.pick(&[
                 Gates::None,
                 Gates::None,

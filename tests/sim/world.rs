@@ -360,6 +360,7 @@ impl World {
                     note: None,
                 }))
             }
+            (None, None) if self.is_asked() => self.someone_decides(),
             (None, None) => Err("nothing is under way and nothing will wake the engine".to_owned()),
             (Some(at), wake) if wake.is_none_or(|wake| self.orders[at].due <= wake) => {
                 let order = self.orders.swap_remove(at);
@@ -574,6 +575,9 @@ fn kind(record: &Record) -> &'static str {
         Record::Verifying { .. } => "Verifying",
         Record::Verified { .. } => "Verified",
         Record::Baselined { .. } => "Baselined",
+        Record::ApprovalAsked { .. } => "ApprovalAsked",
+        Record::ApprovalLapsed { .. } => "ApprovalLapsed",
+        Record::EvidenceLooked { .. } => "EvidenceLooked",
         Record::NotLandable { .. } => "NotLandable",
         Record::LandingIntended { .. } => "LandingIntended",
         Record::LandingMissed { .. } => "LandingMissed",

@@ -83,6 +83,41 @@ pub struct JobsArgs {
     pub deciding: Deciding,
 }
 
+/// `orch approve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch gates 2.1\n  orch approve 2.1 --note 'looked at the migration'\n  orch approve 2.1 --commit 3f1c9a52b0      only if that is still what would land"
+)]
+pub struct ApproveArgs {
+    /// The task.
+    pub task: String,
+    /// What is approved: the candidate or the landing commit that `orch gates` shows; by default what is asked for now.
+    #[arg(long, value_name = "COMMIT")]
+    pub commit: Option<String>,
+    /// Who decides; by default the user of this machine.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Why, and how to print.
+    #[command(flatten)]
+    pub deciding: Deciding,
+}
+
+/// `orch reject`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch reject 2.1 --note 'the migration cannot be undone; add the way back'\n\nThe next attempt starts from what was made, with the note as evidence. A task that was not to start is cancelled."
+)]
+pub struct RejectArgs {
+    /// The task.
+    pub task: String,
+    /// Who decides; by default the user of this machine.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Why, which the next attempt is told, and how to print.
+    #[command(flatten)]
+    pub deciding: Deciding,
+}
+
 /// From where a task is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RetryStart {

@@ -10,9 +10,11 @@ use super::plan_thread::PlanThread;
 use crate::crash::point;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::Engine;
+use crate::engine::consent::Change;
 use crate::engine::event::{Author, BuildFailure, Event, LandResult, Landing, PlanRevision};
 use crate::engine::outcome::Outcome;
 use crate::engine::view::{Completion, TaskState};
+use crate::git::change;
 use crate::git::commit::{self, CommitSpec, make_commit};
 use crate::git::durable::{flush_commits, is_whole, set_damaged_aside};
 use crate::git::land::{self, Brought, LandError, LandOrder, Landed, PlanCopy, Refusal};
@@ -235,7 +237,12 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
     point("landing-pinned");
     flush_commits(&repo, &[&commit, &order.candidate])?;
     point("landing-synced");
-    Ok(Ok(Landing { commit, onto: tip }))
+    let sha256 = change::digest(&repo, &tip, &commit, apart)?;
+    Ok(Ok(Landing {
+        commit,
+        onto: tip,
+        change: Change { tree, sha256 },
+    }))
 }
 
 /// Tells a candidate that a loss of power took from other reasons why no landing commit can be made.

@@ -4,6 +4,7 @@
 //! an action either did what it says or tells why not.
 
 mod collect;
+mod evidence;
 mod execute;
 mod landing;
 mod plan_thread;
@@ -323,6 +324,7 @@ impl Executor {
                     event
                 })
             }
+            Action::LookForEvidence { task } => Box::pin(evidence::look(site, task)),
             Action::Build {
                 ticket,
                 base,

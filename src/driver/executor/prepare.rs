@@ -14,6 +14,7 @@ use crate::agent::prompt::{
 use crate::agent::{command, rehearsal, status};
 use crate::crash::point;
 use crate::driver::attempt::Sheet;
+use crate::driver::evidence;
 use crate::driver::how::{self, How};
 use crate::driver::ports::Lease;
 use crate::driver::setup;
@@ -29,6 +30,7 @@ use crate::git::salvage::{self, Surroundings};
 use crate::git::slot::{EXCHANGE_DIR, Filled, Slot, Start, Tenant};
 use crate::git::{commit, pins, refs};
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
+use crate::plan::consent::Source;
 use crate::plan::graph::TaskKind;
 use crate::plan::{Plan, Runner, Task};
 use crate::process::{self, AgentEnd, Cause, Exit};
@@ -377,6 +379,9 @@ fn write(site: &Site, order: &Order, sheet: &Sheet) -> anyhow::Result<()> {
         .context("cannot write the plan copy")?;
     write_whole(&attempt.plan_given(), order.plan.text.as_bytes())?;
     let task = order.task()?;
+    if let Some(Source::Files(globs)) = task.external.as_ref().map(|external| &external.source) {
+        evidence::show(globs, site.repo.worktree(), &sheet.tree)?;
+    }
     let prompt = task_part(&brief(order, task, sheet))?;
     write_whole(&part.prompt(), prompt.as_bytes())?;
     match sheet.how.runner {

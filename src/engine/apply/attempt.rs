@@ -346,6 +346,7 @@ impl Task {
                 let Some(work) = work else { return false };
                 self.missed = 0;
                 self.troubles = 0;
+                self.consent.renew();
                 Phase::Queued {
                     work,
                     pause: None,

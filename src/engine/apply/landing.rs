@@ -1,5 +1,6 @@
 //! Records of a candidate on its way to the target.
 
+use crate::engine::consent::Change;
 use crate::engine::ending::AttemptEnd;
 use crate::engine::record::{Miss, Next};
 use crate::engine::state::State;
@@ -25,6 +26,7 @@ impl State {
         let Phase::Queued { work, .. } = &task.phase else {
             return false;
         };
+        let clear = clear && !task.awaits_approval();
         let phase = Phase::Building { work: work.clone() };
         clear && task.order(ticket, phase, at)
     }
@@ -39,10 +41,20 @@ impl State {
         let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
             return false;
         };
-        let (Phase::Building { work } | Phase::Verifying { work, .. }) = &task.phase else {
-            return false;
+        let work = match &task.phase {
+            Phase::Building { work } | Phase::Verifying { work, .. } => work.clone(),
+            // A person said no.
+            Phase::Queued { work, .. } if task.awaits_approval() => work.clone(),
+            Phase::Open { .. }
+            | Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Parked { .. }
+            | Phase::Collecting { .. }
+            | Phase::Queued { .. }
+            | Phase::Landing { .. }
+            | Phase::Settled(_) => return false,
         };
-        let work = work.clone();
+        task.consent.renew();
         let followed = match next {
             Next::Complete | Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => {
                 task.follow(next, end, Some(work), at)
@@ -58,8 +70,8 @@ impl State {
     pub(super) fn verifying(
         &mut self,
         ticket: &Ticket,
-        commit: &ObjectId,
-        onto: &ObjectId,
+        [commit, onto]: [&ObjectId; 2],
+        change: Option<&Change>,
         at: Wall,
     ) -> bool {
         let Some(task) = self.ordering(ticket) else {
@@ -72,6 +84,7 @@ impl State {
             work: work.clone(),
             commit: commit.clone(),
             onto: onto.clone(),
+            change: change.cloned(),
             passed: None,
         };
         !task.lost && task.closing.is_none() && task.order(ticket, phase, at)
@@ -132,6 +145,7 @@ impl State {
                 commit: judged,
                 onto: tip,
                 passed: Some(verified),
+                ..
             } if judged == commit
                 && tip == onto
                 && (*verified || task.node.gates != Gates::Required) =>
@@ -149,6 +163,9 @@ impl State {
             | Phase::Landing { .. }
             | Phase::Settled(_) => return false,
         };
+        if !task.has_consent_to_land(&work.candidate) {
+            return false;
+        }
         let phase = Phase::Landing {
             work: work.clone(),
             commit: commit.clone(),

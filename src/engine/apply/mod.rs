@@ -4,6 +4,7 @@
 //! loaded. Nothing is decided here: what a record leaves open was decided by whoever made it.
 
 mod attempt;
+mod consent;
 mod landing;
 mod settle;
 
@@ -144,12 +145,18 @@ impl State {
                 ticket,
                 commit,
                 onto,
-            } => self.verifying(ticket, commit, onto, at),
+                change,
+            } => self.verifying(ticket, [commit, onto], change.as_ref(), at),
             Record::Verified {
                 ticket,
                 commit,
                 result,
             } => self.verified(ticket, commit, result),
+            Record::ApprovalAsked { ticket, shown } => self.approval_asked(ticket, shown, at),
+            Record::ApprovalLapsed { task } => self.approval_lapsed(task),
+            Record::EvidenceLooked { task, found, said } => {
+                self.evidence_looked(task, *found, said, at)
+            }
             Record::Baselined { result } => self.baselined(result),
             Record::NotLandable { ticket, end, next } => self.not_landable(ticket, end, *next, at),
             Record::LandingIntended {
@@ -244,11 +251,15 @@ impl State {
                 task.enter(Phase::Open { pause: None }, at);
                 task.fresh = true;
             }
-            if task.node.declared != node.declared || task.node.gates != node.gates {
+            let is_current = task.node.declared == node.declared
+                && task.node.gates == node.gates
+                && task.node.approval == node.approval;
+            if !is_current {
                 let own = Arc::make_mut(&mut task.node);
                 own.declared = node.declared;
                 // What judges a commit is up to people until it lands.
                 own.gates = node.gates;
+                own.approval = node.approval;
             }
             if task.node == *node {
                 task.newer = None;
@@ -277,6 +288,7 @@ impl State {
         self.target.clone_from(&start.target);
         self.jobs = start.jobs.max(1);
         self.selection.clone_from(&start.selection);
+        self.waits = start.waits;
         self.awaits_baseline = start.baseline && !self.has_baseline;
         self.go_by(start, at);
         if self.ended.take().is_some() {
@@ -345,6 +357,8 @@ impl State {
             Verb::Hold { .. } => task.held = true,
             Verb::Release { .. } => task.held = false,
             Verb::Priority { value, .. } => task.priority = Some(*value),
+            Verb::Approve { commit, .. } => return task.approved(commit.as_ref()),
+            Verb::Reject { .. } => {}
             Verb::Retry { .. }
             | Verb::RetryFailed
             | Verb::Stop { .. }
@@ -431,6 +445,9 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::Verifying { .. }
         | Record::Verified { .. }
         | Record::Baselined { .. }
+        | Record::ApprovalAsked { .. }
+        | Record::ApprovalLapsed { .. }
+        | Record::EvidenceLooked { .. }
         | Record::LandingIntended { .. }
         | Record::LandingMissed { .. }
         | Record::Superseded { .. }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::action::StartFrom;
+use crate::engine::consent::{Consent, Supply};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::Settlement;
 use crate::engine::state::State;
@@ -101,6 +102,8 @@ impl State {
         task.mendable = 0;
         task.fresh = true;
         task.generation += 1;
+        task.consent = Consent::None;
+        task.supply = Supply::default();
         task.enter(Phase::Open { pause: None }, at);
         if let Some(newer) = task.newer.take() {
             task.node = newer;

@@ -61,6 +61,8 @@ fn task(name: &str, needs: &[&str]) -> Node {
         declared: Declared::Pending,
         spec_hash: format!("spec of {name}"),
         gates: Gates::None,
+        approval: None,
+        evidence: None,
     }
 }
 
@@ -99,6 +101,7 @@ fn asks_for(nodes: Vec<Node>) -> RunStart {
         revision: revision("plan 0", nodes),
         landed_before: Vec::new(),
         policy: Policy::default(),
+        waits: false,
         baseline: false,
         learned: Vec::new(),
         spent_today: Amount::default(),
@@ -239,6 +242,10 @@ impl Bench {
         let result = Ok(Landing {
             commit: commit.clone(),
             onto,
+            change: super::consent::Change {
+                tree: ObjectId::new("tree"),
+                sha256: "change".to_owned(),
+            },
         });
         self.hear(Event::Built { ticket, result });
         commit

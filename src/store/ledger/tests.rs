@@ -81,6 +81,8 @@ fn revision(tasks: &[(&str, &str)]) -> PlanRevision {
         declared: Declared::Pending,
         spec_hash: spec_hash.to_owned(),
         gates: crate::plan::checks::Gates::None,
+        approval: None,
+        evidence: None,
     };
     PlanRevision {
         text_sha256: "00".repeat(32),
@@ -102,6 +104,7 @@ fn run_start(tasks: &[(&str, &str)]) -> RunStart {
         revision: revision(tasks),
         landed_before: Vec::new(),
         policy: Policy::default(),
+        waits: false,
         baseline: false,
         learned: Vec::new(),
         spent_today: Amount::default(),

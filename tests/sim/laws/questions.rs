@@ -1,8 +1,10 @@
-//! What the laws ask about the tasks as the records left them.
+//! What the laws ask about the tasks as the records left them, in the end and on the way.
 
+use orch::engine::outcome::Outcome;
 use orch::ids::TaskId;
 
 use super::{Done, Entry, Laws};
+use crate::bounds::{Verdict, law};
 
 impl Laws {
     pub(super) fn is_removed(&self, entry: &Entry) -> bool {
@@ -36,6 +38,9 @@ impl Laws {
             && entry.done == Done::No
             && !entry.held
             && !entry.left_out
+            && self
+                .consents
+                .let_start(&entry.node.id, entry.node.evidence.is_some())
             && met
     }
 
@@ -47,5 +52,40 @@ impl Laws {
         others
             .into_iter()
             .any(|other| entry.node.conflict(&other.node).is_some())
+    }
+
+    pub(super) fn run_ended(&mut self, outcome: Outcome, gives_up: bool) -> Verdict {
+        self.ended = Some(outcome);
+        law(
+            gives_up
+                || self
+                    .tasks
+                    .values()
+                    .all(|t| t.slot.is_none() && !t.on_the_way_in && !t.parked),
+            || "the run ends under way".to_owned(),
+        )?;
+        let judged = || self.tasks.values().filter(|t| t.in_plan && !t.left_out);
+        let all_done = judged().all(|t| t.done == Done::Satisfied);
+        law(outcome != Outcome::Completed || all_done, || {
+            "completed, but not all tasks are".to_owned()
+        })?;
+        let is_asked = |t: &Entry| self.consents.is_asked(&t.node.id);
+        let waits = judged().any(|t| t.under_way && (t.in_the_way || is_asked(t)));
+        law(
+            !waits || !matches!(outcome, Outcome::Failed | Outcome::Stuck),
+            || format!("ended as {outcome:?} although a commit waits for a person"),
+        )?;
+        law(outcome != Outcome::Failed || !all_done, || {
+            "failed, but all tasks are done".to_owned()
+        })?;
+        let could_start = judged().any(|t| self.is_startable(t) && !self.clashes(t));
+        let is_left = judged().any(|t| t.done == Done::No && !t.held);
+        law(outcome != Outcome::LimitReached || is_left, || {
+            "ended by a limit, but nothing is left".to_owned()
+        })?;
+        let is_limited = outcome == Outcome::LimitReached;
+        law(!could_start || self.barred.is_some() || is_limited, || {
+            format!("ended as {outcome:?} although a task could start")
+        })
     }
 }

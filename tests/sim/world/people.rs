@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use orch::engine::budget::Amount;
-use orch::engine::event::{Author, Control, StopLevel, Verb};
+use orch::engine::event::{Author, Control, Event, StopLevel, Verb};
 use orch::engine::record::{FORMAT, RunStart, Selection};
+use orch::engine::view::{TaskState, Wait};
 use orch::ids::{ObjectId, RefName, TaskId};
 use orch::plan::graph::RetryFrom;
 
-use super::World;
 use super::service::random_policy;
+use super::{Step, World};
 use crate::plans::Plan;
 use crate::rng::Rng;
 
@@ -43,6 +44,7 @@ pub(super) fn random_start(rng: &mut Rng, plan: &Plan) -> RunStart {
         settings: BTreeMap::new(),
         revision: plan.revision(Author::Person("ann".to_owned())),
         landed_before,
+        waits: rng.percent(20),
         baseline: rng.percent(30),
         policy: random_policy(rng),
         learned: Vec::new(),
@@ -51,12 +53,48 @@ pub(super) fn random_start(rng: &mut Rng, plan: &Plan) -> RunStart {
 }
 
 impl World {
+    /// Whether a run that stays for people waits for one to approve something.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked().is_some()
+    }
+
+    fn asked(&self) -> Option<TaskId> {
+        let mut tasks = self.engine.tasks();
+        let asked = tasks.find(|view| {
+            let reason = Wait::Approval;
+            view.state
+                == TaskState::Waiting {
+                    reason,
+                    until: None,
+                }
+        });
+        asked.map(|view| view.node.id.clone())
+    }
+
+    /// Somebody looks at what waits for them.
+    pub(super) fn someone_decides(&mut self) -> Step {
+        self.seen.note("a run stays for a person");
+        let task = self.asked().expect("somebody is asked");
+        let verb = match self.rng.below(10) {
+            0..6 => Verb::Approve { task, commit: None },
+            6..9 => Verb::Reject { task },
+            _ => Verb::Stop {
+                level: StopLevel::Drain,
+            },
+        };
+        self.hear(Event::Control(Control {
+            verb,
+            by: Author::Person("ann".to_owned()),
+            note: None,
+        }))
+    }
+
     pub(super) fn random_control(&mut self) -> Control {
         let task = id(&format!(
             "t{}",
             self.rng.below(self.plan.graph.nodes.len() + 2)
         ));
-        let verb = match self.rng.below(26) {
+        let verb = match self.rng.below(31) {
             0 => Verb::Stop {
                 level: StopLevel::Drain,
             },
@@ -80,6 +118,8 @@ impl World {
             },
             22 | 23 => Verb::Pause,
             24 | 25 => Verb::Resume,
+            26..30 => Verb::Approve { task, commit: None },
+            30 => Verb::Reject { task },
             19 => Verb::Priority { task, value: 9 },
             _ => Verb::Jobs {
                 count: u32::try_from(self.rng.below(4)).expect("small"),

@@ -1,6 +1,7 @@
 //! What the shell does with orders, and what agents, git and the disk answer.
 
 use orch::engine::action::{Action, ExecuteMode};
+use orch::engine::consent::Change;
 use orch::engine::ending::{AttemptEnd, Ending};
 use orch::engine::event::{
     Author, BuildFailure, Collected, Event, LandResult, Landing, Unprepared,
@@ -14,6 +15,7 @@ use orch::plan::checks::Gates;
 use orch::plan::graph::Declared;
 
 use super::{Agent, Order, Work, World};
+use crate::consents::change_of;
 
 impl World {
     /// What an earlier attempt may have left in the slot.
@@ -179,7 +181,11 @@ impl World {
                     return Err("the baseline is asked for twice".to_owned());
                 }
             }
-            Action::Build { .. } | Action::Land { .. } | Action::WritePlan | Action::Publish => {}
+            Action::Build { .. }
+            | Action::LookForEvidence { .. }
+            | Action::Land { .. }
+            | Action::WritePlan
+            | Action::Publish => {}
             Action::Finish { outcome } => {
                 if !self.orders.is_empty() {
                     return Err(format!("finished as {outcome:?} with orders under way"));
@@ -249,6 +255,11 @@ impl World {
                 let result = self.build();
                 Event::Built { ticket, result }
             }
+            Action::LookForEvidence { task } => Event::EvidenceLooked {
+                task,
+                found: self.rng.percent(40),
+                said: format!("look {}", self.rng.below(2)),
+            },
             Action::Land {
                 ticket,
                 commit,
@@ -409,10 +420,16 @@ impl World {
             return Err(BuildFailure::Rewritten(self.target.last().cloned()));
         }
         match self.rng.below(100) {
-            0..80 => Ok(Landing {
-                commit: self.new_commit(),
-                onto: self.target.last().expect("a tip").clone(),
-            }),
+            0..80 => {
+                let commit = self.new_commit();
+                let sha256 = change_of(&commit);
+                let tree = ObjectId::new(format!("tree of {commit}"));
+                Ok(Landing {
+                    commit,
+                    onto: self.target.last().expect("a tip").clone(),
+                    change: Change { tree, sha256 },
+                })
+            }
             80..89 => Err(BuildFailure::Conflict(vec!["src/x.rs".to_owned()])),
             89..92 => Err(BuildFailure::AlreadyThere),
             92..94 => Err(BuildFailure::PlanEdit("duplicate id".to_owned())),

@@ -1,0 +1,87 @@
+//! Records of waits for people and for the world outside.
+
+use crate::engine::consent::{Consent, Shown};
+use crate::engine::state::State;
+use crate::engine::task::{Phase, Task};
+use crate::ids::{ObjectId, TaskId, Ticket};
+use crate::plan::consent::When;
+use crate::time::Wall;
+
+impl State {
+    pub(super) fn approval_asked(&mut self, ticket: &Ticket, shown: &Shown, at: Wall) -> bool {
+        let Some(task) = self.ordering(ticket) else {
+            return false;
+        };
+        let work = match &task.phase {
+            Phase::Building { work } if task.node.gates.is_none() => work.clone(),
+            Phase::Verifying {
+                work,
+                commit,
+                onto,
+                passed: Some(_),
+                ..
+            } if *commit == shown.commit && *onto == shown.onto => work.clone(),
+            _ => return false,
+        };
+        let possible = !task.lost
+            && task.closing.is_none()
+            && task.node.approval == Some(When::After)
+            && work.candidate == shown.candidate;
+        if !possible {
+            return false;
+        }
+        task.consent = Consent::Asked(shown.clone());
+        let queued = Phase::Queued {
+            work,
+            pause: None,
+            in_the_way: None,
+        };
+        task.order(ticket, queued, at)
+    }
+
+    pub(super) fn approval_lapsed(&mut self, id: &TaskId) -> bool {
+        let Some(task) = self.task_mut(id) else {
+            return false;
+        };
+        let possible = task.consent.shown().is_some();
+        if possible {
+            task.consent = Consent::None;
+        }
+        possible
+    }
+
+    pub(super) fn evidence_looked(
+        &mut self,
+        id: &TaskId,
+        found: bool,
+        said: &str,
+        at: Wall,
+    ) -> bool {
+        let Some(task) = self.task_mut(id).filter(|task| task.awaits_evidence()) else {
+            return false;
+        };
+        task.supply.found = found;
+        task.supply.since.get_or_insert(at);
+        said.clone_into(&mut task.supply.said);
+        true
+    }
+}
+
+impl Task {
+    /// A person said yes; `meant` is what they named, if they named something.
+    pub(super) fn approved(&mut self, meant: Option<&ObjectId>) -> bool {
+        let given = match (self.node.approval, &self.consent) {
+            (Some(When::Before), _) if self.is_open() => None,
+            (Some(When::After), Consent::Asked(shown)) => {
+                let is_meant = meant.is_none_or(|id| *id == shown.candidate || *id == shown.commit);
+                if !is_meant {
+                    return false;
+                }
+                Some(shown.clone())
+            }
+            _ => return false,
+        };
+        self.consent = Consent::Given(given);
+        true
+    }
+}

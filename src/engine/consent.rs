@@ -1,0 +1,346 @@
+//! Waits for people and for the world outside: approvals before a start or before a landing, and evidence that must be
+//! there first.
+//!
+//! An approval of what was made is bound to the candidate and to the landing commit that was shown. It carries over to
+//! another landing commit only where the shell says that nothing a person looked at has changed; else it is asked again.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Turn;
+use super::action::Action;
+use super::after::{Fate, Leaves};
+use super::ending::{AttemptEnd, Ending};
+use super::event::{Author, Control};
+use super::record::{Miss, Record, Settlement};
+use super::state::{Ix, State};
+use super::task::{Phase, Task};
+use crate::ids::{ObjectId, TaskId, Ticket};
+use crate::plan::consent::When;
+use crate::time::Wall;
+
+/// What a person was shown when asked for approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// What the attempt made.
+    pub candidate: ObjectId,
+    /// The landing commit.
+    pub commit: ObjectId,
+    /// The tip it was built on.
+    pub onto: ObjectId,
+    /// What the landing commit is made of.
+    pub change: Change,
+}
+
+/// What a landing commit is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its tree.
+    pub tree: ObjectId,
+    /// What it changes against the tip it was built on, the plan aside: the same for another landing commit only if that
+    /// changes the same files from the same contents to the same contents.
+    pub sha256: String,
+}
+
+/// Where the approval of a task stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Consent {
+    /// Nobody was asked yet, or it lapsed.
+    #[default]
+    None,
+    /// Somebody was asked about a landing commit.
+    Asked(Shown),
+    /// Somebody said yes, to the start or to what was shown.
+    Given(Option<Shown>),
+}
+
+/// What is known of the evidence that a task needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Supply {
+    /// Whether it is there.
+    pub found: bool,
+    /// Since when it is looked for.
+    pub since: Option<Wall>,
+    /// What the last look said.
+    pub said: String,
+}
+
+/// Looks for evidence since this process began.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Looks {
+    of: BTreeMap<TaskId, Look>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Ordered,
+    Done(Wall),
+}
+
+impl Looks {
+    /// Whether waiting for people or for evidence keeps a run from being over. A look that was ordered is heard out.
+    pub(super) fn keep_going(&self, state: &State) -> bool {
+        self.of.values().any(|look| *look == Look::Ordered)
+            || state.is_looking(self)
+            || state.stays_for_people()
+    }
+}
+
+impl Consent {
+    /// What was approved, if it was something made.
+    pub(super) fn shown(&self) -> Option<&Shown> {
+        match self {
+            Self::Given(shown) => shown.as_ref(),
+            Self::None | Self::Asked(_) => None,
+        }
+    }
+
+    /// What is to be approved now.
+    pub(super) fn asked(&self) -> Option<&Shown> {
+        match self {
+            Self::Asked(shown) => Some(shown),
+            Self::None | Self::Given(_) => None,
+        }
+    }
+
+    /// Another candidate takes the place of the one that was approved.
+    pub(super) fn renew(&mut self) {
+        match self {
+            Self::Asked(_) | Self::Given(Some(_)) => *self = Self::None,
+            Self::None | Self::Given(None) => {}
+        }
+    }
+}
+
+impl Task {
+    /// Whether its work may land as far as people are concerned.
+    pub(super) fn has_consent_to_land(&self, candidate: &ObjectId) -> bool {
+        self.node.approval != Some(When::After)
+            || self
+                .consent
+                .shown()
+                .is_some_and(|shown| shown.candidate == *candidate)
+    }
+
+    /// Whether a person must say yes before its next attempt, or before its landing goes on.
+    pub(super) fn awaits_approval(&self) -> bool {
+        match (self.node.approval, &self.phase) {
+            (Some(When::Before), Phase::Open { .. }) => self.consent != Consent::Given(None),
+            (Some(When::After), Phase::Queued { .. }) => self.consent.asked().is_some(),
+            (Some(_), _) | (None, _) => false,
+        }
+    }
+
+    /// Whether evidence must be there before its next attempt, and is not.
+    pub(super) fn awaits_evidence(&self) -> bool {
+        self.is_open() && self.node.evidence.is_some() && !self.supply.found
+    }
+
+    /// Whether nobody looks for its evidence any more.
+    pub(super) fn has_waited_long_enough(&self, now: Wall) -> bool {
+        let limit = self.node.evidence.and_then(|looks| looks.for_ms);
+        match (limit, self.supply.since) {
+            (Some(limit), Some(since)) => now >= since.plus_ms(limit),
+            (None, _) | (_, None) => false,
+        }
+    }
+}
+
+impl State {
+    /// Whether everything that a task needs of other tasks is there, so that people and evidence are what it waits for.
+    fn is_next(&self, ix: Ix) -> bool {
+        let task = &self.tasks[ix];
+        task.in_plan && !task.left_out && !task.held && task.is_open() && self.needs_are_met(ix)
+    }
+
+    /// Whether a person or evidence is what the task waits for.
+    pub(super) fn awaits_consent(&self, ix: Ix) -> bool {
+        let task = &self.tasks[ix];
+        match task.phase {
+            Phase::Open { .. } => {
+                self.is_next(ix) && (task.awaits_approval() || task.awaits_evidence())
+            }
+            _ => task.awaits_approval(),
+        }
+    }
+
+    /// Tasks that wait for evidence, and how often it is looked for.
+    fn wanting(&self) -> impl Iterator<Item = (&Task, u64)> {
+        let ends = self.is_halting();
+        let all = (0..self.tasks.len())
+            .filter(move |&ix| !ends && self.is_next(ix) && self.tasks[ix].awaits_evidence());
+        all.filter_map(|ix| {
+            let task = &self.tasks[ix];
+            Some((task, task.node.evidence?.every_ms))
+        })
+    }
+
+    /// When evidence is to be looked for next.
+    pub(super) fn next_look(&self, looks: &Looks) -> Option<Wall> {
+        self.wanting()
+            .filter_map(|(task, every)| match looks.of.get(&task.node.id)? {
+                Look::Done(at) if task.has_waited_long_enough(*at) => None,
+                Look::Done(at) => Some(at.plus_ms(every)),
+                Look::Ordered => None,
+            })
+            .min()
+    }
+
+    /// Whether looking for evidence can still change something without anybody's help.
+    fn is_looking(&self, looks: &Looks) -> bool {
+        self.wanting()
+            .any(|(task, _)| match looks.of.get(&task.node.id) {
+                None | Some(Look::Ordered) => true,
+                Some(Look::Done(at)) => self.waits && !task.has_waited_long_enough(*at),
+            })
+    }
+
+    /// Whether the run was told to stay for people.
+    fn stays_for_people(&self) -> bool {
+        self.waits
+            && !self.is_halting()
+            && (0..self.tasks.len())
+                .any(|ix| self.awaits_consent(ix) && self.tasks[ix].awaits_approval())
+    }
+}
+
+impl Turn<'_> {
+    /// Lets a landing commit land, or asks a person first. `change` is missing if nobody was to be asked when its gates
+    /// were.
+    pub(super) fn land_or_ask(
+        &mut self,
+        ticket: &Ticket,
+        commit: ObjectId,
+        onto: ObjectId,
+        change: Option<Change>,
+    ) {
+        let Some((_, task)) = self.state.get(&ticket.task) else {
+            return;
+        };
+        let Some(work) = task.phase.work() else {
+            return;
+        };
+        let (candidate, next) = (work.candidate.clone(), task.next_order());
+        if task.has_consent_to_land(&candidate) {
+            self.record(Record::LandingIntended {
+                ticket: next,
+                commit,
+                onto,
+            });
+        } else if let Some(change) = change {
+            self.record(Record::ApprovalAsked {
+                ticket: next,
+                shown: Shown {
+                    candidate,
+                    commit,
+                    onto,
+                    change,
+                },
+            });
+        } else {
+            self.missed(ticket, Miss::GatesChanged);
+        }
+    }
+
+    /// Looks for the evidence of tasks whose turn it would be. The last look is the first one after the longest time.
+    pub(super) fn look_for_evidence(&mut self) {
+        let now = self.now.wall;
+        let looks = &self.shell.looks.of;
+        let is_due = |task: &Task, every: u64| match looks.get(&task.node.id) {
+            None => true,
+            Some(Look::Ordered) => false,
+            // A clock that was set back makes it due, too.
+            Some(Look::Done(at)) => {
+                !task.has_waited_long_enough(*at) && (now >= at.plus_ms(every) || now < *at)
+            }
+        };
+        let due: Vec<TaskId> = self
+            .state
+            .wanting()
+            .filter(|(task, every)| is_due(task, *every))
+            .map(|(task, _)| task.node.id.clone())
+            .collect();
+        for task in due {
+            self.shell.looks.of.insert(task.clone(), Look::Ordered);
+            self.effects.actions.push(Action::LookForEvidence { task });
+        }
+    }
+
+    pub(super) fn evidence_looked(&mut self, id: &TaskId, found: bool, said: String) -> bool {
+        if self.shell.looks.of.get(id) != Some(&Look::Ordered) {
+            return false;
+        }
+        let done = Look::Done(self.now.wall);
+        self.shell.looks.of.insert(id.clone(), done);
+        let Some((_, task)) = self
+            .state
+            .get(id)
+            .filter(|(_, task)| task.awaits_evidence())
+        else {
+            return false;
+        };
+        // A look a minute for days is no news each time.
+        if found || task.supply.since.is_none() || task.supply.said != said {
+            self.record(Record::EvidenceLooked {
+                task: id.clone(),
+                found,
+                said,
+            });
+        }
+        true
+    }
+
+    /// What follows when a person says yes: nothing of its own, the state follows the decision.
+    pub(super) fn approve(&self, task: &Task, meant: Option<&ObjectId>) -> Result<(), String> {
+        let stands = || {
+            format!(
+                "there is nothing to approve: it is {}",
+                task.phase.in_words()
+            )
+        };
+        match (task.node.approval, &task.consent) {
+            (None, _) => Err("it needs no approval".to_owned()),
+            (Some(When::Before), Consent::Given(_)) => Err("it is approved already".to_owned()),
+            (Some(When::Before), _) if !task.is_open() => Err(stands()),
+            (Some(When::Before), _) => Ok(()),
+            (Some(When::After), Consent::Asked(shown)) if task.awaits_approval() => match meant {
+                Some(meant) if *meant != shown.candidate && *meant != shown.commit => Err(format!(
+                    "what is to be approved now is {}",
+                    shown.candidate.short()
+                )),
+                Some(_) | None => Ok(()),
+            },
+            (Some(When::After), Consent::Given(_)) => Err("it is approved already".to_owned()),
+            (Some(When::After), Consent::None | Consent::Asked(_)) => Err(stands()),
+        }
+    }
+
+    /// What follows when a person says no: what was made does not land, and the next attempt is told why; a task that was
+    /// not to start is cancelled.
+    pub(super) fn reject(&self, task: &Task, control: &Control) -> Result<Vec<Record>, String> {
+        self.approve(task, None)?;
+        let who = match &control.by {
+            Author::Person(name) => name.as_str(),
+            Author::Agent(_) | Author::Signal | Author::StopFile | Author::Orch => "orch",
+        };
+        let why = control.note.as_deref().unwrap_or("no reason was given");
+        Ok(vec![match task.node.approval {
+            Some(When::After) => {
+                let end = AttemptEnd::new(Ending::Rejected, format!("{who} says no: {why}"));
+                let fate = Fate {
+                    leaves: Leaves::Candidate,
+                    demanded: false,
+                    may_continue: false,
+                };
+                let next = super::after::next(self.state, task, end.ending, fate, self.now);
+                let ticket = task.ticket();
+                Record::NotLandable { ticket, end, next }
+            }
+            Some(When::Before) | None => Record::Settled {
+                task: task.node.id.clone(),
+                as_: Settlement::Cancelled,
+            },
+        }])
+    }
+}

@@ -1,0 +1,142 @@
+//! What a task waits for besides other tasks: the approval of a person, and evidence from outside. As data, and how it is
+//! read.
+//!
+//! Both decide what lands, so they come from a person's text only (`diff::permit`).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys;
+use super::read::TIMEOUT_MAX;
+use super::reader::{Fields, Reader, quote};
+use super::syntax::{Node, NodeKind};
+use crate::diagnostic::Diagnostic;
+
+/// How often evidence is looked for, if the text does not say.
+pub const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The longest time between two looks.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The only word that `gate` knows besides a mapping.
+const APPROVAL: &str = "approval";
+
+/// A person must say yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Why, for the person who is asked.
+    pub reason: Option<String>,
+    /// What to look at, in the words of whoever wrote the plan.
+    pub evidence: Vec<String>,
+    /// To what.
+    pub when: When,
+}
+
+/// What an approval is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// The start: no agent is paid before it.
+    Before,
+    /// What was made: nothing lands before it.
+    #[default]
+    After,
+}
+
+/// Evidence from outside that must be there before the task starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// What is looked for.
+    pub source: Source,
+    /// How often.
+    pub every: Duration,
+    /// How long; as long as the run goes on if none.
+    pub timeout: Option<Duration>,
+}
+
+/// What evidence is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A command that succeeds once it is there.
+    Run(String),
+    /// Files of the person's checkout, as globs; each must match. They are shown to the agent, read-only.
+    Files(Vec<String>),
+}
+
+/// `gate` of a task: the word `approval`, or a mapping.
+pub(super) fn approval<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Approval> {
+    let node = fields.get("gate")?;
+    if let Some(word) = node.as_scalar() {
+        if word != APPROVAL {
+            reader.push(
+                Diagnostic::error("unknown-gate", format!("{} is no gate", quote(word)))
+                    .at(node.span())
+                    .help("write `gate: approval`, or a mapping with `reason`, `evidence`, `when`"),
+            );
+            return None;
+        }
+        return Some(Approval {
+            reason: None,
+            evidence: Vec::new(),
+            when: When::default(),
+        });
+    }
+    let gate = reader.fields(node, &keys::GATE, "`gate`")?;
+    let whens = [("before", When::Before), ("after", When::After)];
+    Some(Approval {
+        reason: reader.owned(&gate, "reason"),
+        evidence: lines(reader, &gate, "evidence"),
+        when: reader.word(&gate, "when", &whens).unwrap_or_default(),
+    })
+}
+
+/// One text, or a list of them.
+fn lines<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>, key: &str) -> Vec<String> {
+    match fields.get(key).map(|node| &node.kind) {
+        Some(NodeKind::Scalar { .. }) => reader.owned(fields, key).into_iter().collect(),
+        Some(_) => {
+            let texts = reader.texts(fields, key, "texts").unwrap_or_default();
+            texts.into_iter().map(|text| text.text.to_owned()).collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// `external` of a task.
+pub(super) fn external<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<External> {
+    let node = fields.get("external")?;
+    let external = reader.fields(node, &keys::EXTERNAL, "`external`")?;
+    let run = reader.text(&external, "run");
+    let files = reader.texts(&external, "files", "globs");
+    let source = match (run, files) {
+        (Some(run), None) if !run.text.trim().is_empty() => Source::Run(run.text.to_owned()),
+        (None, Some(files)) if !files.is_empty() => {
+            super::read::check_globs(reader, &files);
+            Source::Files(files.into_iter().map(|glob| glob.text.to_owned()).collect())
+        }
+        _ => {
+            reader.push(
+                Diagnostic::error("no-evidence", "`external` needs either `run` or `files`")
+                    .at(fields_head(&external, node))
+                    .help("`run` is a command that succeeds once the evidence is there, `files` a list of globs"),
+            );
+            return None;
+        }
+    };
+    let second = Duration::from_secs(1);
+    Some(External {
+        source,
+        every: reader
+            .duration(&external, "every", second..=LOOK_EVERY_MAX)
+            .unwrap_or(LOOK_EVERY),
+        timeout: reader.duration(&external, "timeout", second..=TIMEOUT_MAX),
+    })
+}
+
+fn fields_head(fields: &Fields<'_>, node: &Node) -> std::ops::Range<usize> {
+    match fields.iter().next() {
+        Some(_) => fields.head(),
+        None => node.span(),
+    }
+}

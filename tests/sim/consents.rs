@@ -1,0 +1,136 @@
+//! The laws of approvals and evidence: nothing starts or lands that a person has to approve and has not.
+
+use std::collections::BTreeMap;
+
+use orch::engine::event::{PlanRevision, Verb};
+use orch::engine::record::{Next, Record, Stamped};
+use orch::ids::{ObjectId, TaskId};
+use orch::plan::consent::When;
+
+use crate::bounds::{Verdict, law};
+
+/// What landing commits change, as far as this world goes: many of them the same.
+pub(crate) fn change_of(commit: &ObjectId) -> String {
+    match commit.as_str().bytes().last() {
+        Some(b'0'..=b'6') => "the usual".to_owned(),
+        _ => format!("that of {commit}"),
+    }
+}
+
+/// What people and evidence have let go on, task by task.
+#[derive(Debug, Default)]
+pub(crate) struct Consents(BTreeMap<TaskId, Consent>);
+
+#[derive(Debug, Default)]
+struct Consent {
+    /// What a person approves of it, by the newest plan, and whether evidence is needed.
+    approval: Option<When>,
+    /// What is to land.
+    candidate: Option<ObjectId>,
+    /// Candidate and change that a person was shown, and that they approved.
+    shown: Option<(ObjectId, String)>,
+    approved: Option<(ObjectId, String)>,
+    /// Whether a person approved its start, and whether its evidence was found.
+    may_start: bool,
+    supplied: bool,
+}
+
+impl Consents {
+    fn of(&mut self, task: &TaskId) -> &mut Consent {
+        self.0.get_mut(task).expect("a known task")
+    }
+
+    pub(crate) fn follow(&mut self, stamped: &Stamped) -> Verdict {
+        match &stamped.record {
+            Record::RunStarted(start) | Record::RunResumed { start } => {
+                self.take_over(&start.revision);
+            }
+            Record::PlanAccepted { revision } => self.take_over(revision),
+            Record::AttemptStarted { ticket, .. } => {
+                let consent = self.of(&ticket.task);
+                law(
+                    consent.approval != Some(When::Before) || consent.may_start,
+                    || format!("{ticket} starts unapproved"),
+                )?;
+            }
+            Record::Collected {
+                ticket,
+                next: Next::Land,
+                candidate,
+                ..
+            } => self.of(&ticket.task).candidate.clone_from(candidate),
+            Record::ApprovalAsked { ticket, shown } => {
+                let consent = self.of(&ticket.task);
+                law(consent.candidate.as_ref() == Some(&shown.candidate), || {
+                    format!("{ticket} asks for approval of something else")
+                })?;
+                law(change_of(&shown.commit) == shown.change.sha256, || {
+                    format!("{ticket} shows another change")
+                })?;
+                consent.approved = None;
+                consent.shown = Some((shown.candidate.clone(), shown.change.sha256.clone()));
+            }
+            Record::NotLandable { ticket, .. } => self.of(&ticket.task).shown = None,
+            Record::ApprovalLapsed { task } => self.of(task).approved = None,
+            Record::EvidenceLooked { task, found, .. } => self.of(task).supplied |= *found,
+            Record::LandingIntended { ticket, commit, .. } => {
+                let consent = self.of(&ticket.task);
+                let is_approved = consent
+                    .approved
+                    .as_ref()
+                    .is_some_and(|(candidate, change)| {
+                        Some(candidate) == consent.candidate.as_ref()
+                            && *change == change_of(commit)
+                    });
+                law(consent.approval != Some(When::After) || is_approved, || {
+                    format!("{ticket} lands unapproved")
+                })?;
+            }
+            Record::Reopened { task, .. } => {
+                let consent = self.of(task);
+                let approval = consent.approval;
+                *consent = Consent {
+                    approval,
+                    ..Consent::default()
+                };
+            }
+            Record::Controlled {
+                control,
+                refused: None,
+                ..
+            } => {
+                if let Verb::Approve { task, .. } = &control.verb {
+                    let consent = self.of(task);
+                    match consent.approval {
+                        Some(When::Before) => consent.may_start = true,
+                        Some(When::After) => consent.approved = consent.shown.take(),
+                        None => return Err(format!("{task} needs no approval and gets it")),
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, revision: &PlanRevision) {
+        for node in &revision.graph.nodes {
+            self.0.entry(node.id.clone()).or_default().approval = node.approval;
+        }
+    }
+
+    /// Whether people let it start, and the evidence it needs is there.
+    pub(crate) fn let_start(&self, task: &TaskId, needs_evidence: bool) -> bool {
+        let Some(consent) = self.0.get(task) else {
+            return false;
+        };
+        (consent.approval != Some(When::Before) || consent.may_start)
+            && (!needs_evidence || consent.supplied)
+    }
+
+    /// Whether a person was asked about what it made and has not answered.
+    pub(crate) fn is_asked(&self, task: &TaskId) -> bool {
+        let is_open = |c: &Consent| c.shown.is_some() && c.approval == Some(When::After);
+        self.0.get(task).is_some_and(is_open)
+    }
+}
