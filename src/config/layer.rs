@@ -12,7 +12,7 @@ use crate::plan::nearest;
 use crate::plan::syntax::{self, Node, NodeKind};
 
 /// Words that later versions give a meaning: refused, so that nobody relies on a gate or a limit that does not exist.
-pub(super) const RESERVED: [&str; 19] = [
+pub(super) const RESERVED: [&str; 18] = [
     "allow_protected",
     "env",
     "executor",
@@ -24,7 +24,6 @@ pub(super) const RESERVED: [&str; 19] = [
     "landing",
     "models",
     "outputs",
-    "protect",
     "repos",
     "review",
     "sandbox",
@@ -268,6 +267,9 @@ impl FileReader<'_> {
         // The commands alone need no mapping around them.
         if name == "verify" && !matches!(value.kind, NodeKind::Mapping { .. }) {
             name = "verify.commands".to_owned();
+        }
+        if name == "protect" && !matches!(value.kind, NodeKind::Mapping { .. }) {
+            name = "protect.add".to_owned();
         }
         let known = KEYS
             .iter()

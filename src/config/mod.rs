@@ -318,6 +318,10 @@ settings! {
     verify_cache: Cache = Cache::Run, "verify.cache" by read::cache;
     /// Whether a run needs a required verify command for every task that changes something.
     verify_require: bool = false, "verify.require" by read::switch;
+    /// Globs of paths that no candidate may change, beside those that are protected by default.
+    protect_add: Vec<String> = Vec::new(), "protect.add" by read::globs;
+    /// Globs of paths that are protected by default, and in this project are not.
+    protect_remove: Vec<String> = Vec::new(), "protect.remove" by read::globs;
     /// Where the project's roles lie, from the repository's root.
     agents_dir: PathBuf = PathBuf::from(".claude/agents"), "agents_dir" by read::project_dir;
     /// How the project is built; told to agents.

@@ -42,8 +42,14 @@ pub fn checks(task: &Task, plan: &Plan, settings: &Settings, force: Option<Runne
     if force.is_some() {
         return Checks::default();
     }
+    let mut protect = settings.protect_add.value.clone();
+    if settings.agents_dir.origin != Origin::Default {
+        protect.push(settings.agents_dir.value.display().to_string());
+    }
     let project = Checks {
         verify: settings.verify(),
+        protect,
+        unprotect: settings.protect_remove.value.clone(),
         ..Checks::default()
     };
     plan.checks(task).over(&project)

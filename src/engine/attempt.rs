@@ -160,6 +160,7 @@ impl Turn<'_> {
             limit: left.limit,
             windows: left.windows,
             meanwhile: left.meanwhile,
+            scope: left.scope,
             next,
         });
         if next == Next::AskStatus {
@@ -211,6 +212,7 @@ impl Turn<'_> {
             limit: None,
             windows: Vec::new(),
             meanwhile: Vec::new(),
+            scope: None,
             next,
         });
         self.after_unstarted(end, &probes);

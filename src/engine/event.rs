@@ -13,6 +13,7 @@ use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
 use super::profile::Profile;
 use super::record::Salvage;
+use super::scope::Scope;
 use super::usage::Usage;
 use super::verification::Verification;
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -147,6 +148,8 @@ pub struct Collected {
     pub notes: Vec<String>,
     /// What changed in the user's repository and checkout while the attempt ran, orch's own doings aside.
     pub meanwhile: Vec<String>,
+    /// By what a candidate that may land was judged.
+    pub scope: Option<Box<Scope>>,
 }
 
 /// A landing commit.

@@ -46,6 +46,7 @@ mod plan_change;
 mod recover;
 pub mod salvage;
 mod schedule;
+pub mod scope;
 mod state;
 mod task;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::limit::{LimitHit, LimitScope, UsageWindow};
 use super::outcome::Outcome;
 use super::policy::Policy;
 pub use super::salvage::{Salvage, SalvageOf, SalvagePlace};
+use super::scope::Scope;
 use super::usage::Usage;
 use super::verification::Verification;
 use crate::ids::{ObjectId, RefName, RunId, SlotId, TaskId, Ticket};
@@ -109,6 +110,9 @@ pub enum Record {
         /// What changed in the user's repository and checkout while the attempt ran, orch's own doings aside.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         meanwhile: Vec<String>,
+        /// By what a candidate that may land was judged.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<Box<Scope>>,
         /// What follows, decided by policy.
         next: Next,
     },

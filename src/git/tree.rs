@@ -1,15 +1,22 @@
 //! Trees edited in the object store, without an index or a working copy.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree, TreeEntry};
+use git2::{
+    DiffOptions, ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree, TreeEntry, TreeWalkMode,
+    TreeWalkResult,
+};
 
 use crate::ids::ObjectId;
 
 const BLOB: i32 = 0o100_644;
 const BLOB_EXECUTABLE: i32 = 0o100_755;
 const DIRECTORY: i32 = 0o040_000;
+const LINK: i32 = 0o120_000;
+const SUBMODULE: i32 = 0o160_000;
 
 /// What stands in a tree under one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +80,95 @@ pub fn file_in(
         Some(entry) if is_file(entry) => Ok(Some(repo.find_blob(entry.id)?.content().to_owned())),
         _ => Ok(None),
     }
+}
+
+/// What stands at a path of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A file.
+    File {
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// Whether it can be run.
+        executable: bool,
+    },
+    /// A symbolic link, to this text.
+    Link(Vec<u8>),
+    /// A commit of another repository.
+    Submodule,
+    /// A directory.
+    Directory,
+}
+
+/// What stands at `path` in a commit or tree.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn content_at(
+    repo: &Repository,
+    of: &ObjectId,
+    path: &Path,
+) -> Result<Option<Content>, git2::Error> {
+    let Some(Entry { id, mode }) = entry_at(&tree_of(repo, of)?, path)? else {
+        return Ok(None);
+    };
+    let bytes = || repo.find_blob(id).map(|blob| blob.content().to_owned());
+    Ok(Some(match mode {
+        DIRECTORY => Content::Directory,
+        SUBMODULE => Content::Submodule,
+        LINK => Content::Link(bytes()?),
+        _ => Content::File {
+            bytes: bytes()?,
+            executable: mode == BLOB_EXECUTABLE,
+        },
+    }))
+}
+
+/// The symbolic links of a commit or tree, with what they say.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn links_in(
+    repo: &Repository,
+    of: &ObjectId,
+) -> Result<BTreeMap<PathBuf, Vec<u8>>, git2::Error> {
+    let mut found = Vec::new();
+    tree_of(repo, of)?.walk(TreeWalkMode::PreOrder, |directory, entry| {
+        if entry.filemode() == LINK {
+            let name = Path::new(OsStr::from_bytes(entry.name_bytes()));
+            found.push((Path::new(directory).join(name), entry.id()));
+        }
+        TreeWalkResult::Ok
+    })?;
+    let mut links = BTreeMap::new();
+    for (path, id) in found {
+        links.insert(path, repo.find_blob(id)?.content().to_owned());
+    }
+    Ok(links)
+}
+
+/// How many lines of the files at `paths` were added and removed between two commits or trees.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn line_changes(
+    repo: &Repository,
+    old: &ObjectId,
+    new: &ObjectId,
+    paths: &[PathBuf],
+) -> Result<usize, git2::Error> {
+    if paths.is_empty() {
+        return Ok(0);
+    }
+    let mut options = DiffOptions::new();
+    options.disable_pathspec_match(true);
+    for path in paths {
+        options.pathspec(path);
+    }
+    let (old, new) = (tree_of(repo, old)?, tree_of(repo, new)?);
+    let diff = repo.diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options))?;
+    let stats = diff.stats()?;
+    Ok(stats.insertions() + stats.deletions())
 }
 
 /// Whether two commits or trees have the same file at `path`, or both none.

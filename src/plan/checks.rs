@@ -109,14 +109,18 @@ pub struct Checks {
     pub verify: Vec<VerifyCommand>,
     /// Globs of paths that must not change, beside the default ones.
     pub protect: Vec<String>,
+    /// Globs of paths that are not protected although they are by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unprotect: Vec<String>,
     /// The exceptions.
     pub allow_protected: Allowed,
     /// Files that must be left.
     pub outputs: Vec<Output>,
     /// How much may change.
     pub limits: ChangeLimits,
-    /// Whether the candidate's tests must fail without its other files.
-    pub red_green: bool,
+    /// Whether the candidate's tests must fail without its other files, if the text says so.
+    #[serde(default)]
+    pub red_green: Option<bool>,
 }
 
 /// Whether anything judges a landing commit.
@@ -179,14 +183,24 @@ impl Checks {
         Self {
             verify,
             protect,
+            unprotect: self
+                .unprotect
+                .into_iter()
+                .chain(farther.unprotect.iter().cloned())
+                .collect(),
             allow_protected: self.allow_protected.and(&farther.allow_protected),
             outputs: self.outputs,
             limits: ChangeLimits {
                 files: self.limits.files.or(farther.limits.files),
                 lines: self.limits.lines.or(farther.limits.lines),
             },
-            red_green: self.red_green,
+            red_green: self.red_green.or(farther.red_green),
         }
+    }
+
+    /// Whether the tests of a candidate must fail without its other files.
+    pub fn wants_red(&self) -> bool {
+        self.red_green == Some(true)
     }
 
     /// Whether they judge a landing commit.
@@ -230,12 +244,11 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<B
         Some(node) => commands(reader, node),
         None => Vec::new(),
     };
-    let red_green = reader
-        .word(fields, "red_green", &[("true", true), ("false", false)])
-        .unwrap_or(false);
+    let red_green = reader.word(fields, "red_green", &[("true", true), ("false", false)]);
     Some(Box::new(Checks {
         verify,
         protect: globs(reader, fields, "protect"),
+        unprotect: Vec::new(),
         allow_protected: allowed(reader, fields),
         outputs: outputs(reader, fields),
         limits: limits(reader, fields),

@@ -6,10 +6,7 @@ use Class::{Kept, Read, Unbuilt};
 
 /// Words that later versions give a meaning, at every level but the innermost: refused, so that no plan relies on them
 /// being ignored.
-pub(super) const RESERVED: [&str; 18] = [
-    "protect",
-    "allow_protected",
-    "limits",
+pub(super) const RESERVED: [&str; 15] = [
     "red_green",
     "review",
     "candidates",
@@ -75,6 +72,9 @@ pub(super) const META: Level = Level {
         ("schedule", Read),
         ("id", Read),
         ("verify", Read),
+        ("protect", Read),
+        ("allow_protected", Read),
+        ("limits", Read),
         ("notification_email", Read),
         ("validation", Unbuilt),
         ("model_escalation", Read),
@@ -104,6 +104,9 @@ pub(super) const SECTION: Level = Level {
         ("status", Read),
         ("tasks", Read),
         ("verify", Read),
+        ("protect", Read),
+        ("allow_protected", Read),
+        ("limits", Read),
         ("description", Kept),
     ],
 };
@@ -133,6 +136,9 @@ pub(super) const TASK: Level = Level {
         ("labels", Read),
         ("rehearse", Read),
         ("verify", Read),
+        ("protect", Read),
+        ("allow_protected", Read),
+        ("limits", Read),
         ("outputs", Read),
         ("gate", Read),
         ("external", Read),

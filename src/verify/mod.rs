@@ -4,4 +4,5 @@ pub mod excerpt;
 pub mod judge;
 pub mod output;
 pub mod outputs;
+pub mod protect;
 pub mod scope;

@@ -16,9 +16,9 @@ pub struct Scope {
 
 /// A glob that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{glob}` in `files` is not a glob: {why}")]
+#[error("`{glob}` is not a glob of paths: {why}")]
 pub struct BadGlob {
-    /// As the task has it.
+    /// As it was written.
     pub glob: String,
     /// What is wrong with it.
     pub why: String,

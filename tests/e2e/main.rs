@@ -2,6 +2,7 @@
 
 mod adoption;
 mod audits;
+mod candidates;
 mod consent;
 mod controls;
 mod crashes;

@@ -55,6 +55,9 @@ verify:
   env_probe: [rustc -V]
   cache: hermetic
   require: true
+protect:
+  add: [db]
+  remove: ['**/CMakeLists.txt']
 agents_dir: ./.claude/agents/
 build_command: make
 test_command: make check
@@ -143,6 +146,8 @@ x-note: [anything]
     verify.env_probe = rustc -V
     verify.cache = hermetic
     verify.require = true
+    protect.add = db
+    protect.remove = **/CMakeLists.txt
     agents_dir = ./.claude/agents/
     build_command = make
     test_command = make check
@@ -226,6 +231,8 @@ fn defaults_are_the_documented_ones() {
     verify.env_probe = none
     verify.cache = run
     verify.require = false
+    protect.add = none
+    protect.remove = none
     agents_dir = .claude/agents
     build_command = not set
     test_command = not set

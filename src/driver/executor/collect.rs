@@ -1,6 +1,7 @@
 //! `Collect`: nothing of the attempt's process tree lives any more, what it left is read and told apart, and its files
 //! are a candidate commit.
 
+mod protected;
 mod session;
 mod work;
 
@@ -147,6 +148,7 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
         can_continue: false,
         notes: vec![format!("its slot is kept in {}", kept.display())],
         meanwhile: Vec::new(),
+        scope: None,
     })
 }
 
@@ -234,9 +236,11 @@ fn read_slot(
     let work = Work::of(site, order, slot, &files, &dir)?;
     let left = Left::read(site, order, sheet, slot, &dir, &work, &mut notes)?;
     let mut end = left.end.clone();
+    let mut scope = None;
     if matches!(end.ending, Ending::Success | Ending::NoChange) {
-        if let Some(refused) = work.refused(order, &sheet.how)? {
-            end = refused;
+        match work.judged(site, order, &sheet.how)? {
+            Ok(judged) => scope = judged,
+            Err(refused) => end = refused,
         }
     } else if let Some(given) = &order.ended_by_orch {
         end = given.clone();
@@ -263,6 +267,7 @@ fn read_slot(
         end,
         notes,
         meanwhile: Vec::new(),
+        scope,
     })
 }
 
@@ -295,6 +300,7 @@ fn without_files(
         can_continue: false,
         notes: Vec::new(),
         meanwhile: Vec::new(),
+        scope: None,
     })
 }
 

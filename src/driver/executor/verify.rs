@@ -3,7 +3,7 @@
 //! What a gate's end means is judged in `verify::judge`; here it is brought about.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -16,6 +16,7 @@ use crate::driver::how;
 use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::event::Event;
+use crate::engine::scope::Rules;
 use crate::engine::verification::{GateRecord, GateResult, Verdict, Verification};
 use crate::git::refs;
 use crate::git::tree::{file_in, tree_id};
@@ -24,6 +25,7 @@ use crate::plan::checks::{Checks, FailOn, VerifyCommand};
 use crate::time::Wall;
 use crate::verify::judge::{Facts, Judged, judge};
 use crate::verify::outputs;
+use crate::verify::protect::Protection;
 
 /// A landing commit that is to be judged.
 #[derive(Debug)]
@@ -164,14 +166,19 @@ async fn judged(
         order.commit.clone(),
         order.onto.clone(),
     );
-    let (checks, base, tree, missing) = blocking(move || -> anyhow::Result<_> {
+    let (checks, base, tree, missing, may_drop) = blocking(move || -> anyhow::Result<_> {
         let checks = checks(&owner, &ticket)?;
         let repo = owner.repo.open()?;
         let missing = outputs::missing(&checks.outputs, |path| {
             file_in(&repo, &commit, Path::new(path))
         })?;
         let base = tree_id(&repo, &onto)?;
-        Ok((checks, base, tree_id(&repo, &commit)?, missing))
+        let tree = tree_id(&repo, &commit)?;
+        let protection = protection(&checks)?;
+        let may_drop = changed(&repo, &base, &tree)?
+            .iter()
+            .any(|path| protection.is_test(path) && protection.allows(path));
+        Ok((checks, base, tree, missing, may_drop))
     })
     .await?;
     if !missing.is_empty() {
@@ -191,6 +198,7 @@ async fn judged(
         base,
         tree,
         cache,
+        may_drop,
         room: None,
     };
     judging.all(&checks, said).await
@@ -204,6 +212,8 @@ struct Judging<'a> {
     base: ObjectId,
     tree: ObjectId,
     cache: Cache,
+    /// Whether a person allows that tests go.
+    may_drop: bool,
     room: Option<Room<'a>>,
 }
 
@@ -260,7 +270,7 @@ impl<'a> Judging<'a> {
             Err(error) => return Err(error.into()),
         };
         let mut base = self.known_base(command, probes);
-        let mut judged = judge(command.fail_on, &ran.facts, base.as_ref(), false);
+        let mut judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
         let needs_base = match judged.result {
             GateResult::Failed | GateResult::Broken => ran.facts.fault.is_none(),
             _ => false,
@@ -270,7 +280,7 @@ impl<'a> Judging<'a> {
             let onto = self.order.onto.clone();
             let on_tip = self.at(Some(&onto)).await?.run(command).await?;
             base = Some(on_tip.facts);
-            judged = judge(command.fail_on, &ran.facts, base.as_ref(), false);
+            judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
         }
         let tip_is_red = base.as_ref().is_some_and(|base| base.exit != Some(0));
         if command.required
@@ -332,7 +342,7 @@ impl<'a> Judging<'a> {
             return Ok(first);
         }
         let second = self.at(None).await?.run(command).await?;
-        let again = judge(command.fail_on, &second.facts, base, false);
+        let again = judge(command.fail_on, &second.facts, base, self.may_drop);
         if !again.result.lets_land() {
             return Ok(first);
         }
@@ -357,16 +367,8 @@ impl<'a> Judging<'a> {
     /// Which of the failing tests the candidate touches: a changed file that names the test, or that the test names.
     fn touched(&self, names: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
         let repo = self.site.repo.open()?;
-        let trees = [&self.base, &self.tree].map(|id| -> anyhow::Result<_> {
-            Ok(repo.find_tree(git2::Oid::from_str(id.as_str())?)?)
-        });
-        let [old, new] = trees;
-        let diff = repo.diff_tree_to_tree(Some(&old?), Some(&new?), None)?;
         let mut touched = BTreeSet::new();
-        for path in diff
-            .deltas()
-            .filter_map(|d| d.new_file().path().map(Path::to_owned))
-        {
+        for path in changed(&repo, &self.base, &self.tree)? {
             let bytes = file_in(&repo, &self.order.commit, &path)?.unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
             let path = path.to_string_lossy();
@@ -382,6 +384,30 @@ impl<'a> Judging<'a> {
         }
         Ok(touched)
     }
+}
+
+/// The rules of a task as far as its own texts make them.
+fn protection(checks: &Checks) -> anyhow::Result<Protection> {
+    Ok(Protection::new(&Rules {
+        allow_protected: checks.allow_protected.clone(),
+        ..Rules::default()
+    })?)
+}
+
+/// The paths that differ between two trees.
+fn changed(
+    repo: &git2::Repository,
+    old: &ObjectId,
+    new: &ObjectId,
+) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let tree = |id: &ObjectId| -> anyhow::Result<_> {
+        Ok(repo.find_tree(git2::Oid::from_str(id.as_str())?)?)
+    };
+    let diff = repo.diff_tree_to_tree(Some(&tree(old)?), Some(&tree(new)?), None)?;
+    let paths = diff.deltas().flat_map(|d| [d.old_file(), d.new_file()]);
+    Ok(paths
+        .filter_map(|file| file.path().map(Path::to_owned))
+        .collect())
 }
 
 /// Asks the gates of the tasks that are to be done about the untouched target.

@@ -94,6 +94,7 @@ impl State {
                 meanwhile,
                 next,
                 limit: _,
+                scope: _,
                 windows,
             } => {
                 let left = Left {

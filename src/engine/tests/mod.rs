@@ -222,6 +222,7 @@ impl Bench {
             can_continue: false,
             notes: Vec::new(),
             meanwhile: Vec::new(),
+            scope: None,
         };
         change(&mut left);
         let result = Box::new(left);

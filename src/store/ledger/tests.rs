@@ -146,6 +146,7 @@ fn collected(name: &str, attempt: u32, cost: u64, next: Next) -> Record {
         limit: None,
         windows: Vec::new(),
         meanwhile: Vec::new(),
+        scope: None,
         next,
     }
 }

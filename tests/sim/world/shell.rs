@@ -403,6 +403,7 @@ impl World {
             can_continue: false,
             notes: Vec::new(),
             meanwhile: Vec::new(),
+            scope: None,
         };
         if !was_demanded {
             self.cut(ticket, &mut left);

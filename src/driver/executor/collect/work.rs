@@ -2,19 +2,20 @@
 //! made of them.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::{ObjectsTaken, Order, PATHS_SHOWN, PLAN_BYTES_MAX};
+use super::{ObjectsTaken, Order, PATHS_SHOWN, PLAN_BYTES_MAX, protected};
 use crate::agent::role::Profile;
 use crate::agent::status;
 use crate::crash::point;
-use crate::driver::executor::landing;
+use crate::driver::executor::{landing, verify};
 use crate::driver::how::How;
 use crate::driver::site::Site;
 use crate::engine::ending::{AttemptEnd, Ending};
-use crate::git::collect::{Change, Collected as Files};
+use crate::engine::scope::Scope;
+use crate::git::collect::{Change, ChangeKind, Collected};
 use crate::git::commit::{CommitSpec, Signing, make_commit};
 use crate::git::durable::is_whole;
 use crate::git::slot::{EXCHANGE_DIR, Slot};
@@ -24,7 +25,7 @@ use crate::ids::{ObjectId, TaskId};
 use crate::plan::diff;
 use crate::plan::graph::TaskKind;
 use crate::store::{AttemptDir, read_if_other, read_limited, write_atomic};
-use crate::verify::scope::Scope;
+use crate::verify::scope::Scope as Files;
 
 /// What the attempt changed.
 pub(super) struct Work {
@@ -32,8 +33,8 @@ pub(super) struct Work {
     tree: ObjectId,
     /// Whether they differ from the base's.
     changed: bool,
-    /// Changed paths, without the plan's.
-    paths: Vec<std::path::PathBuf>,
+    /// Changes, without the plan's and those of the status.
+    changes: Vec<Change>,
     /// The edit of the plan, or why there cannot be one.
     plan: Result<Option<diff::Permitted>, String>,
 }
@@ -43,7 +44,7 @@ impl Work {
         site: &Site,
         order: &Order,
         slot: &Slot,
-        files: &Files,
+        files: &Collected,
         dir: &AttemptDir,
     ) -> anyhow::Result<Self> {
         let repo = site.repo.open()?;
@@ -82,7 +83,7 @@ impl Work {
         Ok(Self {
             changed: tree != base_tree,
             tree,
-            paths: changed_paths(files, plan_path),
+            changes: changes(files, plan_path),
             plan,
         })
     }
@@ -114,14 +115,37 @@ impl Work {
         self.changed || !matches!(self.plan, Ok(None))
     }
 
-    /// Why a result that calls itself good is not taken.
-    pub(super) fn refused(&self, order: &Order, how: &How) -> anyhow::Result<Option<AttemptEnd>> {
+    /// Why a result that calls itself good is not taken, or by what it was judged.
+    pub(super) fn judged(
+        &self,
+        site: &Site,
+        order: &Order,
+        how: &How,
+    ) -> anyhow::Result<Result<Option<Box<Scope>>, AttemptEnd>> {
         if let Err(why) = &self.plan {
-            return Ok(Some(AttemptEnd::new(
+            return Ok(Err(AttemptEnd::new(
                 Ending::PlanEditInvalid,
                 format!("the edit of the plan is refused: {why}"),
             )));
         }
+        if let Some(end) = self.outside(order, how)? {
+            return Ok(Err(end));
+        }
+        // A rehearsal changes what it was told to change.
+        if self.changes.is_empty() || site.force.is_some() {
+            return Ok(Ok(None));
+        }
+        let checks = verify::checks(site, &order.ticket)?;
+        let trees = [&order.base, &self.tree];
+        let judged = protected::judged(site, &checks, &order.files, &self.changes, trees)?;
+        Ok(match judged.refused {
+            Some(end) => Err(end),
+            None => Ok(Some(Box::new(judged.scope))),
+        })
+    }
+
+    /// Why the changed paths are not taken, whatever is in them.
+    fn outside(&self, order: &Order, how: &How) -> anyhow::Result<Option<AttemptEnd>> {
         let rule = match order.kind {
             TaskKind::Report => Some("a report task changes no files".to_owned()),
             TaskKind::Change if how.profile == Some(Profile::ReadOnly) => {
@@ -129,9 +153,15 @@ impl Work {
             }
             TaskKind::Change => None,
         };
+        let paths: Vec<PathBuf> = self
+            .changes
+            .iter()
+            .flat_map(Change::paths)
+            .map(Path::to_owned)
+            .collect();
         let outside = match rule {
-            Some(_) => self.paths.iter().map(std::path::PathBuf::as_path).collect(),
-            None => Scope::new(&order.files)?.outside(&self.paths),
+            Some(_) => paths.iter().map(PathBuf::as_path).collect(),
+            None => Files::new(&order.files)?.outside(&paths),
         };
         if outside.is_empty() {
             return Ok(None);
@@ -203,12 +233,27 @@ impl Work {
     }
 }
 
-/// Changed paths, without the plan's and those of the status.
-fn changed_paths(files: &Files, plan_path: Option<&Path>) -> Vec<std::path::PathBuf> {
-    let is_work =
-        |p: &&Path| Some(*p) != plan_path && !status::FILES.iter().any(|f| *p == Path::new(f));
-    let paths = files.changes.iter().flat_map(Change::paths);
-    paths.filter(is_work).map(Path::to_owned).collect()
+/// Changes, without the plan's and those of the status. A rename from or to one of these is a change of the other side.
+fn changes(files: &Collected, plan_path: Option<&Path>) -> Vec<Change> {
+    let is_own = |p: &Path| Some(p) == plan_path || status::FILES.iter().any(|f| p == Path::new(f));
+    let mut changes = Vec::new();
+    for change in &files.changes {
+        match &change.kind {
+            ChangeKind::Renamed { from } if is_own(&change.path) && !is_own(from) => {
+                changes.push(Change {
+                    path: from.clone(),
+                    kind: ChangeKind::Deleted,
+                });
+            }
+            _ if is_own(&change.path) => {}
+            ChangeKind::Renamed { from } if is_own(from) => changes.push(Change {
+                path: change.path.clone(),
+                kind: ChangeKind::Added,
+            }),
+            _ => changes.push(change.clone()),
+        }
+    }
+    changes
 }
 
 /// The plan copy, if the agent changed it, or why what stands in its place is no plan.

@@ -1,0 +1,197 @@
+//! What a candidate changes and may not: protected paths, tests that are gone, and more than its limits allow. Judged from
+//! two trees, before anything of the candidate is run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use git2::Repository;
+
+use super::PATHS_SHOWN;
+use crate::driver::site::Site;
+use crate::engine::ending::{AttemptEnd, Ending};
+use crate::engine::scope::{Exception, Rules, Scope};
+use crate::git::collect::{Change, ChangeKind};
+use crate::git::tree::{Content, content_at, file_in, line_changes, links_in};
+use crate::ids::ObjectId;
+use crate::plan::checks::{ChangeLimits, Checks, Gates};
+use crate::verify::protect::{Entry, Moved, Protection, Touched, Trees, followed, scripts};
+
+/// Symbolic links with what they say.
+type Links = BTreeMap<PathBuf, Vec<u8>>;
+
+/// What is said of the difference between two trees.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// Why it is not taken, if it is not.
+    pub(super) refused: Option<AttemptEnd>,
+    /// By what it was judged.
+    pub(super) scope: Scope,
+}
+
+/// Judges the changes between `base` and `new`, of which the plan and statuses are left out.
+pub(super) fn judged(
+    site: &Site,
+    checks: &Checks,
+    files: &[String],
+    changes: &[Change],
+    [base, new]: [&ObjectId; 2],
+) -> anyhow::Result<Judged> {
+    let repo = site.repo.open()?;
+    let links = links_in(&repo, base)?;
+    let rules = rules(site, &repo, checks, files, base, &links)?;
+    let touched = touched(&repo, &rules, changes, [base, new], links)?;
+    let (allowed, offences): (Vec<Touched>, Vec<Touched>) =
+        touched.into_iter().partition(|touched| touched.allowed);
+    let refused = match offences.is_empty() {
+        false => Some(refusal(&offences)),
+        true => over_limits(&repo, checks.limits, changes, [base, new])?,
+    };
+    let exceptions = allowed.into_iter().map(|touched| Exception {
+        path: touched.path.display().to_string(),
+        why: touched.why,
+    });
+    Ok(Judged {
+        refused,
+        scope: Scope {
+            exceptions: exceptions.collect(),
+            rules,
+        },
+    })
+}
+
+/// The rules for a candidate on `base`.
+fn rules(
+    site: &Site,
+    repo: &Repository,
+    checks: &Checks,
+    files: &[String],
+    base: &ObjectId,
+    links: &Links,
+) -> anyhow::Result<Rules> {
+    let gates = checks
+        .verify
+        .iter()
+        .map(|c| (format!("the gate `{}`", c.name), c.run.clone()));
+    let setup = site
+        .settings
+        .setup_run
+        .value
+        .iter()
+        .map(|text| ("`setup`".to_owned(), text.clone()));
+    let gated = checks.gates() != Gates::None;
+    let run = match gated {
+        true => scripts::run_by(&gates.chain(setup).collect::<Vec<_>>(), &|path: &Path| {
+            file_in(repo, base, &followed(path, links))
+        })?,
+        false => BTreeMap::new(),
+    };
+    let run = run
+        .into_iter()
+        .map(|(path, by)| (path.display().to_string(), by));
+    Ok(Rules {
+        files: files.to_vec(),
+        protect: checks.protect.clone(),
+        unprotect: checks.unprotect.clone(),
+        allow_protected: checks.allow_protected.clone(),
+        gated,
+        run: run.collect(),
+    })
+}
+
+fn touched(
+    repo: &Repository,
+    rules: &Rules,
+    changes: &[Change],
+    [base, new]: [&ObjectId; 2],
+    mut links: Links,
+) -> anyhow::Result<Vec<Touched>> {
+    let moved: Vec<Moved> = changes.iter().map(moved).collect();
+    for path in moved.iter().filter_map(|change| change.to.as_deref()) {
+        if let Some(Content::Link(target)) = content_at(repo, new, path)? {
+            links.insert(path.to_owned(), target);
+        }
+    }
+    let look = |of: &ObjectId, path: &Path| -> Result<Option<Entry>, git2::Error> {
+        Ok(content_at(repo, of, path)?.map(entry))
+    };
+    let trees = Trees {
+        base: &|path: &Path| look(base, path),
+        new: &|path: &Path| look(new, path),
+        links: &links,
+    };
+    Ok(Protection::new(rules)?.touched(&moved, &trees)?)
+}
+
+fn moved(change: &Change) -> Moved {
+    let here = Some(change.path.clone());
+    let (from, to) = match &change.kind {
+        ChangeKind::Added => (None, here),
+        ChangeKind::Deleted => (here, None),
+        ChangeKind::Modified | ChangeKind::TypeChanged => (here.clone(), here),
+        ChangeKind::Renamed { from } => (Some(from.clone()), here),
+    };
+    Moved { from, to }
+}
+
+fn entry(content: Content) -> Entry {
+    match content {
+        Content::File { bytes, executable } => Entry::File { bytes, executable },
+        Content::Link(target) => Entry::Link(target),
+        Content::Submodule => Entry::Submodule,
+        Content::Directory => Entry::Directory,
+    }
+}
+
+fn refusal(offences: &[Touched]) -> AttemptEnd {
+    let shown: Vec<String> = offences
+        .iter()
+        .take(PATHS_SHOWN)
+        .map(|touched| format!("`{}` {}", touched.path.display(), touched.why))
+        .collect();
+    let more = match offences.len().saturating_sub(PATHS_SHOWN) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    AttemptEnd::new(
+        Ending::OutOfScope,
+        format!(
+            "it changed protected paths, which only a person can allow (`allow_protected`): {}{more}",
+            shown.join("; ")
+        ),
+    )
+}
+
+/// Why the changes are too many, if they are.
+fn over_limits(
+    repo: &Repository,
+    limits: ChangeLimits,
+    changes: &[Change],
+    [base, new]: [&ObjectId; 2],
+) -> anyhow::Result<Option<AttemptEnd>> {
+    let files = changes.len();
+    let lines = match limits.lines {
+        Some(_) => {
+            let paths: Vec<PathBuf> = changes
+                .iter()
+                .flat_map(Change::paths)
+                .map(Path::to_owned)
+                .collect();
+            line_changes(repo, base, new, &paths)?
+        }
+        None => 0,
+    };
+    let told: Vec<String> = [
+        (limits.files, files, "files"),
+        (limits.lines, lines, "lines"),
+    ]
+    .into_iter()
+    .filter_map(|(limit, found, what)| {
+        let limit =
+            limit.filter(|limit| usize::try_from(*limit).is_ok_and(|limit| found > limit))?;
+        Some(format!(
+            "{found} {what} are changed, and {limit} is the task's limit"
+        ))
+    })
+    .collect();
+    Ok((!told.is_empty()).then(|| AttemptEnd::new(Ending::OutOfScope, told.join("; "))))
+}
