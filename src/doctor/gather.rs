@@ -29,7 +29,7 @@ use crate::ids::RunId;
 use crate::plan::graph::Declared;
 use crate::plan::{self, Plan, Runner, Strictness};
 use crate::process;
-use crate::store::{LedgerError, Reader, RunSummary, StateDir, read_limited};
+use crate::store::{LedgerError, Reader, RunSummary, StateDir, entries_in, read_limited};
 use crate::time::Wall;
 
 /// Runs whose landed commits are checked: the newest ones.
@@ -318,7 +318,7 @@ impl Facts {
 
     fn look_at_plans(&mut self, repo: &Repository, settings: Option<&Settings>) {
         let root = repo.worktree();
-        let mut paths: BTreeSet<PathBuf> = match names_in(&root.join(PLANS)) {
+        let mut paths: BTreeSet<PathBuf> = match entries_in(&root.join(PLANS)) {
             Ok(paths) => paths.into_iter().filter(|p| is_yaml(p)).collect(),
             Err(error) => return self.not_seen(PLANS, &error),
         };
@@ -436,8 +436,8 @@ fn free(path: &Path) -> io::Result<(u64, Option<u64>)> {
 /// Slots whose marker names a repository that is not there any more.
 fn orphan_slots(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut orphans = Vec::new();
-    for repository in names_in(root)? {
-        for slot in names_in(&repository)? {
+    for repository in entries_in(root)? {
+        for slot in entries_in(&repository)? {
             let marker = match fs::read(slot.join("orch/slot")) {
                 Ok(marker) => marker,
                 Err(e)
@@ -527,7 +527,7 @@ fn inode(path: &Path) -> io::Result<Option<(u64, u64)>> {
 }
 
 fn ref_locks(dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    for path in names_in(dir)? {
+    for path in entries_in(dir)? {
         let is_dir = match path.symlink_metadata() {
             Ok(meta) => meta.is_dir(),
             // A ref may go at any moment.
@@ -541,28 +541,6 @@ fn ref_locks(dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The entries of a directory, sorted; none if it is not there or is none.
-fn names_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(Vec::new());
-        }
-        Err(e) => return Err(e),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry?.path());
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 fn is_yaml(path: &Path) -> bool {

@@ -4,6 +4,7 @@
 //! secrets, so it goes from orch to the shim through an anonymous file in memory.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -172,6 +173,18 @@ pub enum Cause {
     Ended,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exited => "by itself",
+            Self::Timeout => "at its time limit",
+            Self::OutputFlood => "for more output than may be",
+            Self::Unsupervised => "because there was no orch for too long",
+            Self::Ended => "by a person",
+        })
+    }
+}
+
 /// The status of an ended process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -180,6 +193,15 @@ pub enum Exit {
     Code(i32),
     /// This signal killed it.
     Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
 }
 
 /// What a process tree used: every process that was waited for, the agent's helpers included.

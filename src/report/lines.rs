@@ -1,7 +1,9 @@
 //! One plain line for each record that a person wants to hear of.
 
+use crate::engine::ending::Ending;
 use crate::engine::event::{Author, StopLevel, Verb};
 use crate::engine::record::{Charge, Miss, Next, Record, Salvage, SalvageOf, Settlement, Stamped};
+use crate::engine::table::Signal;
 use crate::engine::verification::{GateRecord, Verdict};
 use crate::time::{Wall, for_people};
 
@@ -155,7 +157,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 "{}  cannot land: {}{}",
                 ticket.task,
                 end.detail,
-                then(next, stamped.at)
+                then(end.ending, next, stamped.at)
             ),
         ),
         Record::LandingMissed { ticket, why, .. } => match why {
@@ -296,8 +298,8 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
         Record::BreakerOpened { cause, until, .. } => line(
             Tone::Bad,
             format!(
-                "nothing new starts: {cause}; one task tries again {}",
-                clock(*until, stamped.at)
+                "nothing new starts: {cause}; {}",
+                tries_again(&clock(*until, stamped.at))
             ),
         ),
         Record::BreakerClosed => line(Tone::Good, "it works again; tasks start as before"),
@@ -368,7 +370,7 @@ fn collected(
                 "{task}  {}: {}{}{notes}",
                 end.ending.in_words(),
                 end.detail,
-                then(next, at)
+                then(end.ending, next, at)
             ),
         ),
     };
@@ -388,11 +390,21 @@ fn clock(at: Wall, now: Wall) -> String {
     )
 }
 
-fn then(next: &Next, now: Wall) -> String {
+/// What an open breaker waits for, and what a person can do meanwhile.
+pub(super) fn tries_again(when: &str) -> String {
+    format!(
+        "one task tries again {when}, which costs no attempt; `orch retry TASK` tries at once, `orch stop` ends the run"
+    )
+}
+
+fn then(ending: Ending, next: &Next, now: Wall) -> String {
     match next {
         Next::Retry { at, charge, .. } => {
             let when = match at {
                 Some(at) => format!("in {}", for_people(at.ms_since(now))),
+                None if ending.row().breaker == Signal::Opens => {
+                    "when that may have passed".to_owned()
+                }
                 None => "now".to_owned(),
             };
             format!(

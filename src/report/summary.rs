@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::lines;
 use super::paint::Paint;
 use super::table;
 use crate::engine::Engine;
@@ -116,6 +117,13 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
     }
     if let Some(failure) = run.failure {
         out.push_str(&format!("\n{}", paint.bad(failure)));
+    }
+    if let Some((cause, until)) = run.breaker.filter(|_| live) {
+        let tries = lines::tries_again(&format!("at {}", since(until)));
+        out.push_str(&format!(
+            "\n{} {cause}; {tries}",
+            paint.bad("nothing new starts:")
+        ));
     }
     if !out.ends_with('\n') {
         out.push('\n');

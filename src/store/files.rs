@@ -234,6 +234,26 @@ pub fn same_bytes(mut a: impl io::Read, mut b: impl io::Read) -> io::Result<bool
     }
 }
 
+/// The paths in a directory, sorted; none if it is not there or is a file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn entries_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(e) => return Err(e),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
 fn open_regular(path: &Path) -> Result<File, FileError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new()

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::files::{FileError, read_limited, write_atomic, write_whole};
+use super::files::{FileError, entries_in, read_limited, write_atomic, write_whole};
 use crate::ids::{RunId, TaskId, Ticket};
 
 /// Largest plan text that is read back: the size limit of plans themselves.
@@ -489,26 +489,11 @@ fn create_dir_durably(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// The names in a directory, sorted; none if it is not there or is a file.
+/// The names in a directory that are text, sorted; none if it is not there or is a file.
 fn names_in(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(Vec::new());
-        }
-        Err(e) => return Err(e),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry?.file_name().into_string());
-    }
-    names.sort();
-    Ok(names)
+    let paths = entries_in(dir)?.into_iter();
+    let name = |path: PathBuf| path.file_name()?.to_str().map(str::to_owned);
+    Ok(paths.filter_map(name).collect())
 }
 
 fn sync_parent(dir: &Path) -> io::Result<()> {

@@ -9,7 +9,9 @@ pub mod lock;
 mod project;
 pub mod reader;
 
-pub use files::{FileError, read_if_other, read_limited, same_bytes, write_atomic, write_whole};
+pub use files::{
+    FileError, entries_in, read_if_other, read_limited, same_bytes, write_atomic, write_whole,
+};
 pub use fragments::{Fragment, Fragments};
 pub use layout::{
     AttemptDir, CommandDir, GateDir, RunDir, SessionDir, SessionPart, StateDir, sha256_hex,

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use crate::fake_api::{Script, limited, overloaded, refused, report};
-use crate::fixture::{Ran, await_that};
+use crate::fixture::Ran;
 use crate::site::{Site, claude, plan, skipped};
 
 #[test]
@@ -86,7 +86,7 @@ fn errors_of_the_service_are_told_apart_and_shown() {
     let site = Site::new(&claude!(), &plan(&tasks), script);
     let run = site.command(["run", "--parallel"]).spawn().expect("orch");
     // What may be over soon is waited for; here nobody waits so long.
-    await_that("each has ended once", || {
+    site.f.await_that("each has ended once", || {
         let ended = |(id, ..): &(&str, _, _)| site.f.count("collected", id) > 0;
         kinds.iter().all(ended).then_some(())
     });

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, await_that, waits};
+use crate::fixture::{Fixture, waits};
 use crate::runs::plan;
 use crate::shapes::files_below;
 
@@ -73,7 +73,7 @@ sections:
     };
     for more in [2, 4] {
         let orch = f.live(["run"]);
-        await_that("more of the stream", || (lines() >= more).then_some(()));
+        f.await_that("more of the stream", || (lines() >= more).then_some(()));
         orch.killed();
     }
     f.orch(["run"]).exits(0);

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::fixture::{Fixture, Ran, await_that};
+use crate::fixture::{Fixture, Ran};
 use crate::runs::plan;
 
 /// Task `1` needs approval of what it makes; `2` needs `1`, `3` needs nothing.
@@ -149,7 +149,7 @@ fn a_run_that_stays_goes_on_with_the_approval_from_another_terminal() {
         .stderr(Stdio::null())
         .spawn()
         .expect("orch");
-    await_that("it asks", || {
+    f.await_that("it asks", || {
         f.orch(["gates"])
             .stdout
             .contains("it moves money")
@@ -193,7 +193,7 @@ fn a_command_that_looks_for_evidence_is_asked_again_until_it_succeeds() {
         .stderr(Stdio::null())
         .spawn()
         .expect("orch");
-    await_that("it looks", || {
+    f.await_that("it looks", || {
         f.gate().join("looked").exists().then_some(())
     });
     f.open("there");

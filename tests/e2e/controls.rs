@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, Ran, await_that, gated, lives, waits};
+use crate::fixture::{Fixture, Ran, gated, lives, waits};
 use crate::runs::plan;
 
 /// Task `1` waits at the gate `go`; `2` needs it, `3` needs `2`.
@@ -65,7 +65,7 @@ fn a_failed_task_is_retried_while_the_run_goes_on() {
     ]));
     let orch = f.live(["run", "-j", "2"]);
     f.await_gate("up");
-    await_that("a failure", || {
+    f.await_that("a failure", || {
         (f.status("1")["state"] == "failed").then_some(())
     });
     f.open("mended");

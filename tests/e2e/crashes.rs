@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::fixture::{Fixture, await_that, gated, lives};
+use crate::fixture::{Fixture, gated, lives};
 use crate::runs::plan;
 
 /// One task with one attempt that tells its process id and waits at the gate `go`.
@@ -70,7 +70,7 @@ fn an_agent_that_ended_while_there_was_no_orch_is_collected() {
     f.await_gate("up");
     orch.killed();
     f.open("go");
-    await_that("the report of the shim", || {
+    f.await_that("the report of the shim", || {
         of_attempts(&f, "exit.json").pop()
     });
     f.orch(["run"]).exits(0);
@@ -87,7 +87,7 @@ fn an_agent_that_died_with_orch_and_its_shim_is_swept_and_started_again_for_noth
     let f = Fixture::with_plan(&plan(&[("1", &format!("max_attempts: 1\nrun: '{run}'"))]));
     let orch = f.live(["run"]);
     f.await_gate("up");
-    let left: i32 = await_that("a left-over", || {
+    let left: i32 = f.await_that("a left-over", || {
         std::fs::read_to_string(f.gate().join("left"))
             .ok()?
             .trim()
@@ -126,7 +126,7 @@ fn a_set_up_that_outlived_orch_is_ended_and_run_again() {
     orch.killed();
     let first = agent(&f);
     let next = f.live(["run"]);
-    await_that("another set-up", || {
+    f.await_that("another set-up", || {
         (agent_of(&f) != Some(first)).then_some(())
     });
     assert!(!lives(first), "the first one is ended");

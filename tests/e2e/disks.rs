@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::fixture::{Fixture, Ran, await_that};
+use crate::fixture::{Fixture, Ran};
 use crate::runs::plan;
 
 /// Set in the namespace.
@@ -95,7 +95,7 @@ fn until_it_gives_up_or_waits(f: &Fixture, filling: &Path) -> Ran {
             .iter()
             .any(|r| r["record"]["kind"] == "breaker_opened")
     };
-    let waited = await_that("it gives up or waits", || match run.try_wait() {
+    let waited = f.await_that("it gives up or waits", || match run.try_wait() {
         Ok(Some(_)) => Some(false),
         Ok(None) => waits(f).then_some(true),
         Err(e) => panic!("{e}"),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, await_that, gated, lives};
+use crate::fixture::{Fixture, gated, lives};
 use crate::runs::plan;
 
 /// The findings of a repository, with their texts.
@@ -110,22 +112,23 @@ fn a_process_of_an_attempt_that_is_over_is_named_and_ended() {
     let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
     f.orch(["run"]).exits(0);
     let run = f.records()[0]["run"].as_str().expect("a run").to_owned();
-    let mut left = std::process::Command::new("sleep")
-        .arg("1000")
+    let mut left = std::process::Command::new("cat")
         .env("ORCH_MARK", format!("{run}/1/1/2"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .expect("a process");
     let pid = i32::try_from(left.id()).expect("a pid");
-    // Until it has become `sleep`, it is this process by another number.
-    await_that("the left-over", || {
-        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        (comm.trim() == "sleep").then_some(())
-    });
+    // Until it has become `cat`, it is this process by another number.
+    let to = left.stdin.as_mut().expect("piped");
+    to.write_all(b"?").expect("written");
+    let from = left.stdout.as_mut().expect("piped");
+    from.read_exact(&mut [0]).expect("an echo");
     let found = findings(&f);
     assert_eq!(found["process-orphan"]["fixable"], true);
     f.orch(["doctor", "--fix-safe"])
         .exits(0)
-        .says(&format!("ended process {pid} (sleep) of task 1"));
+        .says(&format!("ended process {pid} (cat) of task 1"));
     left.wait().expect("its end");
     assert!(!lives(pid));
 }

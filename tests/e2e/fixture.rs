@@ -1,30 +1,71 @@
 //! A scratch repository with its own HOME and identity, and the binary run in it with a clean environment.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Timespec;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long a test waits for something that should come at once: long on a loaded machine, short for a person.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// The longest it waits without a look: what a process maps into its memory changes files without an event.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Waits until `look` finds something.
-#[track_caller]
-pub(crate) fn await_that<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
+/// Waits for files to change.
+struct Changes {
+    changes: Receiver<()>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Changes {
+    fn of(dir: &Path, mode: RecursiveMode) -> Self {
+        let (send, changes) = sync_channel(1);
+        let notice = move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // A full channel already says "look again".
+                send.try_send(()).ok();
+            }
+        };
+        let mut watcher = notify::recommended_watcher(notice).expect("a watcher");
+        // Directories come and go while they are listed.
+        watcher.watch(dir, mode).ok();
+        Self {
+            changes,
+            _watcher: watcher,
         }
-        assert!(Instant::now() < deadline, "{what}: did not come about");
-        std::thread::sleep(LOOK_EVERY);
     }
+
+    /// Looks after each change until `look` finds something; `None` if it does not in time.
+    fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            // Whether something changed or not, it looks again.
+            self.changes.recv_timeout(LOOK_AGAIN).ok();
+        }
+        look()
+    }
+}
+
+/// Waits for the end of a process, which is true at once of one that is gone; whether it ended in time.
+pub(crate) fn await_end(pid: Pid) -> bool {
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return true;
+    };
+    let patience = Timespec {
+        tv_sec: PATIENCE.as_secs().cast_signed(),
+        tv_nsec: 0,
+    };
+    let mut ends = [PollFd::new(&process, PollFlags::IN)];
+    poll(&mut ends, Some(&patience)).expect("polled") > 0
 }
 
 /// The shell's words for waiting at the gate `name`; a gate of a test that failed is gone, and nobody waits there.
@@ -153,7 +194,17 @@ impl Fixture {
     /// Waits until a gate is open.
     #[track_caller]
     pub(crate) fn await_gate(&self, gate: &str) {
-        await_that(gate, || self.gate().join(gate).exists().then_some(()));
+        let path = self.gate().join(gate);
+        let gates = Changes::of(&self.gate(), RecursiveMode::NonRecursive);
+        let opened = gates.until(|| path.exists().then_some(()));
+        assert!(opened.is_some(), "{gate}: was not opened");
+    }
+
+    /// Waits until `look` finds something in the files of the run.
+    #[track_caller]
+    pub(crate) fn await_that<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        let found = Changes::of(self.root(), RecursiveMode::Recursive).until(look);
+        found.unwrap_or_else(|| panic!("{what}: did not come about"))
     }
 
     /// orch at work, with its words in files.
@@ -344,15 +395,10 @@ impl Live {
 
     #[track_caller]
     pub(crate) fn await_says(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.said().contains(text) {
-            assert!(
-                Instant::now() < deadline,
-                "no {text:?} in:\n{}",
-                self.said()
-            );
-            std::thread::sleep(LOOK_EVERY);
-        }
+        let place = self.err.parent().expect("a place");
+        let words = Changes::of(place, RecursiveMode::NonRecursive);
+        let says = words.until(|| self.said().contains(text).then_some(()));
+        assert!(says.is_some(), "no {text:?} in:\n{}", self.said());
     }
 
     pub(crate) fn has_not_ended(&mut self) -> bool {
@@ -362,20 +408,10 @@ impl Live {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn ended(mut self) -> Ran {
-        let deadline = Instant::now() + PATIENCE;
-        let status: ExitStatus = loop {
-            if let Some(status) = self.child.try_wait().expect("orch") {
-                break status;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "orch does not end: {}",
-                self.said()
-            );
-            std::thread::sleep(LOOK_EVERY);
-        };
+        let has_ended = await_end(Pid::from_child(&self.child));
+        assert!(has_ended, "orch does not end: {}", self.said());
         Ran::of(Output {
-            status,
+            status: self.child.wait().expect("orch"),
             stdout: std::fs::read(&self.out).expect("stdout"),
             stderr: std::fs::read(&self.err).expect("stderr"),
         })

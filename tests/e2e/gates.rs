@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::fixture::{Fixture, gated};
+use crate::fixture::{Fixture, Live, gated};
 use crate::runs::plan;
 
 /// A repository whose check passes unless `bad` is in `code.txt`, with `keys` in its `orch.yaml`.
@@ -156,8 +156,8 @@ fn the_target_that_moved_meanwhile_is_verified_again_as_it_will_be() {
     assert_eq!(verified(&f).len(), 1);
 }
 
-#[test]
-fn an_orch_killed_while_gates_run_asks_them_again_and_lands_once() {
+/// Ends a run while its gates run, as `end` does; the next one asks them again, lands the task, and pays no agent.
+fn gates_are_asked_again_after(end: impl FnOnce(Live)) {
     let check = gated("up", "go", "sh check.sh").replace('\'', "''");
     let f = checked(
         &format!("verify: [{{name: check, run: 'test ! -e new.txt || {{ {check}; }}'}}]\n"),
@@ -165,7 +165,7 @@ fn an_orch_killed_while_gates_run_asks_them_again_and_lands_once() {
     );
     let run = f.live(["run"]);
     f.await_gate("up");
-    run.killed();
+    end(run);
     f.open("go");
     f.orch(["run"]).exits(0);
     assert_eq!(f.count("attempt_started", "1"), 1);
@@ -174,22 +174,18 @@ fn an_orch_killed_while_gates_run_asks_them_again_and_lands_once() {
 }
 
 #[test]
+fn an_orch_killed_while_gates_run_asks_them_again_and_lands_once() {
+    gates_are_asked_again_after(Live::killed);
+}
+
+#[test]
 fn a_hard_stop_ends_the_gates_and_the_next_run_verifies() {
-    let check = gated("up", "go", "sh check.sh").replace('\'', "''");
-    let f = checked(
-        &format!("verify: [{{name: check, run: 'test ! -e new.txt || {{ {check}; }}'}}]\n"),
-        &[("1", "run: touch new.txt")],
-    );
-    let run = f.live(["run"]);
-    f.await_gate("up");
-    run.signal(Signal::INT);
-    run.await_says("stopping");
-    run.signal(Signal::INT);
-    run.ended().exits(3);
-    f.open("go");
-    f.orch(["run"]).exits(0);
-    assert_eq!(f.count("attempt_started", "1"), 1);
-    f.assert_tidy();
+    gates_are_asked_again_after(|run| {
+        run.signal(Signal::INT);
+        run.await_says("stopping");
+        run.signal(Signal::INT);
+        run.ended().exits(3);
+    });
 }
 
 #[test]

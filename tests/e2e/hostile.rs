@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, await_that, gated, lives};
+use crate::fixture::{Fixture, gated, lives};
 use crate::runs::plan;
 
 /// The sentences of `orch status --format json` about the repository, of all tasks.
@@ -46,6 +46,15 @@ fn an_agent_that_floods_its_output_is_ended_and_the_task_goes_on() {
     f.assert_tidy();
 }
 
+/// A plan whose agents are killed soon after they were told to end.
+fn soon_killed(plan: &str) -> Fixture {
+    let f = Fixture::with_plan(plan);
+    f.write("orch.yaml", "kill_grace: 100ms\n");
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Settings"]);
+    f
+}
+
 #[test]
 fn daemons_that_an_agent_leaves_end_before_its_work_is_read() {
     let daemon = "trap \"\" TERM HUP INT; echo $$ >> \"$GATE/pids\"; while :; do sleep 1; echo late >> late.txt; done";
@@ -57,10 +66,7 @@ fn daemons_that_an_agent_leaves_end_before_its_work_is_read() {
         while [ \"$(grep -c . \"$GATE/pids\")\" -lt 3 ]; do sleep 0.02; done
         echo a > a.txt"
     );
-    let f = Fixture::with_plan(&plan(&[("1", &runs(&text)), ("2", "run: ls > ls.txt")]));
-    f.write("orch.yaml", "kill_grace: 100ms\n");
-    f.git(["add", "-A"]);
-    f.git(["commit", "-qm", "Settings"]);
+    let f = soon_killed(&plan(&[("1", &runs(&text)), ("2", "run: ls > ls.txt")]));
     f.orch(["run"]).exits(0);
     let pids = std::fs::read_to_string(f.gate().join("pids")).expect("pids");
     for pid in pids.lines().map(|pid| pid.parse().expect("a pid")) {
@@ -73,10 +79,7 @@ fn daemons_that_an_agent_leaves_end_before_its_work_is_read() {
 #[test]
 fn an_agent_that_ignores_being_told_to_end_is_killed_at_its_time_limit() {
     let text = "trap '' TERM INT HUP; echo half > half.txt; if [ ! -e \"$GATE/once\" ]; then touch \"$GATE/once\"; while :; do sleep 1; done; fi";
-    let f = Fixture::with_plan(&plan(&[("1", &format!("timeout: 1s\n{}", runs(text)))]));
-    f.write("orch.yaml", "kill_grace: 100ms\n");
-    f.git(["add", "-A"]);
-    f.git(["commit", "-qm", "Settings"]);
+    let f = soon_killed(&plan(&[("1", &format!("timeout: 1s\n{}", runs(text)))]));
     f.orch(["run"]).exits(0).says("time");
     assert_eq!(f.count("attempt_started", "1"), 2);
     assert_eq!(f.read("half.txt"), "half\n");
@@ -308,7 +311,7 @@ fn what_orch_and_its_agents_do_in_their_own_places_is_not_told_as_a_change() {
             false => f.live(["run", "-j", "3"]),
         };
         f.await_gate("up");
-        await_that("the landing of task 5", || {
+        f.await_that("the landing of task 5", || {
             (f.count("landed", "5") == 1).then_some(())
         });
         // The one that is left is taken over by another orch, which lands, too.

@@ -12,7 +12,7 @@ use crate::fixture::{Fixture, gated};
 use crate::runs::plan;
 
 /// A plan that stops half-way: two tasks land, one fails, one is never reached.
-fn half_run() -> Fixture {
+pub(crate) fn half_run() -> Fixture {
     let f = Fixture::with_plan(&plan(&[
         ("1", "run: echo a > a.txt"),
         ("2", "run: echo b > b.txt"),

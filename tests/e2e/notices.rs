@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, Live, await_that};
+use crate::fixture::{Fixture, Live};
 use crate::runs::plan;
 
 const TELLS: &str = r#"notify:
@@ -151,7 +151,7 @@ fn one_who_cannot_be_told_neither_stops_nor_fails_the_run() {
         f.gate().join("other").exists(),
         "others are told all the same"
     );
-    let log = await_that("a log", || {
+    let log = f.await_that("a log", || {
         let runs = f.repo().join(".git/orch/runs");
         let run = std::fs::read_dir(runs).ok()?.next()?.ok()?.path();
         std::fs::read_to_string(run.join("log/orch.jsonl")).ok()

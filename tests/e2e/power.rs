@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{Fixture, Live, Ran, await_that, working_below};
+use crate::fixture::{Fixture, Live, Ran, await_end, working_below};
 use crate::shapes::{Shape, files_below};
 use crate::tally::{Tally, tried};
 
@@ -80,14 +80,20 @@ fn orch(shape: &Shape, f: &Fixture, boot: &str, at: Option<&str>) -> Ran {
 
 /// Ends every process of the run: the power is gone.
 fn end_all(f: &Fixture) {
-    await_that("the end of all processes", || {
-        let living = working_below(f.root());
-        for pid in living.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+    loop {
+        let living = working_below(f.root()).into_iter();
+        let living: Vec<Pid> = living.filter_map(Pid::from_raw).collect();
+        for &pid in &living {
             // It may have ended meanwhile.
             kill_process(pid, Signal::KILL).ok();
         }
-        living.is_empty().then_some(())
-    });
+        if living.is_empty() {
+            return;
+        }
+        for pid in living {
+            assert!(await_end(pid), "{pid:?} outlives its end");
+        }
+    }
 }
 
 /// Takes from the disk what nobody waited for.

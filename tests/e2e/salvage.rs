@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::fixture::{Fixture, await_that, waits};
+use crate::fixture::{Fixture, waits};
 use crate::runs::plan;
 
 /// The working tree of the first slot.
@@ -156,7 +156,7 @@ fn what_a_set_up_had_changed_when_orch_died_is_saved_before_it_runs_again() {
     f.await_gate("up");
     orch.killed();
     let next = f.live(["run"]);
-    await_that("what was saved", || (salvage_refs(&f) == 1).then_some(()));
+    f.await_that("what was saved", || (salvage_refs(&f) == 1).then_some(()));
     f.open("again");
     next.ended().exits(0).says("orch salvage show");
     let all = saved(&f);

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::fixture::{Fixture, Live, Ran, waits};
+use crate::fixture::{Fixture, Live, Ran, gated, waits};
 use crate::runs::plan;
 
 /// Writes a program into a directory of the fixture and gives its path.
@@ -64,31 +64,69 @@ fn a_session_that_falls_silent_is_ended() {
     f.assert_tidy();
 }
 
+/// The words of an agent for a session that begins, and for one that says something.
+const BEGINS: &str = r#"echo '{"type":"system","subtype":"init"}'"#;
+const SPEAKS: &str = r#"echo '{"type":"system","subtype":"status"}'"#;
+
+/// Two tasks at once under a limit of a second for silence. The one is silent from `up` on, and goes on once the other,
+/// which fell silent after that, has been ended for it: however long it took, it was longer than the limit.
+fn silent_for_longer_than_another(plan: &str, agent_text: &str) -> (Fixture, Ran) {
+    let f = Fixture::with_plan(plan);
+    let agent = agent(&f, agent_text);
+    let mut command = f.command(["run", "--runner", "claude", "-j", "2"]);
+    command
+        .env("ORCH_CLAUDE_BINARY", agent)
+        .env("ORCH_CLAUDE_ALLOW_ROOT", "true")
+        .env("ORCH_STALL_TIMEOUT", "1s");
+    let run = Live::of(command, f.root());
+    f.await_that("the end of the other", || {
+        let records = f.records();
+        let ends = records
+            .iter()
+            .filter(|r| r["record"]["kind"] == "collected");
+        let mut endings = ends.map(|r| &r["record"]["end"]["ending"]);
+        endings.any(|ending| ending == "stalled").then_some(())
+    });
+    f.open("go");
+    (f, run.ended())
+}
+
 #[test]
 fn a_session_is_not_silent_while_its_tool_runs() {
-    let f = Fixture::with_plan(&one_attempt());
-    // The tool is called, its silence lasts longer than the limit, and only then the session fails by itself.
-    let agent = agent(
-        &f,
-        r#"echo '{"type":"system","subtype":"init"}'
-echo '{"type":"assistant","message":{"id":"a","content":[{"type":"tool_use","id":"t","name":"Bash","input":{}}]}}'
-sleep 2.5
-echo '{"type":"result","subtype":"success","is_error":true,"api_error_status":400,"result":"API Error: odd"}'
-exit 1"#,
+    // Whoever comes first calls the tool, and fails by itself in the end.
+    let tool = r#"echo '{"type":"assistant","message":{"id":"a","content":[{"type":"tool_use","id":"t","name":"Bash","input":{}}]}}'"#;
+    let fails = r#"echo '{"type":"result","subtype":"success","is_error":true,"api_error_status":400,"result":"API Error: odd"}'"#;
+    let text = format!(
+        "{BEGINS}\nif mkdir \"$GATE/first\"; then {tool}; touch \"$GATE/up\"; {}; {fails}; exit 1; fi\n{}; {SPEAKS}; {}",
+        waits("go"),
+        waits("up"),
+        waits("never")
     );
-    with_agent(&f, &agent, "ORCH_STALL_TIMEOUT", "1s").exits(1);
-    let end = &f.status("1")["last_end"];
-    assert_eq!(end["ending"], "refused", "{end}");
+    let task = "depends_on: []\nrunner: claude\nmax_attempts: 1";
+    let (f, ran) = silent_for_longer_than_another(&plan(&[("1", task), ("2", task)]), &text);
+    ran.exits(1);
+    let mut endings = ["1", "2"].map(|id| f.status(id)["last_end"]["ending"].to_string());
+    endings.sort();
+    assert_eq!(endings, ["\"refused\"", "\"stalled\""]);
 }
 
 #[test]
 fn a_command_may_be_silent_as_long_as_it_likes() {
-    let f = Fixture::with_plan(&plan(&[("1", "run: sleep 2.5; echo a > a.txt")]));
-    let mut command = f.command(["run"]);
-    command
-        .env("ORCH_STALL_TIMEOUT", "1s")
-        .env("ORCH_START_TIMEOUT", "1s");
-    Ran::of(command.output().expect("orch")).exits(0);
+    let silent = gated("up", "go", "echo a > a.txt");
+    let text = format!("{BEGINS}\n{}; {SPEAKS}; {}", waits("up"), waits("never"));
+    let (f, ran) = silent_for_longer_than_another(
+        &plan(&[
+            (
+                "1",
+                &format!("depends_on: []\nrunner: command\nrun: '{silent}'"),
+            ),
+            ("2", "depends_on: []\nrunner: claude\nmax_attempts: 1"),
+        ]),
+        &text,
+    );
+    ran.exits(1);
+    assert_eq!(f.status("1")["state"], "completed");
+    assert_eq!(f.status("2")["last_end"]["ending"], "stalled");
 }
 
 /// orch, with an inhibitor that says when it holds and when it lets go.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::fixture::{Fixture, await_that, gated, lives, waits};
+use crate::fixture::{Fixture, gated, lives, waits};
 use crate::runs::plan;
 
 /// How long the end of agents, the saving of their work and the receipts may take together.
@@ -245,7 +245,7 @@ fn a_stop_without_a_live_run_says_so() {
 fn a_termination_at_the_moment_an_agent_starts_is_not_lost() {
     let f = Fixture::with_plan(&plan(&[("1", &format!("run: '{}'", waits("never")))]));
     let orch = f.live(["run"]);
-    await_that("a start", || {
+    f.await_that("a start", || {
         (f.count("agent_starting", "1") > 0).then_some(())
     });
     orch.signal(Signal::TERM);

@@ -11,6 +11,7 @@ use std::process::Command;
 use rusqlite::Connection;
 
 use crate::fixture::Fixture;
+use crate::ledgers::half_run;
 use crate::runs::plan;
 
 fn fixtures() -> PathBuf {
@@ -120,16 +121,7 @@ fn a_ledger_of_a_newer_orch_is_read_and_never_written() {
 #[test]
 #[ignore = "writes into the source tree; for a release"]
 fn make_a_ledger_fixture() {
-    let f = Fixture::with_plan(&plan(&[
-        ("1", "run: echo a > a.txt"),
-        ("2", "run: echo b > b.txt"),
-        (
-            "3",
-            "max_attempts: 1\nrun: '[ -e \"$GATE/mended\" ] && echo c > c.txt'",
-        ),
-        ("4", "run: echo d > d.txt"),
-    ]));
-    f.orch(["run"]).exits(1);
+    let f = half_run();
     let to = fixtures().join(env!("CARGO_PKG_VERSION"));
     fs::create_dir_all(&to).expect("a directory");
     let bundle = to.join("repository.bundle");

@@ -329,10 +329,10 @@ async fn run_setup(site: &Arc<Site>, sheet: &Sheet, recalled: &Recalled) -> anyh
                 continue;
             }
             AgentEnd::Ended(run) if run.cause == Cause::Exited => {
-                format!("it ended with {:?}", run.exit)
+                format!("it ended with {}", run.exit)
             }
             AgentEnd::Ended(run) if run.cause == Cause::Ended => bail!(SetupEnded),
-            AgentEnd::Ended(run) => format!("it was ended: {:?}", run.cause),
+            AgentEnd::Ended(run) => format!("it was ended {}", run.cause),
             AgentEnd::NotStarted { error } => error.clone(),
         };
         bail!(

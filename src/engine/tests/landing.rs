@@ -204,6 +204,17 @@ fn a_landing_that_was_undone_no_longer_satisfies() {
     assert!(bench.engine.observe(&stamped).is_err(), "only once");
 }
 
+/// Task `b` lands, then nothing but a person is left to wait for; task `a`, which could not land, does once the run is
+/// resumed.
+fn lands_in_the_next_run(mut bench: Bench, nodes: Vec<Node>) {
+    bench.ends("b", Ending::Success);
+    bench.lands("b");
+    assert_eq!(bench.finish(), Outcome::WaitingForPerson);
+    bench.resume(&asks_for(nodes));
+    bench.lands("a");
+    assert_eq!(bench.finish(), Outcome::Completed);
+}
+
 #[test]
 fn what_a_person_has_in_the_way_is_waited_for_by_nobody_and_tried_again_meanwhile() {
     let nodes = || vec![task("a", &[]), task("b", &[])];
@@ -217,12 +228,7 @@ fn what_a_person_has_in_the_way_is_waited_for_by_nobody_and_tried_again_meanwhil
     bench.pass(wake.ms_since(bench.now.wall));
     bench.built("a");
     bench.landed("a", in_the_way());
-    bench.ends("b", Ending::Success);
-    bench.lands("b");
-    assert_eq!(bench.finish(), Outcome::WaitingForPerson);
-    bench.resume(&asks_for(nodes()));
-    bench.lands("a");
-    assert_eq!(bench.finish(), Outcome::Completed);
+    lands_in_the_next_run(bench, nodes());
 }
 
 #[test]
@@ -240,12 +246,7 @@ fn a_lock_is_tried_for_some_times_then_waited_for_with_its_name_and_an_end() {
     bench.built("a");
     bench.landed("a", locked());
     assert!(bench.why("a").contains("index.lock"), "{}", bench.why("a"));
-    bench.ends("b", Ending::Success);
-    bench.lands("b");
-    assert_eq!(bench.finish(), Outcome::WaitingForPerson);
-    bench.resume(&asks_for(nodes()));
-    bench.lands("a");
-    assert_eq!(bench.finish(), Outcome::Completed);
+    lands_in_the_next_run(bench, nodes());
 }
 
 #[test]
