@@ -4,6 +4,7 @@
 //! A command runs under a shim of its own, in a clean checkout of exactly one commit, with the environment of agents,
 //! ten ports and its own variables. Whatever is in its way there is broken environment, and speaks for nothing.
 
+mod environment;
 mod reports;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,27 +13,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use sha2::{Digest, Sha256};
 
 use super::ports::{self, Lease};
 use super::setup;
 use super::site::Site;
 use crate::agent::command;
 use crate::config::Cache;
+use crate::crash::point;
 use crate::engine::record::{Record, Stamped};
-use crate::engine::verification::{Environment, GateRecord, GateResult, Verification};
+use crate::engine::verification::{GateRecord, GateResult, Verification};
 use crate::git::slot::{Slot, Start};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::checks::VerifyCommand;
-use crate::process::{self, AgentEnd, Cause, Confinement, Exit, Marker, ShimSpec};
-use crate::store::{CommandDir, GateDir, read_limited, sha256_hex, write_whole};
-use crate::time::{Wall, for_people};
+use crate::process::{self, AgentEnd, Cause, Confinement, Exit, Launch, Marker, ShimSpec};
+use crate::store::{CommandDir, GateDir, read_limited, write_whole};
+use crate::time::for_people;
 use crate::verify::excerpt::excerpt;
 use crate::verify::judge::Facts;
 use crate::verify::output;
 
+pub(super) use environment::environment;
+
 /// How long a gate goes on without orch: nobody follows it again, it is asked anew.
 const UNSUPERVISED_MAX: Duration = Duration::from_secs(10);
+
+/// How many shims a command may have: one that is killed says nothing about the command, and three in a row do about
+/// the machine.
+const SHIMS_MAX: u32 = 3;
 
 /// Longest time of a command of `verify.env_probe`.
 const PROBE_MAX: Duration = Duration::from_secs(60);
@@ -42,27 +49,6 @@ const PROBE_CHARS_MAX: usize = 500;
 
 /// Largest output in which single tests are looked for.
 const OUTPUT_BYTES_MAX: u64 = 64 << 20;
-
-/// Files that say which versions of other projects a tree is built with.
-const LOCK_FILES: [&str; 17] = [
-    "Cargo.lock",
-    "package-lock.json",
-    "npm-shrinkwrap.json",
-    "pnpm-lock.yaml",
-    "yarn.lock",
-    "bun.lock",
-    "bun.lockb",
-    "poetry.lock",
-    "uv.lock",
-    "Pipfile.lock",
-    "go.sum",
-    "Gemfile.lock",
-    "composer.lock",
-    "mix.lock",
-    "flake.lock",
-    "gradle.lockfile",
-    "Package.resolved",
-];
 
 /// Whose gates are asked: those of a landing commit, or, without an order, those of the untouched target.
 pub(super) type Job = Option<Ticket>;
@@ -310,6 +296,7 @@ impl Room<'_> {
             self.set_up(files.unwrap_or(commit)).await?;
         }
         self.stands = Some(wanted);
+        point("gate-ready");
         Ok(())
     }
 
@@ -367,6 +354,7 @@ impl Room<'_> {
         })
         .await?;
         let mut ran = self.run_text(&command.run, &command.env, timeout).await?;
+        point("gate-told");
         if !reports.is_empty() {
             let passed = ran.facts.exit == Some(0);
             let told = blocking(move || reports::read(&tree, &reports, passed)).await?;
@@ -405,7 +393,6 @@ impl Room<'_> {
         if self.gates.is_ended(&self.job) {
             return Err(GateError::Ended);
         }
-        let dir = self.fresh_dir()?;
         let mut env = self.site.environment.clone();
         env.extend(ports::variables(self.port.first()));
         env.insert("ORCH_PLAN".to_owned(), self.site.plan_id.to_string());
@@ -415,11 +402,25 @@ impl Room<'_> {
         let argv = std::iter::once(launch.program.to_string_lossy().into_owned())
             .chain(launch.args.iter().cloned())
             .collect();
+        for left in (0..SHIMS_MAX).rev() {
+            let dir = self.fresh_dir()?;
+            let spec = self.spec(&dir, &launch, timeout);
+            if let Some(end) = self.supervised(&dir, &spec).await? {
+                return ran(&dir, argv, &end, timeout, &self.tree()?);
+            }
+            let said = process::shim_log(dir.path()).context("cannot read the shim's log")?;
+            tracing::warn!(dir = %dir.path().display(), left, said, "a gate lost its shim");
+            self.sweep()?;
+        }
+        Err(anyhow::anyhow!("{SHIMS_MAX} shims in a row ended without a report").into())
+    }
+
+    fn spec(&self, dir: &CommandDir, launch: &Launch, timeout: Duration) -> ShimSpec {
         let settings = &self.site.settings;
         let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        let spec = ShimSpec {
+        ShimSpec {
             version: ShimSpec::VERSION,
-            launch,
+            launch: launch.clone(),
             stdin: dir.stdin(),
             stdout: dir.stdout(),
             stderr: dir.stderr(),
@@ -430,12 +431,15 @@ impl Room<'_> {
             grace_ms: ms(settings.kill_grace.value),
             orch_lock: self.site.state.lock_file(),
             confinement: Confinement::None,
-        };
-        let end = self.supervised(&dir, &spec).await?;
-        ran(&dir, argv, &end, timeout, &self.tree()?)
+        }
     }
 
-    async fn supervised(&self, dir: &CommandDir, spec: &ShimSpec) -> Result<AgentEnd, GateError> {
+    /// How a command ended; `None` if its shim was killed and cannot say it.
+    async fn supervised(
+        &self,
+        dir: &CommandDir,
+        spec: &ShimSpec,
+    ) -> Result<Option<AgentEnd>, GateError> {
         let path = dir.path().to_owned();
         let running = process::spawn(&self.site.exe, &path, spec).context("cannot start a shim")?;
         *lock(&self.gates.0.running) = Some((self.job.clone(), path.clone()));
@@ -451,15 +455,7 @@ impl Room<'_> {
         let report = process::read_exit(&path).context("cannot read how a gate ended")?;
         match report.map(|report| report.agent) {
             Some(AgentEnd::Ended(run)) if run.cause == Cause::Ended => Err(GateError::Ended),
-            Some(end) => Ok(end),
-            None => {
-                let said = process::shim_log(&path).context("cannot read the shim's log")?;
-                Err(anyhow::anyhow!(
-                    "the shim of {} ended without a report {said}",
-                    path.display()
-                )
-                .into())
-            }
+            end => Ok(end),
         }
     }
 
@@ -554,33 +550,6 @@ fn told_by(told: output::Told, facts: Facts) -> Facts {
         unreadable: told.unreadable,
         ..facts
     }
-}
-
-/// Where gates ran: what the probes answered, and which lock files the tree has.
-pub(super) fn environment(
-    repo: &git2::Repository,
-    tree: &ObjectId,
-    probes: BTreeMap<String, String>,
-    at: Wall,
-) -> anyhow::Result<Environment> {
-    let mut hash = Sha256::new();
-    let tree = repo.find_tree(git2::Oid::from_str(tree.as_str())?)?;
-    tree.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
-        // A name that is not UTF-8 is no lock file's.
-        if let Ok(name) = entry.name()
-            && LOCK_FILES.contains(&name)
-        {
-            hash.update(directory.as_bytes());
-            hash.update(name.as_bytes());
-            hash.update(entry.id().as_bytes());
-        }
-        git2::TreeWalkResult::Ok
-    })?;
-    Ok(Environment {
-        probes,
-        locks: sha256_hex(&hash.finalize()),
-        at,
-    })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

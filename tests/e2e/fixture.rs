@@ -123,6 +123,13 @@ impl Fixture {
         std::fs::write(path, text).expect("a file");
     }
 
+    /// Writes the person's own settings.
+    pub(crate) fn write_settings(&self, text: &str) {
+        let dir = self.root.path().join("home/.config/orch");
+        std::fs::create_dir_all(&dir).expect("a directory");
+        std::fs::write(dir.join("config.yaml"), text).expect("a file");
+    }
+
     pub(crate) fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.repo().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }

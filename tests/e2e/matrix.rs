@@ -18,11 +18,12 @@ const ALWAYS: [&str; 4] = [
     "agent-started",
 ];
 /// The places that are passed in a recovery are tried after a kill at these.
-const WRECKS: [&str; 7] = [
+const WRECKS: [&str; 8] = [
     "sheet-saved",
     "shim-spawned",
     "after-agent_ended",
     "candidate-made",
+    "gate-told",
     "after-landing_intended",
     "branch-moved",
     "before-landed",
@@ -146,6 +147,21 @@ fn a_plan_outside_of_git_survives_a_kill() {
 }
 
 #[test]
+fn gates_survive_a_kill() {
+    own_places(&Shape::verified()).assert_clean();
+}
+
+#[test]
+fn a_red_gate_and_the_next_attempt_survive_a_kill() {
+    own_places(&Shape::red()).assert_clean();
+}
+
+#[test]
+fn gates_of_a_suite_that_is_red_already_survive_a_kill() {
+    own_places(&Shape::baseline()).assert_clean();
+}
+
+#[test]
 fn a_kill_in_the_recovery_from_a_kill_is_survived() {
     let shape = Shape::live();
     let (expected, _) = shape.undisturbed();
@@ -180,10 +196,14 @@ fn every_shape_survives_a_kill_at_every_passing_of_every_place() {
         eprintln!("{}", tally.row(shape.name));
         total.add(tally);
     }
-    if is_wanted(&Shape::live()) {
-        let tally = in_recovery(&Shape::live());
-        table.push(tally.row("live, twice"));
-        total.add(tally);
+    for shape in [Shape::live(), Shape::verified()] {
+        if is_wanted(&shape) {
+            let tally = in_recovery(&shape);
+            let name = format!("{}, twice", shape.name);
+            eprintln!("{}", tally.row(&name));
+            table.push(tally.row(&name));
+            total.add(tally);
+        }
     }
     table.push(total.row("all"));
     eprintln!("{}\nnot reached: {:?}", table.join("\n"), total.not_reached);

@@ -29,6 +29,8 @@ pub(crate) struct Shape {
     debris: bool,
     /// How many tasks land.
     lands: &'static [&'static str],
+    /// Files of the repository beside the plan.
+    files: &'static [(&'static str, &'static str)],
 }
 
 impl Shape {
@@ -42,6 +44,7 @@ impl Shape {
             counts_vary: false,
             debris: false,
             lands: &["1", "2"],
+            files: &[],
         }
     }
 
@@ -56,6 +59,9 @@ impl Shape {
             Self::live(),
             Self::edited(),
             Self::outside(),
+            Self::verified(),
+            Self::red(),
+            Self::baseline(),
         ]
     }
 
@@ -160,6 +166,59 @@ sections:
         }
     }
 
+    /// A required verify command judges each landing commit, and one that is not required is asked as well.
+    pub(crate) fn verified() -> Self {
+        Self {
+            name: "verified",
+            files: &[(
+                "orch.yaml",
+                "verify:\n  - {name: check, run: test -e a.txt || test ! -e b.txt}\n  - {name: lint, run: exit 1, required: false}\n",
+            )],
+            ..Self::sequence()
+        }
+    }
+
+    /// What the first attempt of the first task leaves is red.
+    pub(crate) fn red() -> Self {
+        let red_once = "max_attempts: 6\nrun: 'test -e \"$GATE/tried\" && echo good > code.txt || { echo bad > code.txt; touch \"$GATE/tried\"; }'";
+        Self {
+            counts_vary: true,
+            files: &[
+                ("code.txt", "fine\n"),
+                (
+                    "orch.yaml",
+                    "verify: [{name: check, run: '! grep bad code.txt'}]\n",
+                ),
+            ],
+            ..Self::new(
+                "red",
+                plan(&[
+                    ("1", red_once),
+                    ("2", "max_attempts: 1\nrun: cat code.txt > b.txt"),
+                ]),
+            )
+        }
+    }
+
+    /// Landings into the checkout, of a suite that is red already: only what is red anew counts.
+    pub(crate) fn baseline() -> Self {
+        Self {
+            name: "baseline",
+            args: &["run", "--live"],
+            files: &[
+                (
+                    "suite.sh",
+                    "echo 1..2\necho not ok 1 - old\ntest -e a.txt && test -e c.txt && echo not ok 2 - new || echo ok 2 - new\nexit 1\n",
+                ),
+                (
+                    "orch.yaml",
+                    "verify: [{name: suite, run: sh suite.sh, fail_on: new}]\n",
+                ),
+            ],
+            ..Self::sequence()
+        }
+    }
+
     /// Any tasks, of which nothing is asserted but what they do.
     pub(crate) fn of_tasks(tasks: &[(&str, &str)]) -> Self {
         Self::new("tasks", plan(tasks))
@@ -192,6 +251,9 @@ sections:
         let f = Fixture::new();
         f.write(PLAN, &self.plan);
         f.write("notes.txt", "committed\n");
+        for (path, text) in self.files {
+            f.write(path, text);
+        }
         if self.outside {
             f.write(".gitignore", ".claude/\n");
         }
@@ -375,7 +437,8 @@ fn locks(f: &Fixture) -> Vec<PathBuf> {
 pub(crate) fn alive(f: &Fixture) -> Vec<(String, u64)> {
     let runs = f.repo().join(".git/orch/runs");
     let locks = files_below(&runs, |path| {
-        path.ends_with("shim.lock") && !path.components().any(|part| part.as_os_str() == "setup")
+        let mut parts = path.components().map(|part| part.as_os_str());
+        path.ends_with("shim.lock") && !parts.any(|part| part == "setup" || part == "verify")
     });
     let attempt = |lock: &PathBuf| {
         let parts: Vec<String> = lock
