@@ -47,6 +47,7 @@ mod recover;
 pub mod salvage;
 mod schedule;
 pub mod scope;
+mod start;
 mod state;
 mod task;
 #[cfg(test)]

@@ -55,9 +55,9 @@ impl Turn<'_> {
     /// reopened since.
     fn declarations(&self, revision: &PlanRevision) -> Vec<Declaration> {
         let is_new = |task: &TaskId, declared| {
-            self.state
-                .get(task)
-                .is_none_or(|(_, known)| known.node.declared != declared)
+            self.state.get(task).is_none_or(|(_, known)| {
+                known.node.declared != declared && known.unwritten != Some(declared)
+            })
         };
         let nodes = revision.graph.nodes.iter();
         nodes

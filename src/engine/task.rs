@@ -41,6 +41,8 @@ pub(super) struct Task {
     pub fresh: bool,
     /// 1, plus how often it was reopened: it lands once in each.
     pub generation: u32,
+    /// What the plan's text said before the task was settled otherwise and reopened, and may still say.
+    pub unwritten: Option<Declared>,
     /// Attempts spent since it was last reopened.
     pub spent: u32,
     /// Uncounted ends in a row.
@@ -432,6 +434,7 @@ impl Task {
             epoch: 0,
             fresh: true,
             generation: 1,
+            unwritten: None,
             spent: 0,
             streak: 0,
             conflicts: 0,

@@ -252,6 +252,9 @@ impl State {
                 task.enter(Phase::Open { pause: None }, at);
                 task.fresh = true;
             }
+            if task.unwritten != Some(node.declared) {
+                task.unwritten = None;
+            }
             let is_current = task.node.declared == node.declared
                 && task.node.gates == node.gates
                 && task.node.approval == node.approval;

@@ -82,6 +82,9 @@ impl State {
         if let Phase::Settled(settled) = &task.phase {
             // The plan's text may still say so for a while, which is no news.
             let written = settled.written();
+            if task.node.declared != written {
+                task.unwritten = Some(task.node.declared);
+            }
             Arc::make_mut(&mut task.node).declared = written;
             if let Some(newer) = &mut task.newer {
                 Arc::make_mut(newer).declared = written;
