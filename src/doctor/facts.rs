@@ -34,6 +34,8 @@ pub struct Facts {
     pub processes: Vec<ProcessFacts>,
     /// Directories of slots whose repository is gone.
     pub orphan_slots: Vec<PathBuf>,
+    /// Files of loose objects that are cut off or empty.
+    pub damaged_objects: Vec<PathBuf>,
     /// Runs that refs of orch's own tell of, with how many of each kind.
     pub refs: Vec<RefFacts>,
     /// Lock files of git.

@@ -23,6 +23,7 @@ use crate::diagnostic::Severity;
 use crate::engine::Engine;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::Repository;
+use crate::git::durable::damaged;
 use crate::git::land::unfinished_checkouts;
 use crate::git::repository::RepositoryError;
 use crate::ids::RunId;
@@ -100,6 +101,7 @@ pub async fn gather(repo: &Repository, around: Surroundings<'_>) -> Facts {
         hints: error.hints(),
     });
     facts.state_not_writable = not_writable(&state);
+    facts.look_at_objects(repo);
     facts.ledger = facts.ledger_of(repo, &state);
     facts.look_at_processes(&state);
     facts.look_at_refs(repo);
@@ -247,7 +249,8 @@ impl Facts {
             }
         }
         // What was cut off is for recovery to say; of a live run it changes while one looks.
-        if is_audited && run.end.is_some() && facts.under_way.is_ok() {
+        let is_readable = self.damaged_objects.is_empty();
+        if is_audited && is_readable && run.end.is_some() && facts.under_way.is_ok() {
             let discards = reader.records_of_kind("discarded")?;
             let case = audit::Case {
                 run: &run.run,
@@ -293,7 +296,22 @@ impl Facts {
         self.processes = mine.collect();
     }
 
+    /// Before anything reads them: libgit2 does not come back from one that is cut off.
+    fn look_at_objects(&mut self, repo: &Repository) {
+        let opened = repo.open().map_err(|e| in_full(&e));
+        match opened.and_then(|opened| damaged(&opened).map_err(|e| e.to_string())) {
+            Ok(damaged) => self.damaged_objects = damaged,
+            Err(error) => self.not_examined.push(Trouble {
+                what: format!("the loose objects: {error}"),
+                hints: Vec::new(),
+            }),
+        }
+    }
+
     fn look_at_refs(&mut self, repo: &Repository) {
+        if !self.damaged_objects.is_empty() {
+            return;
+        }
         match refs_of_runs(repo) {
             Ok(refs) => self.refs = refs,
             Err(error) => self.not_examined.push(Trouble {

@@ -88,6 +88,8 @@ checks! {
     ProcessOrphan = "process-orphan", Problem;
     /// An update of a checkout was cut off.
     CheckoutUnfinished = "checkout-unfinished", Problem;
+    /// A loose object is cut off.
+    ObjectDamaged = "object-damaged", Problem;
     /// A lock file of git that nobody can own.
     GitLockStale = "git-lock-stale", Problem;
     /// A lock file of git that somebody owns.
@@ -410,6 +412,18 @@ impl Findings {
                     &[],
                 );
             }
+        }
+        if let Some(first) = facts.damaged_objects.first() {
+            let more = match facts.damaged_objects.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            self.add(
+                Check::ObjectDamaged,
+                format!("{}{more} is cut off or empty, as after a loss of power", first.display()),
+                "whoever reads it fails or never ends; commits were not looked at for that reason",
+                &["git fsck --full                 names what refers to it; then fetch or write it again"],
+            );
         }
         for slot in &facts.orphan_slots {
             self.add(

@@ -86,24 +86,16 @@ fn left_objects(site: &Site, since: Wall) -> anyhow::Result<()> {
 /// Refs below `refs/orch/`, and the lock of the target, as a git that was killed or lost its power leaves them.
 fn left_refs(site: &Site, engine: &Engine) -> anyhow::Result<()> {
     let repo = site.repo.open()?;
-    left::mend_own_refs(&repo)?;
-    let landing = engine
-        .unsettled()
-        .into_iter()
-        .find_map(|(_, order)| match order {
-            InFlight::Landing { commit, .. } => Some(commit),
-            InFlight::Preparing { .. }
-            | InFlight::Executing { .. }
-            | InFlight::Collecting { .. }
-            | InFlight::Building { .. }
-            | InFlight::Verifying { .. } => None,
-        });
-    if let Some(commit) = landing
-        && let Some(lock) = left::own_lock(&repo, &site.target, &commit)?
-        && !process::is_open(&lock)?
-    {
-        tracing::warn!(lock = %lock.display(), "a lock that an orch left is removed");
-        std::fs::remove_file(&lock).with_context(|| format!("cannot remove {}", lock.display()))?;
+    left::mend_own_refs(&repo, process::is_open)?;
+    for (_, order) in engine.unsettled() {
+        if let InFlight::Landing { commit, .. } = order
+            && let Some(lock) = left::own_lock(&repo, &site.target, &commit)?
+            && !process::is_open(&lock)?
+        {
+            tracing::warn!(lock = %lock.display(), "a lock that an orch left is removed");
+            std::fs::remove_file(&lock)
+                .with_context(|| format!("cannot remove {}", lock.display()))?;
+        }
     }
     Ok(())
 }

@@ -125,6 +125,9 @@ pub(super) fn is_damage(error: &git2::Error) -> bool {
         )
 }
 
+/// Most loose objects that are looked through: `git gc` packs them at 6,700.
+const LOOSE_MAX: usize = 100_000;
+
 /// Whether a file is a whole loose object: compressed data with the right checksum, as long as its header says.
 fn is_object(file: &Path) -> io::Result<bool> {
     let mut content = BufReader::new(ZlibDecoder::new(File::open(file)?));
@@ -164,6 +167,49 @@ pub fn set_damaged_aside(
     aside: &Path,
 ) -> io::Result<Vec<PathBuf>> {
     let mut moved = Vec::new();
+    for (name, file) in loose(repo)? {
+        let found = fs::metadata(&file)?;
+        if found.len() == 0 || found.modified()? >= since && !is_object(&file)? {
+            fs::create_dir_all(aside)?;
+            let to = aside.join(name);
+            tracing::warn!(from = %file.display(), to = %to.display(), "no object");
+            fs::rename(file, &to)?;
+            moved.push(to);
+        }
+    }
+    Ok(moved)
+}
+
+/// The files of loose objects that are none, whenever they were written. To be asked before libgit2 is to read objects
+/// of which nothing is known.
+///
+/// # Errors
+/// If the disk refuses, or there are more than [`LOOSE_MAX`].
+pub fn damaged(repo: &Repository) -> io::Result<Vec<PathBuf>> {
+    let files = loose(repo)?;
+    if files.len() > LOOSE_MAX {
+        let many = format!(
+            "there are {} loose objects; `git gc` packs them",
+            files.len()
+        );
+        return Err(io::Error::other(many));
+    }
+    let mut damaged = Vec::new();
+    for (_, file) in files {
+        match is_object(&file) {
+            Ok(true) => {}
+            Ok(false) => damaged.push(file),
+            // A `git gc` at work.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(damaged)
+}
+
+/// The loose objects, by name.
+fn loose(repo: &Repository) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
     for fan_out in fs::read_dir(repo.commondir().join("objects"))? {
         let fan_out = fan_out?;
         if fan_out.file_name().len() != 2 || !fan_out.file_type()?.is_dir() {
@@ -171,22 +217,14 @@ pub fn set_damaged_aside(
         }
         for file in fs::read_dir(fan_out.path())? {
             let file = file?;
-            let found = file.metadata()?;
             let [first, rest] = [fan_out.file_name(), file.file_name()];
             let name = format!("{}{}", first.display(), rest.display());
-            if Oid::from_str(&name).is_err() {
-                continue;
-            }
-            if found.len() == 0 || found.modified()? >= since && !is_object(&file.path())? {
-                fs::create_dir_all(aside)?;
-                let to = aside.join(name);
-                tracing::warn!(from = %file.path().display(), to = %to.display(), "no object");
-                fs::rename(file.path(), &to)?;
-                moved.push(to);
+            if Oid::from_str(&name).is_ok() {
+                found.push((name, file.path()));
             }
         }
     }
-    Ok(moved)
+    Ok(found)
 }
 
 fn is_empty(file: &Path) -> bool {

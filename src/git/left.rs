@@ -39,11 +39,15 @@ impl LeftError {
 
 /// Removes, below `refs/orch/`, locks of nobody, refs without content, and refs that lead nowhere: the ledger knows what
 /// they said. To be called by the one orch that may write; besides it only `git pack-refs` locks these refs, for a
-/// moment, which is waited for.
+/// moment, which is waited for. `is_open` tells whether a process has a file open: nobody comes back to a lock that none
+/// has.
 ///
 /// # Errors
 /// If a file cannot be looked at or removed.
-pub fn mend_own_refs(repo: &Repository) -> Result<(), LeftError> {
+pub fn mend_own_refs(
+    repo: &Repository,
+    is_open: impl Fn(&Path) -> io::Result<bool>,
+) -> Result<(), LeftError> {
     let root = repo.commondir().join("refs/orch");
     let mut unread = vec![root];
     while let Some(dir) = unread.pop() {
@@ -59,7 +63,7 @@ pub fn mend_own_refs(repo: &Repository) -> Result<(), LeftError> {
             if found.is_dir() {
                 unread.push(path);
             } else if path.extension().is_some_and(|e| e == "lock") {
-                remove_unless_it_goes(&path)?;
+                remove_unless_it_goes(&path, &is_open)?;
             } else if !is_ref(&fs::read(&path).map_err(LeftError::io(&path))?) {
                 remove(&path)?;
             }
@@ -110,12 +114,19 @@ fn is_ref(content: &[u8]) -> bool {
         || [40, 64].contains(&id.len()) && id.iter().all(u8::is_ascii_hexdigit)
 }
 
-fn remove_unless_it_goes(lock: &Path) -> Result<(), LeftError> {
+fn remove_unless_it_goes(
+    lock: &Path,
+    is_open: impl Fn(&Path) -> io::Result<bool>,
+) -> Result<(), LeftError> {
     for _ in 0..LOCK_TRIES {
+        // git closes a lock just before it renames it.
+        std::thread::sleep(LOCK_PAUSE);
         if !lock.exists() {
             return Ok(());
         }
-        std::thread::sleep(LOCK_PAUSE);
+        if !is_open(lock).map_err(LeftError::io(lock))? {
+            break;
+        }
     }
     remove(lock)
 }

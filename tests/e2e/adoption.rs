@@ -103,3 +103,69 @@ fn a_shim_that_dies_costs_nothing_three_times_in_a_row() {
     assert_eq!(charges, ["streak", "streak", "streak", "attempt"]);
     f.assert_tidy_but("");
 }
+
+/// A run that was killed between the announcement of a landing and the landing, with the lock of its branch as git would
+/// have left it: its path, and the announced commit.
+fn killed_with_a_lock() -> (Fixture, std::path::PathBuf, String) {
+    let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
+    let died = f
+        .command(["run"])
+        .env("ORCH_CRASH_AT", "after-landing_intended:1")
+        .output()
+        .expect("orch");
+    assert_eq!(died.status.code(), None, "{died:?}");
+    let announced = f.records().into_iter().map(|r| r["record"].clone());
+    let commit = announced
+        .filter(|r| r["kind"] == "landing_intended")
+        .map(|r| r["commit"].as_str().expect("an id").to_owned())
+        .next()
+        .expect("an intent");
+    let lock = f.repo().join(".git/refs/heads/orch/plan.lock");
+    (f, lock, commit)
+}
+
+#[test]
+fn the_lock_of_the_target_that_a_killed_orch_left_is_removed() {
+    for is_written in [true, false] {
+        let (f, lock, commit) = killed_with_a_lock();
+        let text = if is_written {
+            format!("{commit}\n")
+        } else {
+            String::new()
+        };
+        std::fs::write(&lock, text).expect("a lock");
+        f.orch(["run"]).exits(0);
+        assert!(!lock.exists());
+        assert_eq!(f.read("a.txt"), "a\n");
+        f.assert_tidy();
+    }
+}
+
+#[test]
+fn the_lock_of_the_target_that_somebody_else_holds_is_left_alone() {
+    let (f, lock, _) = killed_with_a_lock();
+    let other = f.git(["rev-parse", "HEAD"]);
+    std::fs::write(&lock, &other).expect("a lock");
+    f.orch(["run"]).exits(4).says("plan.lock");
+    assert_eq!(std::fs::read_to_string(&lock).expect("a lock"), other);
+    std::fs::remove_file(&lock).expect("removed");
+    f.orch(["run"]).exits(0);
+    f.assert_tidy();
+}
+
+#[test]
+fn the_lock_of_a_ref_of_orchs_own_that_a_killed_orch_left_is_removed() {
+    let (f, _, _) = killed_with_a_lock();
+    let refs = f.repo().join(".git/refs/orch/candidate");
+    let locks: Vec<_> = files_below(&refs, |path| path.is_file())
+        .iter()
+        .map(|path| path.with_extension("lock"))
+        .collect();
+    assert!(!locks.is_empty());
+    for lock in &locks {
+        std::fs::write(lock, "").expect("a lock");
+    }
+    f.orch(["run"]).exits(0);
+    assert!(locks.iter().all(|lock| !lock.exists()));
+    f.assert_tidy();
+}

@@ -134,6 +134,28 @@ fn a_process_of_an_attempt_that_is_over_is_named_and_ended() {
 }
 
 #[test]
+fn an_object_that_is_cut_off_is_named_before_anything_reads_it() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
+    f.orch(["run"]).exits(0);
+    let id = f.git(["rev-parse", "main^{tree}"]);
+    let object = f
+        .repo()
+        .join(".git/objects")
+        .join(&id[..2])
+        .join(id[2..].trim());
+    let whole = fs::read(&object).expect("a loose object");
+    fs::set_permissions(&object, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .expect("writable");
+    fs::write(&object, &whole[..whole.len() / 2]).expect("cut");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    let file = fs::File::options().write(true).open(&object).expect("it");
+    file.set_modified(long_ago).expect("a time");
+    assert!(findings(&f).contains_key("object-damaged"));
+    fs::write(&object, whole).expect("mended");
+    assert!(!findings(&f).contains_key("object-damaged"));
+}
+
+#[test]
 fn a_lock_of_git_is_judged_by_its_owner_and_not_by_its_age() {
     let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
     let lock = f.repo().join(".git/index.lock");

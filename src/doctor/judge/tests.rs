@@ -309,6 +309,10 @@ fn what_runs_left_behind_is_found() {
         with(|f| f.orphan_slots.push(PathBuf::from("/slots/gone/agent-1"))),
         [Check::SlotOrphan]
     );
+    assert_eq!(
+        with(|f| f.damaged_objects.push(PathBuf::from("objects/aa/bb"))),
+        [Check::ObjectDamaged]
+    );
     assert_eq!(with(|f| f.refs[0].pins = 1), [Check::PinsLeft]);
     assert_eq!(
         with(|f| {
