@@ -314,6 +314,8 @@ settings! {
     verify_clean: bool = false, "verify.clean" by read::switch;
     /// Commands whose output tells one environment of gates from another.
     verify_env_probe: Vec<String> = Vec::new(), "verify.env_probe" by read::commands;
+    /// How many landing commits are verified at once, each in a gate slot of its own.
+    verify_parallel: u32 = 1, "verify.parallel" by read::gate_slots;
     /// Whether records of earlier runs count for the same tree.
     verify_cache: Cache = Cache::Run, "verify.cache" by read::cache;
     /// Whether a run needs a required verify command for every task that changes something.

@@ -24,6 +24,9 @@ const OUTPUT_BYTES_MAX: u64 = 64 << 30;
 /// The program's own default is 10, over three minutes; far above that an attempt is silent for hours.
 const RETRIES_MAX: u32 = 20;
 
+/// Each gate slot is a checkout, and gates are heavy.
+const GATE_SLOTS_MAX: u32 = 64;
+
 /// Most runs that are kept by number: more than anybody has.
 const RUNS_KEPT_MAX: u32 = 1_000_000;
 
@@ -150,6 +153,10 @@ fn one_of<T: Copy>(given: &Given<'_>, words: &[(&str, T)]) -> Result<T, String> 
 
 pub(super) fn jobs(given: &Given<'_>) -> Result<u32, String> {
     number(given, 1, JOBS_MAX)
+}
+
+pub(super) fn gate_slots(given: &Given<'_>) -> Result<u32, String> {
+    number(given, 1, GATE_SLOTS_MAX)
 }
 
 pub(super) fn max_attempts(given: &Given<'_>) -> Result<u32, String> {

@@ -234,7 +234,10 @@ fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
         waits: site.waits,
         baseline: has_gates,
         landed_before: landed_before(site, reader)?,
-        policy,
+        policy: Policy {
+            gate_slots: site.settings.verify_parallel.value,
+            ..policy
+        },
         learned: Vec::new(),
         spent_today: Amount::default(),
     })

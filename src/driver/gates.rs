@@ -1,11 +1,13 @@
-//! The room where landing commits are judged: one gate slot, in which no agent ever works, and what gates have said of
-//! trees so far.
+//! The rooms where landing commits are judged: `verify.parallel` gate slots, in which no agent ever works, and what gates
+//! have said of trees so far.
 //!
 //! A command runs under a shim of its own, in a clean checkout of exactly one commit, with the environment of agents,
 //! ten ports and its own variables. Whatever is in its way there is broken environment, and speaks for nothing.
 
 mod environment;
+mod judging;
 mod reports;
+mod slots;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ use crate::verify::judge::Facts;
 use crate::verify::output;
 
 pub(super) use environment::environment;
+use judging::{Judging, UnderJudgement};
+use slots::{Berth, Slots};
 
 /// How long a gate goes on without orch: nobody follows it again, it is asked anew.
 const UNSUPERVISED_MAX: Duration = Duration::from_secs(10);
@@ -76,18 +80,20 @@ pub(super) enum GateError {
     Other(#[from] anyhow::Error),
 }
 
-/// The room, and what is known from it. Shared by all actions of a run.
-#[derive(Debug, Clone, Default)]
+/// The rooms, and what is known from them. Shared by all actions of a run.
+#[derive(Debug, Clone)]
 pub(super) struct Gates(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    /// There is one slot; whoever holds this works in it. It keeps what the probes answered.
-    room: tokio::sync::Mutex<Option<BTreeMap<String, String>>>,
+    slots: Slots,
+    judging: Arc<Judging>,
+    /// What the probes answered. Whoever holds this asks them.
+    probes: tokio::sync::Mutex<Option<BTreeMap<String, String>>>,
     known: Mutex<HashMap<(ObjectId, String), Known>>,
     ended: Mutex<HashSet<Job>>,
-    /// The directory of the shim that runs for a job.
-    running: Mutex<Option<(Job, PathBuf)>>,
+    /// The directories of the shims that run.
+    running: Mutex<HashMap<Job, PathBuf>>,
 }
 
 /// What a command said of a tree before.
@@ -104,6 +110,34 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gates {
+    /// With so many slots.
+    pub(super) fn new(slots: u32) -> Self {
+        Self(Arc::new(Inner {
+            slots: Slots::new(slots),
+            judging: Arc::default(),
+            probes: tokio::sync::Mutex::default(),
+            known: Mutex::default(),
+            ended: Mutex::default(),
+            running: Mutex::default(),
+        }))
+    }
+
+    /// Says that a landing commit is being judged, as long as the answer lives.
+    pub(super) fn judges(&self, commit: &ObjectId) -> UnderJudgement {
+        UnderJudgement::begin(&self.0.judging, commit)
+    }
+
+    /// Waits until a landing commit is no longer being judged, or the job that asks is to end.
+    pub(super) async fn until_judged(&self, commit: &ObjectId, job: &Job) {
+        loop {
+            let changed = self.0.judging.changed();
+            if !self.0.judging.has(commit) || self.is_ended(job) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Learns what records say of trees; `foreign` ones count only where a person called the gates hermetic.
     pub(super) fn learn<'a>(&self, records: impl IntoIterator<Item = &'a Stamped>, foreign: bool) {
         for Stamped { record, .. } in records {
@@ -114,7 +148,7 @@ impl Gates {
     }
 
     /// Remembers what gates said.
-    fn note(&self, result: &Verification, foreign: bool) {
+    pub(super) fn note(&self, result: &Verification, foreign: bool) {
         let mut known = lock(&self.0.known);
         for record in &result.gates {
             if record.reused || record.result == GateResult::Broken {
@@ -147,8 +181,9 @@ impl Gates {
     /// Ends the gates of a job, now or as soon as they begin.
     pub(super) fn end(&self, job: &Job) {
         lock(&self.0.ended).insert(job.clone());
-        let running = lock(&self.0.running).clone();
-        if let Some((_, dir)) = running.filter(|(of, _)| of == job) {
+        self.0.judging.wake();
+        let running = lock(&self.0.running).get(job).cloned();
+        if let Some(dir) = running {
             tokio::spawn(async move {
                 if let Err(error) = process::end(&dir).await {
                     tracing::warn!(%error, "cannot reach the shim of a gate; its own limits end it");
@@ -157,7 +192,7 @@ impl Gates {
         }
     }
 
-    fn is_ended(&self, job: &Job) -> bool {
+    pub(super) fn is_ended(&self, job: &Job) -> bool {
         lock(&self.0.ended).contains(job)
     }
 
@@ -166,19 +201,19 @@ impl Gates {
         lock(&self.0.ended).remove(job);
     }
 
-    /// Waits for the slot, and takes it.
+    /// Waits for a slot, and takes it.
     pub(super) async fn enter<'a>(
         &'a self,
         site: &'a Arc<Site>,
         job: Job,
     ) -> Result<Room<'a>, GateError> {
-        let probes = self.0.room.lock().await;
+        let berth = self.0.slots.berth().await?;
         if self.is_ended(&job) {
             return Err(GateError::Ended);
         }
-        let owner = Arc::clone(site);
+        let (owner, number) = (Arc::clone(site), berth.number());
         let (slot, lease) = blocking(move || -> anyhow::Result<_> {
-            let slot = Slot::open_gate(&owner.repo, &owner.slots, 1)?;
+            let slot = Slot::open_gate(&owner.repo, &owner.slots, number)?;
             Ok((slot, Lease::take(&owner.ports)?))
         })
         .await?;
@@ -192,14 +227,14 @@ impl Gates {
             dir,
             next: 0,
             stands: None,
-            probes,
+            _berth: berth,
         };
         room.sweep()?;
         Ok(room)
     }
 }
 
-/// The gate slot, in somebody's hands.
+/// A gate slot, in somebody's hands.
 pub(super) struct Room<'a> {
     gates: &'a Gates,
     site: &'a Arc<Site>,
@@ -211,7 +246,8 @@ pub(super) struct Room<'a> {
     next: u32,
     /// The commit, and the files where they are not the commit's.
     stands: Option<(ObjectId, Option<ObjectId>)>,
-    probes: tokio::sync::MutexGuard<'a, Option<BTreeMap<String, String>>>,
+    /// The slot's number; given back after the slot.
+    _berth: Berth<'a>,
 }
 
 /// What a command did, and where its output lies.
@@ -324,7 +360,9 @@ impl Room<'_> {
 
     /// What the probes of the settings answer; asked once in the life of this orch, where the slot stands now.
     pub(super) async fn probe(&mut self) -> Result<BTreeMap<String, String>, GateError> {
-        if let Some(known) = &*self.probes {
+        let gates = self.gates;
+        let mut known = gates.0.probes.lock().await;
+        if let Some(known) = &*known {
             return Ok(known.clone());
         }
         let mut answers = BTreeMap::new();
@@ -337,7 +375,7 @@ impl Room<'_> {
             };
             answers.insert(text, answer);
         }
-        *self.probes = Some(answers.clone());
+        *known = Some(answers.clone());
         Ok(answers)
     }
 
@@ -442,7 +480,7 @@ impl Room<'_> {
     ) -> Result<Option<AgentEnd>, GateError> {
         let path = dir.path().to_owned();
         let running = process::spawn(&self.site.exe, &path, spec).context("cannot start a shim")?;
-        *lock(&self.gates.0.running) = Some((self.job.clone(), path.clone()));
+        lock(&self.gates.0.running).insert(self.job.clone(), path.clone());
         // Whoever ended the job before the shim could be reached has left it to this place.
         if self.gates.is_ended(&self.job)
             && let Err(error) = process::end(&path).await
@@ -450,7 +488,7 @@ impl Room<'_> {
             tracing::warn!(%error, "cannot reach the shim of a gate; its own limits end it");
         }
         let waited = running.wait().await;
-        *lock(&self.gates.0.running) = None;
+        lock(&self.gates.0.running).remove(&self.job);
         waited.context("cannot wait for a shim")?;
         let report = process::read_exit(&path).context("cannot read how a gate ended")?;
         match report.map(|report| report.agent) {

@@ -56,10 +56,12 @@ pub enum Action {
         /// before it used is counted already.
         continued: u32,
     },
-    /// Make the landing commit of a candidate on the target's tip. Answered by `Built`.
+    /// Make the landing commit of a candidate. Answered by `Built`.
     Build {
         /// The order.
         ticket: Ticket,
+        /// The landing commit of the task before it in the queue, to build on; the target's tip if none.
+        behind: Option<ObjectId>,
         /// The base the attempt started on.
         base: ObjectId,
         /// The candidate. For a change of the plan's text alone its tree equals the base's.
@@ -73,6 +75,8 @@ pub enum Action {
         commit: ObjectId,
         /// The tip it was built on.
         onto: ObjectId,
+        /// Whether others before it have yet to land: then it is not said whose fault a failure is.
+        stacked: bool,
     },
     /// End the gates of a running `Verify`, whose event then comes soon. No event of its own.
     EndGates {

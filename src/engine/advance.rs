@@ -22,7 +22,7 @@ impl Turn<'_> {
             if !self.is_quiet() {
                 self.end_overdue();
             }
-            self.build_next();
+            self.tend_queue();
             self.ask_baseline();
             self.look_for_evidence();
             self.continue_sessions();
@@ -91,16 +91,6 @@ impl Turn<'_> {
             .collect();
         for task in over {
             self.record(Record::WaitEnded { task });
-        }
-    }
-
-    fn build_next(&mut self) {
-        if self.state.parked {
-            return;
-        }
-        if let Some(ix) = self.state.next_build(self.now) {
-            let ticket = self.state.tasks[ix].next_order();
-            self.record(Record::Building { ticket });
         }
     }
 
@@ -194,6 +184,7 @@ fn is_quiet(state: &State, at: Wall) -> bool {
             | Phase::Collecting { .. }
             | Phase::Building { .. }
             | Phase::Verifying { .. }
+            | Phase::Judged { .. }
             | Phase::Landing { .. } => false,
         })
 }

@@ -94,7 +94,10 @@ impl Turn<'_> {
             as_: closing.settlement(),
         };
         match &task.phase {
-            Phase::Open { .. } | Phase::Parked { .. } | Phase::Queued { .. } => Ok(vec![now]),
+            Phase::Open { .. }
+            | Phase::Parked { .. }
+            | Phase::Queued { .. }
+            | Phase::Judged { .. } => Ok(vec![now]),
             // Settled when what is under way has ended.
             Phase::Preparing { .. }
             | Phase::Executing { .. }
@@ -126,6 +129,7 @@ impl Turn<'_> {
             | Phase::Queued { .. }
             | Phase::Building { .. }
             | Phase::Verifying { .. }
+            | Phase::Judged { .. }
             | Phase::Landing { .. } => Err(format!("it is {}", task.phase.in_words())),
         }
     }
@@ -214,6 +218,7 @@ impl Turn<'_> {
             | Phase::Queued { .. }
             | Phase::Building { .. }
             | Phase::Verifying { .. }
+            | Phase::Judged { .. }
             | Phase::Landing { .. } => Ok(task),
         }
     }

@@ -180,6 +180,19 @@ pub enum BuildFailure {
     Trouble(String),
 }
 
+impl BuildFailure {
+    /// What speaks against the candidate, where it is about what the candidate changes beside what it was to be built
+    /// on.
+    pub(super) fn of_content(&self) -> Option<String> {
+        match self {
+            Self::Conflict(files) => Some(format!("conflicts in {}", files.join(", "))),
+            Self::AlreadyThere => Some("the change is there already".to_owned()),
+            Self::PlanEdit(detail) => Some(detail.clone()),
+            Self::Rewritten(_) | Self::Lost(_) | Self::Trouble(_) => None,
+        }
+    }
+}
+
 /// What came of a landing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LandResult {

@@ -28,8 +28,23 @@ impl Turn<'_> {
             self.not_landable(ticket, &end, Leaves::Candidate);
             return true;
         }
+        let place = self.state.get(&ticket.task).map(|(ix, _)| ix);
+        if place.is_some_and(|ix| self.state.has_fallen(ix)) {
+            self.missed(ticket, Miss::Unstacked);
+            return true;
+        }
+        let is_first = task
+            .phase
+            .place()
+            .is_none_or(|place| place.behind.is_none());
         match result {
+            Err(failure) if !is_first && let Some(what) = failure.of_content() => {
+                self.missed(ticket, Miss::Suspected(what));
+            }
             Ok(_) if self.state.parked => self.missed(ticket, Miss::TargetRewritten),
+            Ok(_) if !is_first && task.node.gates.is_none() => {
+                self.missed(ticket, Miss::GatesChanged);
+            }
             Ok(_) if self.state.ends_agents() && !task.node.gates.is_none() => {
                 self.missed(ticket, Miss::GatesEnded);
             }
@@ -41,7 +56,13 @@ impl Turn<'_> {
                 let (next, gates) = (task.next_order(), task.node.gates);
                 let asks = task.node.approval == Some(When::After);
                 let approved = task.consent.shown();
-                if approved.is_some_and(|shown| shown.change.sha256 != change.sha256) {
+                let is_another = approved.is_some_and(|shown| shown.change.sha256 != change.sha256);
+                if is_another && !is_first {
+                    let what = "a person approved another change than it is there";
+                    self.missed(ticket, Miss::Suspected(what.to_owned()));
+                    return true;
+                }
+                if is_another {
                     self.record(Record::ApprovalLapsed {
                         task: ticket.task.clone(),
                     });
@@ -87,18 +108,13 @@ impl Turn<'_> {
         let Some(task) = self.awaited(ticket) else {
             return false;
         };
-        let Phase::Verifying {
-            commit,
-            onto,
-            change,
-            ..
-        } = &task.phase
-        else {
+        let Phase::Verifying { commit, place, .. } = &task.phase else {
             return false;
         };
-        let (commit, onto, change) = (commit.clone(), onto.clone(), change.clone());
-        let closing = task.closing.clone();
-        let (verdict, vouches) = (result.verdict.clone(), result.vouches());
+        let (commit, closing) = (commit.clone(), task.closing.clone());
+        let is_first = place.behind.is_none();
+        let verdict = result.verdict.clone();
+        self.shell.recalled.remove(ticket);
         self.record(Record::Verified {
             ticket: ticket.clone(),
             commit: commit.clone(),
@@ -110,15 +126,17 @@ impl Turn<'_> {
             self.not_landable(ticket, &end, Leaves::Candidate);
             return true;
         }
-        let Some((_, task)) = self.state.get(&ticket.task) else {
-            return false;
-        };
+        let place = self.state.get(&ticket.task).map(|(ix, _)| ix);
         match verdict {
             _ if self.state.parked => self.missed(ticket, Miss::TargetRewritten),
-            Verdict::Passed if !vouches && task.node.gates == Gates::Required => {
-                self.missed(ticket, Miss::GatesChanged);
+            _ if place.is_some_and(|ix| self.state.has_fallen(ix)) => {
+                self.missed(ticket, Miss::Unstacked);
             }
-            Verdict::Passed => self.land_or_ask(ticket, commit, onto, change),
+            // It lands when those before it have.
+            Verdict::Passed => {}
+            Verdict::Failed(detail) | Verdict::Broken(detail) if !is_first => {
+                self.missed(ticket, Miss::Suspected(detail));
+            }
             Verdict::Failed(detail) => {
                 let end = AttemptEnd::new(Ending::VerifyFailed, detail);
                 self.not_landable(ticket, &end, Leaves::Candidate);
@@ -224,7 +242,12 @@ impl Turn<'_> {
             }
             Miss::Trouble(_) | Miss::GatesBroken(_) => (task.troubles + 1, None),
             Miss::InTheWay(_) => (task.missed + 1, None),
-            Miss::TargetRewritten | Miss::Lost | Miss::GatesEnded | Miss::GatesChanged => (0, None),
+            Miss::TargetRewritten
+            | Miss::Lost
+            | Miss::GatesEnded
+            | Miss::GatesChanged
+            | Miss::Unstacked
+            | Miss::Suspected(_) => (0, None),
         };
         self.record(Record::LandingMissed {
             ticket: ticket.clone(),

@@ -3,7 +3,7 @@
 //! Nothing here reads a clock, a file, an environment variable or a random number, and nothing waits: a night runs in a
 //! millisecond, and a crash between any two steps can be tried.
 //!
-//! A step decides records from the state (`attempt`, `landing`, `control`, `plan_change`, `recover`, `advance`), each of
+//! A step decides records from the state (`attempt`, `landing`, `queue`, `control`, `plan_change`, `recover`, `advance`), each of
 //! which changes the state by the one transition table (`apply`) and gives the orders that follow from it (`orders`).
 //! Replay uses the same table. `view` and `why` show the state to people.
 //!
@@ -43,6 +43,7 @@ mod landing;
 mod limiter;
 mod orders;
 mod plan_change;
+mod queue;
 mod recover;
 pub mod salvage;
 mod schedule;
@@ -232,11 +233,14 @@ impl Engine {
         if state.ended.is_some() || state.is_recovering() {
             return None;
         }
-        // As long as another candidate is on its way, a result wakes the landing queue, not the clock.
-        let queue_waits = !state.bars_landing_waits() && !state.is_landing();
+        // As long as no candidate can go beside those on their way, a result wakes the landing queue, not the clock.
+        let is_empty = state.queue().is_empty();
+        let queue_waits = !state.bars_landing_waits() && (is_empty || state.stacks());
         let pauses = state.tasks.iter().filter_map(|task| match &task.phase {
             Phase::Open { pause } if !state.bars_starts() => *pause,
-            Phase::Queued { pause, .. } if queue_waits => *pause,
+            Phase::Queued { pause, .. } if queue_waits => {
+                pause.filter(|pause| is_empty || pause.until > self.heard)
+            }
             Phase::Open { .. }
             | Phase::Queued { .. }
             | Phase::Preparing { .. }
@@ -245,6 +249,7 @@ impl Engine {
             | Phase::Collecting { .. }
             | Phase::Building { .. }
             | Phase::Verifying { .. }
+            | Phase::Judged { .. }
             | Phase::Landing { .. }
             | Phase::Settled(_) => None,
         });

@@ -1,5 +1,7 @@
 //! What the shell is told to do: the orders that follow from a record, and the two errands that belong to no task.
 
+use std::collections::BTreeSet;
+
 use super::Turn;
 use super::action::{Action, ExecuteMode};
 use super::consent::Looks;
@@ -22,6 +24,8 @@ pub(super) struct Shell {
     pub looks: Looks,
     /// Asking the gates about the untouched target.
     pub baseline: Errand,
+    /// Orders to verify that were told to end because what they verify will not land.
+    pub recalled: BTreeSet<Ticket>,
 }
 
 /// Where an errand stands.
@@ -71,6 +75,7 @@ impl Shell {
             publication: Errand::Due,
             looks: Looks::default(),
             baseline: Errand::Due,
+            recalled: BTreeSet::new(),
         }
     }
 
@@ -149,7 +154,7 @@ impl Turn<'_> {
         match record {
             Record::AttemptStarted { ticket, .. }
             | Record::AgentEnded { ticket, .. }
-            | Record::Building { ticket }
+            | Record::Building { ticket, .. }
             | Record::Verifying { ticket, .. }
             | Record::LandingIntended { ticket, .. } => {
                 actions.extend(task_of(ticket).and_then(|task| order_of(task, ExecuteMode::Fresh)));
@@ -275,24 +280,33 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
             asked: *asked,
             continued: task.continued,
         }),
-        Phase::Building { work } => Some(Action::Build {
+        Phase::Building { work, place } => Some(Action::Build {
             ticket,
+            behind: place.behind.clone(),
             base: work.base.clone(),
             candidate: work.candidate.clone(),
         }),
-        Phase::Verifying { commit, onto, .. } => Some(Action::Verify {
+        Phase::Verifying {
+            commit,
+            onto,
+            place,
+            ..
+        } => Some(Action::Verify {
             ticket,
             commit: commit.clone(),
             onto: onto.clone(),
+            stacked: place.behind.is_some(),
         }),
         Phase::Landing { commit, onto, .. } => Some(Action::Land {
             ticket,
             commit: commit.clone(),
             onto: onto.clone(),
         }),
-        Phase::Open { .. } | Phase::Parked { .. } | Phase::Queued { .. } | Phase::Settled(_) => {
-            None
-        }
+        Phase::Open { .. }
+        | Phase::Parked { .. }
+        | Phase::Queued { .. }
+        | Phase::Judged { .. }
+        | Phase::Settled(_) => None,
     }
 }
 

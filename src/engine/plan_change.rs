@@ -222,6 +222,7 @@ fn is_done(task: &Task) -> bool {
         | Phase::Queued { .. }
         | Phase::Building { .. }
         | Phase::Verifying { .. }
+        | Phase::Judged { .. }
         | Phase::Landing { .. } => false,
     }
 }

@@ -52,6 +52,8 @@ pub struct Policy {
     pub budgets: Budgets,
     /// The longest that a run may go on after it was started or continued.
     pub max_duration_ms: Option<u64>,
+    /// How many landing commits are verified at once; with more than one, those behind the first are built on each other.
+    pub gate_slots: u32,
 }
 
 /// What happens at a limit or a spent budget.
@@ -134,6 +136,7 @@ impl Default for Policy {
             ladder: Ladder::default(),
             budgets: Budgets::default(),
             max_duration_ms: None,
+            gate_slots: 1,
         }
     }
 }

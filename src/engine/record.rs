@@ -163,6 +163,9 @@ pub enum Record {
     Building {
         /// Task, attempt, epoch.
         ticket: Ticket,
+        /// The landing commit of the task before it in the queue, on which it is built; the target's tip if none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        behind: Option<ObjectId>,
     },
     /// The candidate is not going to land (`no change`: the tip has it all already); what follows, decided by policy.
     NotLandable {
@@ -426,6 +429,11 @@ pub enum Miss {
     GatesEnded,
     /// The plan asks for other gates since.
     GatesChanged,
+    /// What it was built on does not land.
+    Unstacked,
+    /// Something spoke against it behind others that had not landed; the text says what. Nobody is blamed for that: it is
+    /// built again with nothing before it.
+    Suspected(String),
 }
 
 /// How a task settled without landing.
@@ -515,7 +523,7 @@ impl Record {
             | Self::AgentEnded { ticket, .. }
             | Self::Observed { ticket, .. }
             | Self::Collected { ticket, .. }
-            | Self::Building { ticket }
+            | Self::Building { ticket, .. }
             | Self::Verifying { ticket, .. }
             | Self::Verified { ticket, .. }
             | Self::ApprovalAsked { ticket, .. }

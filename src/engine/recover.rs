@@ -84,7 +84,7 @@ fn orders<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<(Ticket, InFlight)> 
                 slot: *slot,
                 base: base.clone(),
             },
-            Phase::Building { work } => InFlight::Building {
+            Phase::Building { work, .. } => InFlight::Building {
                 base: work.base.clone(),
                 candidate: work.candidate.clone(),
             },
@@ -98,6 +98,7 @@ fn orders<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<(Ticket, InFlight)> 
             Phase::Open { .. }
             | Phase::Parked { .. }
             | Phase::Queued { .. }
+            | Phase::Judged { .. }
             | Phase::Settled(_) => return None,
         };
         Some((task.ticket(), in_flight))
@@ -123,6 +124,7 @@ impl Turn<'_> {
             Phase::Open { .. }
             | Phase::Parked { .. }
             | Phase::Queued { .. }
+            | Phase::Judged { .. }
             | Phase::Settled(_) => Some(found),
         };
         if let Some(found) = impossible {
@@ -204,9 +206,20 @@ impl Turn<'_> {
         }
     }
 
+    fn is_stacked(&self, id: &TaskId) -> bool {
+        let place = self.state.get(id).and_then(|(_, task)| task.phase.place());
+        place.is_some_and(|place| place.behind.is_some())
+    }
+
     /// Row `building` and `verifying`.
     fn building(&mut self, id: &TaskId, found: Found) -> Option<Found> {
         match found {
+            // Its gates are to be asked again anyway, and there may be fewer slots for them now.
+            Found::NotLanded if self.is_stacked(id) => {
+                let ticket = self.state.get(id)?.1.ticket();
+                self.missed(&ticket, Miss::Lost);
+                None
+            }
             Found::NotLanded => self.order_again(id),
             Found::AgentAlive
             | Found::AgentEnded

@@ -6,10 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::budget::Grant;
 
 use super::state::{Ix, State};
-use super::task::Phase;
 use crate::ids::{SlotId, TaskId};
 use crate::plan::graph::{Edge, Node};
-use crate::time::{Now, Wall};
+use crate::time::Wall;
 
 /// The edges of the tasks as they are now in force, by place instead of by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -171,33 +170,5 @@ impl State {
                 self.tasks[ix].node.conflict(&self.tasks[other].node)?,
             ))
         })
-    }
-
-    /// The next candidate on the way to the target, if that way is free.
-    pub(super) fn next_build(&self, now: Now) -> Option<Ix> {
-        if self.is_landing() {
-            return None;
-        }
-        (0..self.tasks.len())
-            .filter(|&ix| match &self.tasks[ix].phase {
-                // Under a hard stop nothing is waited for that takes long.
-                Phase::Queued { .. }
-                    if self.ends_agents() && !self.tasks[ix].node.gates.is_none() =>
-                {
-                    false
-                }
-                Phase::Queued { .. } if self.tasks[ix].awaits_approval() => false,
-                Phase::Queued { pause, .. } => pause.is_none_or(|p| p.is_over(now)),
-                Phase::Open { .. }
-                | Phase::Preparing { .. }
-                | Phase::Executing { .. }
-                | Phase::Parked { .. }
-                | Phase::Collecting { .. }
-                | Phase::Building { .. }
-                | Phase::Verifying { .. }
-                | Phase::Landing { .. }
-                | Phase::Settled(_) => false,
-            })
-            .min_by_key(|&ix| self.rank(ix))
     }
 }

@@ -173,11 +173,6 @@ impl State {
         failed.is_some_and(|failure| failure.outcome == Outcome::LimitReached)
     }
 
-    /// Whether a candidate is on its way to the target, which one at a time may be.
-    pub(super) fn is_landing(&self) -> bool {
-        self.tasks.iter().any(|t| t.phase.is_on_the_way_in())
-    }
-
     /// Whether recovery still owes an answer.
     pub(super) fn is_recovering(&self) -> bool {
         self.tasks.iter().any(|t| t.lost)

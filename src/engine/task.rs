@@ -65,6 +65,8 @@ pub(super) struct Task {
     pub missed: u32,
     /// Landings missed because of trouble, since the candidate was made or the run resumed.
     pub troubles: u32,
+    /// What spoke against its candidate behind others that had not landed; it is built again with nothing before it.
+    pub suspected: Option<Box<str>>,
     /// What the next attempt starts from.
     pub start: StartFrom,
     /// The newest candidate.
@@ -168,24 +170,43 @@ pub(super) enum Phase {
     Building {
         /// What is to land.
         work: Work,
+        /// Its place in the queue.
+        place: Place,
     },
     /// The gates of the landing commit are asked.
     Verifying {
         /// What is to land.
         work: Work,
+        /// Its place in the queue.
+        place: Place,
         /// The landing commit.
         commit: ObjectId,
         /// The tip it was built on.
         onto: ObjectId,
         /// What it is made of, if a person is to be asked.
         change: Option<Change>,
-        /// Set once nothing speaks against the landing: whether a required gate vouches for it.
-        passed: Option<bool>,
+    },
+    /// Nothing speaks against the landing; those before it have yet to land.
+    Judged {
+        /// What is to land.
+        work: Work,
+        /// Its place in the queue.
+        place: Place,
+        /// The landing commit.
+        commit: ObjectId,
+        /// The tip it was built on.
+        onto: ObjectId,
+        /// Whether a required gate vouches for its tree.
+        verified: bool,
+        /// What it is made of, if a person is to be asked.
+        change: Option<Change>,
     },
     /// The target is being moved.
     Landing {
         /// What is to land.
         work: Work,
+        /// Its place in the queue.
+        place: Place,
         /// The landing commit.
         commit: ObjectId,
         /// The tip it was built on.
@@ -202,6 +223,15 @@ pub(super) enum Phase {
 pub(super) struct Work {
     pub base: ObjectId,
     pub candidate: ObjectId,
+}
+
+/// A place in the landing queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Greater than that of every task before it.
+    pub number: u32,
+    /// The landing commit of the task before it, on which its own is built; none if it is built on the target's tip.
+    pub behind: Option<ObjectId>,
 }
 
 /// How a task settled.
@@ -317,6 +347,7 @@ impl Phase {
             | Self::Queued { .. }
             | Self::Building { .. }
             | Self::Verifying { .. }
+            | Self::Judged { .. }
             | Self::Landing { .. }
             | Self::Settled(_) => None,
         }
@@ -326,14 +357,49 @@ impl Phase {
     pub(super) fn work(&self) -> Option<&Work> {
         match self {
             Self::Queued { work, .. }
-            | Self::Building { work }
+            | Self::Building { work, .. }
             | Self::Verifying { work, .. }
+            | Self::Judged { work, .. }
             | Self::Landing { work, .. } => Some(work),
             Self::Open { .. }
             | Self::Preparing { .. }
             | Self::Executing { .. }
             | Self::Parked { .. }
             | Self::Collecting { .. }
+            | Self::Settled(_) => None,
+        }
+    }
+
+    /// Its place in the landing queue, once it is built or being built.
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Building { place, .. }
+            | Self::Verifying { place, .. }
+            | Self::Judged { place, .. }
+            | Self::Landing { place, .. } => Some(place),
+            Self::Open { .. }
+            | Self::Preparing { .. }
+            | Self::Executing { .. }
+            | Self::Parked { .. }
+            | Self::Collecting { .. }
+            | Self::Queued { .. }
+            | Self::Settled(_) => None,
+        }
+    }
+
+    /// The landing commit, once it is made.
+    pub(super) fn landing_commit(&self) -> Option<&ObjectId> {
+        match self {
+            Self::Verifying { commit, .. }
+            | Self::Judged { commit, .. }
+            | Self::Landing { commit, .. } => Some(commit),
+            Self::Open { .. }
+            | Self::Preparing { .. }
+            | Self::Executing { .. }
+            | Self::Parked { .. }
+            | Self::Collecting { .. }
+            | Self::Queued { .. }
+            | Self::Building { .. }
             | Self::Settled(_) => None,
         }
     }
@@ -347,9 +413,11 @@ impl Phase {
             | Self::Building { .. }
             | Self::Verifying { .. }
             | Self::Landing { .. } => true,
-            Self::Open { .. } | Self::Parked { .. } | Self::Queued { .. } | Self::Settled(_) => {
-                false
-            }
+            Self::Open { .. }
+            | Self::Parked { .. }
+            | Self::Queued { .. }
+            | Self::Judged { .. }
+            | Self::Settled(_) => false,
         }
     }
 
@@ -358,18 +426,14 @@ impl Phase {
         self.slot().is_some() && !matches!(self, Self::Parked { .. })
     }
 
-    /// Whether it occupies the way to the target, on which one task goes at a time.
-    pub(super) fn is_on_the_way_in(&self) -> bool {
-        matches!(
-            self,
-            Self::Building { .. } | Self::Verifying { .. } | Self::Landing { .. }
-        )
-    }
-
     /// Whether an attempt of the task has begun and its work is neither landed nor given up: as long as that holds,
     /// tasks with a common resource or overlapping files stay out.
     pub(super) fn is_under_way(&self) -> bool {
-        self.is_ordered() || matches!(self, Self::Parked { .. } | Self::Queued { .. })
+        self.is_ordered()
+            || matches!(
+                self,
+                Self::Parked { .. } | Self::Queued { .. } | Self::Judged { .. }
+            )
     }
 
     /// What a person must clear away before its commit can land.
@@ -383,6 +447,7 @@ impl Phase {
             | Self::Collecting { .. }
             | Self::Building { .. }
             | Self::Verifying { .. }
+            | Self::Judged { .. }
             | Self::Landing { .. }
             | Self::Settled(_) => None,
         }
@@ -400,6 +465,7 @@ impl Phase {
             Self::Queued { .. } => "queued for landing",
             Self::Building { .. } => "building",
             Self::Verifying { .. } => "being verified",
+            Self::Judged { .. } => "verified and next to land",
             Self::Landing { .. } => "landing",
             Self::Settled(settled) => match settled {
                 Settled::Landed { .. } => "landed",
@@ -446,6 +512,7 @@ impl Task {
             charged: Amount::default(),
             missed: 0,
             troubles: 0,
+            suspected: None,
             start: StartFrom::Tip,
             candidate: None,
             held: false,

@@ -122,6 +122,8 @@ pub struct TaskView<'a> {
     pub shown: Option<&'a Shown>,
     /// What was last said about the evidence it needs.
     pub supply: Option<&'a str>,
+    /// Its place among the candidates that are to land, from 1, if it is one of them.
+    pub queue_position: Option<usize>,
     /// Whether a person holds it.
     pub held: bool,
     /// Whether the plan asks for something else since the task started.
@@ -342,6 +344,7 @@ impl Engine {
             meanwhile: &past.meanwhile,
             shown: task.consent.asked(),
             supply: task.awaits_evidence().then_some(task.supply.said.as_str()),
+            queue_position: self.state.queue_position(ix),
             held: task.held,
             stale: task
                 .newer
@@ -365,9 +368,10 @@ impl Engine {
             } => waiting(Wait::Clearance, pause.map(|pause| pause.until)),
             Phase::Verifying { .. } => TaskState::Running(Stage::Verifying),
             Phase::Queued { .. } if task.awaits_approval() => waiting(Wait::Approval, None),
-            Phase::Queued { .. } | Phase::Building { .. } | Phase::Landing { .. } => {
-                TaskState::Landing
-            }
+            Phase::Queued { .. }
+            | Phase::Building { .. }
+            | Phase::Judged { .. }
+            | Phase::Landing { .. } => TaskState::Landing,
             Phase::Open { .. } | Phase::Settled(_) if task.left_out => TaskState::LeftOut,
             Phase::Settled(settled) => settled_state(task, settled),
             Phase::Open { pause } => match (blocker, pause) {

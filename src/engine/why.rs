@@ -50,14 +50,27 @@ impl Engine {
             Phase::Collecting { .. } => {
                 vec![format!("what attempt {} left is being read", task.attempt)]
             }
-            Phase::Queued { .. } => why_not_landing(&self.state, task),
+            Phase::Queued { .. } => why_not_landing(&self.state, ix),
             Phase::Building { .. } => {
-                vec!["its landing commit is being made on the target's tip".to_owned()]
+                let on = behind(&self.state, ix).unwrap_or_else(|| "the target's tip".to_owned());
+                vec![format!("its landing commit is being made on {on}")]
             }
             Phase::Verifying { commit, .. } => {
-                vec![format!(
-                    "the gates of its landing commit {} are asked",
+                let on = behind(&self.state, ix)
+                    .map_or_else(String::new, |on| format!(", built on {on},"));
+                let mut lines = vec![format!(
+                    "the gates of its landing commit {}{on} are asked",
                     commit.short()
+                )];
+                lines.extend(suspicion(task));
+                lines
+            }
+            Phase::Judged { commit, .. } => {
+                let on = behind(&self.state, ix);
+                vec![format!(
+                    "nothing speaks against its landing commit {}; it lands after {}",
+                    commit.short(),
+                    on.unwrap_or_else(|| "recovery".to_owned())
                 )]
             }
             Phase::Landing { commit, .. } => {
@@ -283,13 +296,31 @@ fn why_not_scheduled(state: &State, ix: Ix) -> String {
     "nothing keeps it from starting".to_owned()
 }
 
-fn why_not_landing(state: &State, task: &Task) -> Vec<String> {
-    let mut lines = Vec::new();
-    if task.awaits_approval()
-        && let Some((ix, _)) = state.get(&task.node.id)
-    {
+/// The task whose landing commit that of another is built on.
+fn behind(state: &State, ix: Ix) -> Option<String> {
+    let queue = state.queue();
+    let at = queue.iter().position(|&other| other == ix)?;
+    let before = &state.tasks[*queue.get(at.checked_sub(1)?)?];
+    Some(format!(
+        "{} (which is {})",
+        before.node.id,
+        before.phase.in_words()
+    ))
+}
+
+fn suspicion(task: &Task) -> Option<String> {
+    let what = task.suspected.as_deref()?.lines().next()?;
+    Some(format!(
+        "behind others that had not landed this was said of it, and it is tried alone: {what}"
+    ))
+}
+
+fn why_not_landing(state: &State, ix: Ix) -> Vec<String> {
+    let task = &state.tasks[ix];
+    if task.awaits_approval() {
         return why_no_consent(state, ix);
     }
+    let mut lines: Vec<String> = suspicion(task).into_iter().collect();
     if let Some(what) = task.phase.in_the_way() {
         lines.push(format!("its commit is ready, and cannot land: {what}"));
     } else if let Phase::Queued {
@@ -310,12 +341,18 @@ fn why_not_landing(state: &State, task: &Task) -> Vec<String> {
     if state.parked {
         lines.push("the target no longer contains what was landed; a person must look".to_owned());
     }
-    if let Some(other) = state.tasks.iter().find(|t| t.phase.is_on_the_way_in()) {
-        lines.push(format!(
-            "{} is {}; one task lands at a time",
-            other.node.id,
-            other.phase.in_words()
-        ));
+    let queue = state.queue();
+    if let Some(&other) = queue.first() {
+        let other = &state.tasks[other];
+        let (id, stands) = (&other.node.id, other.phase.in_words());
+        let place = state.queue_position(ix).unwrap_or_default();
+        lines.push(match state.policy.gate_slots {
+            1 => format!("{id} is {stands}; one task lands at a time, and this one is number {place}"),
+            slots => format!(
+                "{id} is {stands}; {} are on their way with {slots} gate slots, and this one is number {place}",
+                queue.len()
+            ),
+        });
     }
     if lines.is_empty() {
         lines.push("its candidate is next to land".to_owned());

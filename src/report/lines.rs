@@ -195,6 +195,21 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Tone::Dim,
                 format!("{}  is not verified: its gates were ended", ticket.task),
             ),
+            Miss::Unstacked => line(
+                Tone::Dim,
+                format!(
+                    "{}  is built anew: what it was built on does not land",
+                    ticket.task
+                ),
+            ),
+            Miss::Suspected(what) => line(
+                Tone::Dim,
+                format!(
+                    "{}  is tried alone: behind others, {}",
+                    ticket.task,
+                    what.lines().next().unwrap_or_default()
+                ),
+            ),
             Miss::GatesChanged => line(
                 Tone::Dim,
                 format!(

@@ -26,13 +26,14 @@ fn main() -> ExitCode {
         return measure_child(command);
     }
     let wanted: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 7] = [
         ("start", start),
         ("check", check),
         ("memory", memory),
         ("hundred", hundred),
         ("thousand", thousand),
         ("restart", restart),
+        ("queue", queue),
     ];
     row("what", "orch", "bar or beside it", "ratio");
     for (_, part) in parts
@@ -95,6 +96,29 @@ fn memory() {
             &mib(used.rss_kib),
             &mib(BAR_KIB),
             &format!("{part:.2}"),
+        );
+    }
+}
+
+/// How long 8 candidates without conflicts take to land with several gate slots, beside verifications that only sleep.
+fn queue() {
+    const CANDIDATES: u32 = 8;
+    const UNIT: Duration = Duration::from_secs(4);
+    for slots in [1, 2, 4, 8] {
+        let scene = Scene::new(&plan(CANDIDATES as usize, |_| "pending"));
+        // The untouched target is asked about before the first candidate.
+        let check = format!(
+            "verify: {{parallel: {slots}, commands: [{{name: check, run: 'test $ORCH_TASK = baseline || sleep {}'}}]}}\n",
+            UNIT.as_secs()
+        );
+        std::fs::write(scene.repo().join("orch.yaml"), check).expect("settings");
+        scene.sh("git add -A && git commit -qm Gates");
+        scene.orch(&["run", "-j", "8"]);
+        let rounds = f64::from(CANDIDATES.div_ceil(slots)) + 0.5;
+        against_bar(
+            &format!("8 candidates, {slots} gate slots"),
+            scene.between("building", "landed"),
+            UNIT.mul_f64(rounds),
         );
     }
 }
@@ -251,6 +275,29 @@ impl Scene {
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         command
+    }
+
+    /// The time from the first record of a kind to the last of another.
+    fn between(&self, first: &str, last: &str) -> Duration {
+        let output = self.clean(orch()).args(["events", "--since", "0"]).output();
+        let output = output.expect("orch").stdout;
+        let text = String::from_utf8(output).expect("text");
+        let records: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a record"))
+            .collect();
+        let at = |record: &serde_json::Value| record["at"].as_u64().expect("a time");
+        let from = records
+            .iter()
+            .find(|r| r["record"]["kind"] == *first)
+            .map(at)
+            .expect(first);
+        let to = records
+            .iter()
+            .rfind(|r| r["record"]["kind"] == *last)
+            .map(at)
+            .expect(last);
+        Duration::from_millis(to - from)
     }
 
     fn sh(&self, script: &str) {

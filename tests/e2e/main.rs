@@ -19,6 +19,7 @@ mod matrix;
 mod notices;
 mod people;
 mod power;
+mod queue;
 mod roles;
 mod runs;
 mod salvage;

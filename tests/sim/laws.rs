@@ -1,9 +1,12 @@
 //! The laws, checked on the records alone, with a book of their own that shares no code with the engine.
 
+mod attempts;
 mod questions;
+mod queue;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use orch::engine::ending::Ending;
 use orch::engine::event::{Author, PlanRevision, StopLevel, Verb};
 use orch::engine::outcome::Outcome;
 use orch::engine::record::{Charge, Miss, Next, Record, RunStart, Settlement, Stamped};
@@ -15,6 +18,7 @@ use orch::time::Wall;
 
 use crate::bounds::{Bounds, Verdict, law};
 use crate::consents::Consents;
+use queue::Queued;
 
 const REWRITTEN: &str = "a rewritten target";
 
@@ -41,6 +45,14 @@ pub(crate) struct Laws {
     has_baseline: bool,
     /// What gates said of landing commits: passed, and with a required one among them.
     judged: BTreeMap<ObjectId, (bool, bool)>,
+    /// How many landing commits may be verified at once.
+    pub gate_slots: usize,
+    /// The landing queue: the task, what it is built on if not on the target's tip, its commit, and whether its gates
+    /// have yet to speak.
+    queue: Vec<Queued>,
+    awaiting: BTreeSet<TaskId>,
+    /// Landing commits that were built behind others.
+    pub stacked: BTreeSet<ObjectId>,
     /// Which landing commits were announced, for which task and which opening of it.
     pub intended: BTreeMap<ObjectId, (TaskId, u32)>,
     /// The landings that have their receipt, in order.
@@ -106,6 +118,7 @@ impl Laws {
             Record::RunStarted(start) => {
                 self.take_over(&start.revision);
                 self.jobs = start.jobs;
+                self.gate_slots = start.policy.gate_slots as usize;
                 self.awaits_baseline = start.baseline;
             }
             Record::RunResumed { start } => self.resumed(start),
@@ -161,28 +174,65 @@ impl Laws {
                 entry.slot = None;
                 self.ended_as(ticket, *next, at)?;
             }
-            Record::NotLandable { ticket, next, .. } => {
+            Record::NotLandable {
+                ticket, next, end, ..
+            } => {
+                // A person said no to what waits for approval.
+                let rejected = self.awaiting.remove(&ticket.task);
+                let guess = !rejected && self.leave_queue(&ticket.task)?.behind.is_some();
+                let blames = matches!(
+                    end.ending,
+                    Ending::VerifyFailed
+                        | Ending::Conflict
+                        | Ending::PlanEditInvalid
+                        | Ending::NoChange
+                );
+                law(!(guess && blames), || {
+                    format!(
+                        "{ticket} ends as {:?} by what was said of it behind others",
+                        end.ending
+                    )
+                })?;
                 self.entry(ticket).on_the_way_in = false;
                 self.ended_as(ticket, *next, at)?;
             }
-            Record::Building { ticket } => {
+            Record::Building { ticket, behind } => {
                 law(self.barred != Some(REWRITTEN), || {
                     format!("{ticket} builds on a rewritten target")
                 })?;
-                law(!self.tasks.values().any(|t| t.on_the_way_in), || {
-                    format!("{ticket} builds beside another")
-                })?;
+                self.awaiting.remove(&ticket.task);
+                self.enter_queue(ticket, behind.as_ref())?;
                 let entry = self.entry(ticket);
                 entry.on_the_way_in = true;
                 entry.in_the_way = false;
             }
-            Record::Verifying { ticket, .. } => {
+            Record::Verifying {
+                ticket,
+                commit,
+                onto,
+                ..
+            } => {
+                let of = self.queued(&ticket.task)?;
+                law(
+                    of.behind.as_ref().is_none_or(|behind| behind == onto),
+                    || format!("{ticket} is built on another commit than ordered"),
+                )?;
+                of.commit = Some(commit.clone());
+                if of.behind.is_some() {
+                    self.stacked.insert(commit.clone());
+                }
                 let entry = self.entry(ticket);
                 law(entry.on_the_way_in, || {
                     format!("{ticket} is verified unbuilt")
                 })?;
             }
-            Record::ApprovalAsked { ticket, .. } => self.entry(ticket).on_the_way_in = false,
+            Record::ApprovalAsked { ticket, .. } => {
+                let first = self.leave_queue(&ticket.task)?;
+                law(self.awaiting.insert(first.task), || {
+                    format!("{ticket} is asked for twice")
+                })?;
+                self.entry(ticket).on_the_way_in = false;
+            }
             Record::ApprovalLapsed { .. } | Record::EvidenceLooked { .. } => {}
             Record::Verified {
                 ticket,
@@ -194,6 +244,12 @@ impl Laws {
                 })?;
                 let passed = result.verdict == GatesSay::Passed;
                 let vouched = passed && result.gates.iter().any(|gate| gate.required);
+                let of = self.queued(&ticket.task)?;
+                of.unjudged = false;
+                of.red = matches!(result.verdict, GatesSay::Failed(_));
+                law(!self.judged.contains_key(commit), || {
+                    format!("{commit} is judged twice")
+                })?;
                 self.judged.insert(commit.clone(), (passed, vouched));
             }
             Record::Baselined { result } => {
@@ -203,7 +259,22 @@ impl Laws {
                 self.has_baseline |= result.verdict == GatesSay::Passed;
                 self.awaits_baseline = !self.has_baseline;
             }
-            Record::LandingIntended { ticket, commit, .. } => {
+            Record::LandingIntended {
+                ticket,
+                commit,
+                onto,
+            } => {
+                let last = self.landed.last().cloned();
+                let of = self.queued(&ticket.task)?;
+                law(of.behind.is_none() || last.as_ref() == Some(onto), || {
+                    format!("{ticket} lands before what it was built on")
+                })?;
+                of.commit = Some(commit.clone());
+                of.unjudged = false;
+                let first = &self.queue[0].task;
+                law(*first == ticket.task, || {
+                    format!("{ticket} lands before {first}")
+                })?;
                 let judged = self.judged.get(commit).copied();
                 let fits = match self.tasks[&ticket.task].gates {
                     Gates::None => judged.is_none_or(|(passed, _)| passed),
@@ -220,6 +291,13 @@ impl Laws {
                     .insert(commit.clone(), (ticket.task.clone(), generation));
             }
             Record::LandingMissed { ticket, why, .. } => {
+                let left = self.leave_queue(&ticket.task)?;
+                let is_named = !left.red
+                    || left.behind.is_some()
+                    || matches!(why, Miss::TargetRewritten | Miss::Lost);
+                law(is_named, || {
+                    format!("{ticket} is red on the tip, and goes on as {why:?}")
+                })?;
                 let entry = self.entry(ticket);
                 entry.on_the_way_in = false;
                 entry.in_the_way = matches!(why, Miss::InTheWay(_));
@@ -237,6 +315,10 @@ impl Laws {
                 let vouched = self.judged.get(commit).is_some_and(|(_, vouched)| *vouched);
                 law(*verified == vouched, || {
                     format!("{ticket} landed as verified: {verified}, and gates say {vouched}")
+                })?;
+                let first = self.leave_queue(&ticket.task)?;
+                law(first.commit.as_ref() == Some(commit), || {
+                    format!("{ticket} lands another commit than was built")
                 })?;
                 self.landed(ticket, commit)?;
             }
@@ -383,6 +465,21 @@ impl Laws {
         self.ends_agents = false;
         self.awaits_baseline = start.baseline && !self.has_baseline;
         self.jobs = start.jobs;
+        self.gate_slots = start.policy.gate_slots as usize;
+        // Those that were judged and had not landed are built anew.
+        let judged = |of: &Queued| {
+            let intended = of
+                .commit
+                .as_ref()
+                .is_some_and(|c| self.intended.contains_key(c));
+            !of.unjudged && !intended
+        };
+        for of in self.queue.extract_if(.., |of| judged(of)) {
+            self.tasks
+                .get_mut(&of.task)
+                .expect("a known task")
+                .on_the_way_in = false;
+        }
         for (task, entry) in &mut self.tasks {
             entry.left_out = false;
             if entry.parked && had_ended {
@@ -396,79 +493,6 @@ impl Laws {
             entry.in_the_way = false;
         }
         self.take_over(&start.revision);
-    }
-
-    fn attempt_started(&mut self, ticket: &Ticket, slot: SlotId, at: Wall) -> Verdict {
-        if let Some(why) = self.barred {
-            return Err(format!("{ticket} starts after {why}"));
-        }
-        law(self.ended.is_none(), || {
-            format!("{ticket} starts after the end")
-        })?;
-        law(!self.awaits_baseline, || {
-            format!("{ticket} starts before the gates were asked")
-        })?;
-        law(self.unanswered.is_empty(), || {
-            format!("{ticket} starts before recovery is done")
-        })?;
-        let leased = self.running();
-        law(leased < self.jobs as usize, || {
-            format!("{ticket} starts beyond the number of jobs")
-        })?;
-        law(self.tasks.values().all(|t| t.slot != Some(slot)), || {
-            format!("{ticket} starts in a slot that is taken")
-        })?;
-        let entry = self.tasks.get(&ticket.task).expect("a known task");
-        law(ticket.attempt == entry.attempt + 1, || {
-            format!("{ticket} is not the next attempt")
-        })?;
-        law(self.is_startable(entry), || {
-            format!("{ticket} starts too early or too late")
-        })?;
-        law(!self.clashes(entry), || {
-            format!("{ticket} starts beside what excludes it")
-        })?;
-        law(entry.spent < entry.node.max_attempts, || {
-            format!("{ticket} starts with no attempt left")
-        })?;
-        let waits = entry
-            .pause
-            .is_some_and(|(since, until)| at < until && at >= since);
-        law(!waits, || {
-            format!("{ticket} starts before its wait is over")
-        })?;
-        let entry = self.entry(ticket);
-        entry.attempt = ticket.attempt;
-        entry.fresh = false;
-        entry.asked = false;
-        entry.under_way = true;
-        entry.slot = Some(slot);
-        entry.pause = None;
-        Ok(())
-    }
-
-    fn agent_starting(&mut self, ticket: &Ticket, asks: bool, goes_on: bool) -> Verdict {
-        let (running, jobs) = (self.running(), self.jobs as usize);
-        let again = self.unanswered.remove(&ticket.task);
-        if let Some(why) = self.barred.filter(|_| !(asks || goes_on && again)) {
-            return Err(format!("the agent of {ticket} starts after {why}"));
-        }
-        let entry = self.entry(ticket);
-        law(entry.slot.is_some(), || {
-            format!("{ticket} runs without a slot")
-        })?;
-        law(!(asks && entry.asked) || again, || {
-            format!("{ticket} is asked twice for its status")
-        })?;
-        entry.asked |= asks;
-        if goes_on && !again {
-            law(entry.parked, || format!("{ticket} goes on from nowhere"))?;
-            law(running < jobs, || {
-                format!("{ticket} goes on beyond the number of jobs")
-            })?;
-            entry.parked = false;
-        }
-        Ok(())
     }
 
     fn ended_as(&mut self, ticket: &Ticket, next: Next, at: Wall) -> Verdict {
@@ -542,9 +566,14 @@ impl Laws {
     }
 
     fn settled(&mut self, task: &TaskId, as_: &Settlement) {
+        if *as_ != Settlement::LeftOut {
+            self.queue.retain(|of| of.task != *task);
+            self.awaiting.remove(task);
+        }
         let entry = self.tasks.get_mut(task).expect("a known task");
         entry.closing &= *as_ == Settlement::LeftOut;
         entry.under_way &= *as_ == Settlement::LeftOut;
+        entry.on_the_way_in &= *as_ == Settlement::LeftOut;
         if entry.parked && *as_ != Settlement::LeftOut {
             entry.parked = false;
             entry.slot = None;

@@ -101,6 +101,10 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "a landing done",
         "a landing not done",
         "in the way",
+        "built behind another",
+        "what it was built on does not land",
+        "suspected behind another",
+        "landed as built behind another",
     ];
     let all = Ending::ALL
         .map(Ending::in_words)

@@ -15,6 +15,8 @@ use crate::world::service::profile;
 /// The plan's text as it stands: a graph, and how many times it was changed.
 pub(crate) struct Plan {
     pub graph: Graph,
+    /// Whether nothing lands without a gate that must pass.
+    pub is_gated: bool,
     version: u64,
     next_number: u64,
     /// Tasks whose status in the text is a person's word, or an agent's.
@@ -25,6 +27,7 @@ impl Plan {
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let mut plan = Self {
             graph: Graph::default(),
+            is_gated: false,
             version: 0,
             next_number: 0,
             said: BTreeSet::new(),
@@ -76,9 +79,18 @@ impl Plan {
         PlanRevision {
             text_sha256: format!("plan {}", self.version),
             by,
-            graph: self.graph.clone(),
+            graph: self.as_judged(),
             profiles: Arc::new(ids.map(|id| (id.clone(), profile(id).into())).collect()),
         }
+    }
+
+    fn as_judged(&self) -> Graph {
+        let mut graph = self.graph.clone();
+        if self.is_gated {
+            let nodes = graph.nodes.iter_mut();
+            nodes.for_each(|node| Arc::make_mut(node).gates = Gates::Required);
+        }
+        graph
     }
 
     /// An agent adds tasks, and may call one off.

@@ -2,7 +2,9 @@
 //! later (`shell`), agents that live without it, a target branch that others may move, a ledger of which only a part is
 //! safe on disk (`crash`), and people (`people`).
 
+mod contents;
 mod crash;
+mod kind;
 mod people;
 pub(crate) mod service;
 mod shell;
@@ -21,12 +23,16 @@ use orch::time::{Mono, Now, Wall};
 use crate::laws::Laws;
 use crate::plans::Plan;
 use crate::rng::Rng;
+use kind::kind;
 
 /// Steps after which a run that has not ended never will.
 const STEPS_MAX: usize = 30_000;
 
 /// Every how many seeds the records are written as text and read back, which takes longer than the rest.
 const WRITING: u64 = 16;
+
+/// Every how many seeds conflicts are planted, and gates say what the contents of commits say.
+const PLANTED: u64 = 3;
 
 /// Every how many seeds a second engine follows and is compared after each step.
 const READING: u64 = 4;
@@ -74,6 +80,8 @@ pub(crate) struct World {
     delivered: Vec<Event>,
     trouble: Trouble,
     service: service::Service,
+    /// What commits hold, where conflicts are planted.
+    contents: Option<contents::Contents>,
 }
 
 /// What may still go wrong; all of it ends, so that the run must.
@@ -197,10 +205,14 @@ pub(crate) fn run(
     let mut rng = Rng::new(seed);
     let mut plan = Plan::random(&mut rng);
     plan.cut(limits.tasks);
+    plan.is_gated = seed % PLANTED == 1;
     let (mut world, effects) = World::new(rng, plan, tells);
     world.trouble.limit(limits);
     world.writes = seed.is_multiple_of(WRITING);
     world.reads = seed.is_multiple_of(READING);
+    if world.plan.is_gated {
+        world.contents = Some(contents::Contents::new(seed, &world.target[0]));
+    }
     let verdict = catch_unwind(AssertUnwindSafe(|| world.live(effects)));
     let verdict = verdict.unwrap_or_else(|_| Err("the engine is at a loss (see above)".to_owned()));
     (verdict, world.trace, world.seen)
@@ -254,6 +266,7 @@ impl World {
             delivered: Vec::new(),
             trouble,
             service: service::Service::default(),
+            contents: None,
         };
         (world, effects)
     }
@@ -468,7 +481,9 @@ impl World {
                     "{task} was reopened, and is settled by what orch wrote before"
                 ));
             }
+            self.judge_by_contents(record)?;
             self.seen.note(kind(record));
+            self.note_queue(record);
             let stamped = if self.writes {
                 rewritten(&stamped)?
             } else {
@@ -554,46 +569,4 @@ fn run_id() -> RunId {
 fn rewritten(stamped: &Stamped) -> Result<Stamped, String> {
     let text = serde_json::to_string(stamped).map_err(|e| e.to_string())?;
     serde_json::from_str(&text).map_err(|e| e.to_string())
-}
-
-fn kind(record: &Record) -> &'static str {
-    match record {
-        Record::RunStarted(_) => "RunStarted",
-        Record::RunResumed { .. } => "RunResumed",
-        Record::PlanAccepted { .. } => "PlanAccepted",
-        Record::AttemptStarted { .. } => "AttemptStarted",
-        Record::AgentStarting { .. } => "AgentStarting",
-        Record::AgentEnded { .. } => "AgentEnded",
-        Record::Collected { .. } => "Collected",
-        Record::SessionDropped { .. } => "SessionDropped",
-        Record::Observed { .. } => "Observed",
-        Record::Limited { .. } => "Limited",
-        Record::LimitLifted { .. } => "LimitLifted",
-        Record::BreakerOpened { .. } => "BreakerOpened",
-        Record::BreakerClosed => "BreakerClosed",
-        Record::Building { .. } => "Building",
-        Record::Verifying { .. } => "Verifying",
-        Record::Verified { .. } => "Verified",
-        Record::Baselined { .. } => "Baselined",
-        Record::ApprovalAsked { .. } => "ApprovalAsked",
-        Record::ApprovalLapsed { .. } => "ApprovalLapsed",
-        Record::EvidenceLooked { .. } => "EvidenceLooked",
-        Record::NotLandable { .. } => "NotLandable",
-        Record::LandingIntended { .. } => "LandingIntended",
-        Record::LandingMissed { .. } => "LandingMissed",
-        Record::Landed { .. } => "Landed",
-        Record::Settled { .. } => "Settled",
-        Record::Reopened { .. } => "Reopened",
-        Record::Superseded { .. } => "Superseded",
-        Record::WaitEnded { .. } => "WaitEnded",
-        Record::Salvaged { .. } => "Salvaged",
-        Record::Discarded { .. } => "Discarded",
-        Record::Controlled { .. } => "Controlled",
-        Record::Stopping { .. } => "Stopping",
-        Record::TargetRewritten { .. } => "TargetRewritten",
-        Record::RunFailed { .. } => "RunFailed",
-        Record::RunEnded { .. } => "RunEnded",
-        Record::LandingFound { .. } => "LandingFound",
-        Record::LedgerRebuilt { .. } => "LedgerRebuilt",
-    }
 }

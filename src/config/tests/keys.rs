@@ -53,6 +53,7 @@ verify:
   timeout: 10m
   clean: true
   env_probe: [rustc -V]
+  parallel: 3
   cache: hermetic
   require: true
 protect:
@@ -144,6 +145,7 @@ x-note: [anything]
     verify.timeout = 10 min 00 s
     verify.clean = true
     verify.env_probe = rustc -V
+    verify.parallel = 3
     verify.cache = hermetic
     verify.require = true
     protect.add = db
@@ -229,6 +231,7 @@ fn defaults_are_the_documented_ones() {
     verify.timeout = 30 min 00 s
     verify.clean = false
     verify.env_probe = none
+    verify.parallel = 1
     verify.cache = run
     verify.require = false
     protect.add = none

@@ -103,6 +103,7 @@ fn records() -> Vec<Record> {
         collected(),
         Record::Building {
             ticket: ticket("1", 4),
+            behind: None,
         },
         Record::LandingIntended {
             ticket: ticket("1", 5),

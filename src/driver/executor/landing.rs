@@ -36,7 +36,7 @@ const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as u64;
 #[derive(Debug)]
 pub(super) struct BuildOrder {
     ticket: Ticket,
-    base: ObjectId,
+    place: Place,
     candidate: ObjectId,
     settled: Vec<TaskChange>,
     name: String,
@@ -44,13 +44,17 @@ pub(super) struct BuildOrder {
     generation: u32,
 }
 
+/// What a candidate is merged onto, and from where.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The landing commit before it in the queue; the target's tip if none.
+    pub(super) behind: Option<ObjectId>,
+    /// The commit that its attempt started on.
+    pub(super) base: ObjectId,
+}
+
 impl BuildOrder {
-    pub(super) fn new(
-        engine: &Engine,
-        ticket: Ticket,
-        base: ObjectId,
-        candidate: ObjectId,
-    ) -> Self {
+    pub(super) fn new(engine: &Engine, ticket: Ticket, place: Place, candidate: ObjectId) -> Self {
         let view = engine.view(&ticket.task);
         let mut settled = settled_fields(engine);
         settled.retain(|c| c.task != ticket.task);
@@ -66,7 +70,7 @@ impl BuildOrder {
             generation: view.as_ref().map_or(1, |v| v.generation),
             message: view.and_then(|v| v.message).unwrap_or_default().to_owned(),
             ticket,
-            base,
+            place,
             candidate,
             settled,
         }
@@ -171,8 +175,12 @@ pub(super) async fn build(site: Arc<Site>, landings: PlanThread, order: BuildOrd
 
 fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, BuildFailure>> {
     let repo = site.repo.open()?;
-    let Some(tip) = refs::tip(&repo, &site.target)? else {
-        return Ok(Err(BuildFailure::Rewritten(None)));
+    let tip = match &order.place.behind {
+        Some(commit) => commit.clone(),
+        None => match refs::tip(&repo, &site.target)? {
+            Some(tip) => tip,
+            None => return Ok(Err(BuildFailure::Rewritten(None))),
+        },
     };
     // Built on a tip that lost what was landed, the commit would land there without a question.
     if let Some(landed) = site.last_landed()
@@ -187,7 +195,7 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
     let merged = match merge(
         site.repo.program(),
         &repo,
-        &order.base,
+        &order.place.base,
         &tip,
         &order.candidate,
         apart,

@@ -128,6 +128,7 @@ impl Executor {
     /// If the operating system gives no thread.
     pub fn new(site: Arc<Site>) -> anyhow::Result<(Self, mpsc::UnboundedReceiver<Event>)> {
         let (observations, observed) = mpsc::unbounded_channel();
+        let slots = site.settings.verify_parallel.value;
         let executor = Self {
             site,
             landings: PlanThread::start()?,
@@ -135,7 +136,7 @@ impl Executor {
             leases: Leases::default(),
             recalled: Recalled::default(),
             observations: Observations(observations),
-            gates: Gates::default(),
+            gates: Gates::new(slots),
             rejected: Arc::default(),
         };
         Ok((executor, observed))
@@ -327,10 +328,12 @@ impl Executor {
             Action::LookForEvidence { task } => Box::pin(evidence::look(site, task)),
             Action::Build {
                 ticket,
+                behind,
                 base,
                 candidate,
             } => {
-                let order = landing::BuildOrder::new(engine, ticket, base, candidate);
+                let place = landing::Place { behind, base };
+                let order = landing::BuildOrder::new(engine, ticket, place, candidate);
                 Box::pin(landing::build(site, self.landings.clone(), order))
             }
             Action::Land {
@@ -348,11 +351,13 @@ impl Executor {
                 ticket,
                 commit,
                 onto,
+                stacked,
             } => {
                 let order = verify::Order {
                     ticket,
                     commit,
                     onto,
+                    stacked,
                     at,
                 };
                 Box::pin(verify::verify(site, self.gates.clone(), order))

@@ -33,6 +33,8 @@ pub(super) struct Order {
     pub(super) ticket: Ticket,
     pub(super) commit: ObjectId,
     pub(super) onto: ObjectId,
+    /// Whether others before it have yet to land: then nobody is blamed, and the tip that will be is not asked.
+    pub(super) stacked: bool,
     pub(super) at: Wall,
 }
 
@@ -63,15 +65,25 @@ impl From<anyhow::Error> for Halt {
     }
 }
 
-pub(super) async fn verify(site: Arc<Site>, gates: Gates, order: Order) -> Event {
-    let mut said = Said::default();
-    let job = Some(order.ticket.clone());
-    gates.begin(&job);
-    let halted = judged(&site, &gates, &order, &mut said).await.err();
-    let result = concluded(&site, &order.commit, said, halted, order.at);
-    Event::Verified {
-        ticket: order.ticket,
-        result: Box::new(result),
+/// Judges a landing commit. What is built on it waits for what is said of it, from now on.
+pub(super) fn verify(
+    site: Arc<Site>,
+    gates: Gates,
+    order: Order,
+) -> impl Future<Output = Event> + Send {
+    let judging = gates.judges(&order.commit);
+    async move {
+        let mut said = Said::default();
+        let job = Some(order.ticket.clone());
+        gates.begin(&job);
+        let halted = judged(&site, &gates, &order, &mut said).await.err();
+        let result = concluded(&site, &order.commit, said, halted, order.at);
+        gates.note(&result, false);
+        drop(judging);
+        Event::Verified {
+            ticket: order.ticket,
+            result: Box::new(result),
+        }
     }
 }
 
@@ -264,18 +276,24 @@ impl<'a> Judging<'a> {
         command: &VerifyCommand,
         probes: &BTreeMap<String, String>,
     ) -> Result<(GateRecord, String), Halt> {
+        let stacked = self.order.stacked;
         let ran = match self.at(None).await {
             Ok(room) => room.run(command).await?,
+            Err(error @ GateError::Setup { .. }) if stacked => {
+                return Err(Halt::Red(error.to_string()));
+            }
             Err(error @ GateError::Setup { .. }) => return Err(self.whose_setup(error).await),
             Err(error) => return Err(error.into()),
         };
+        self.wait_for_base(command, probes).await?;
         let mut base = self.known_base(command, probes);
         let mut judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
         let needs_base = match judged.result {
             GateResult::Failed | GateResult::Broken => ran.facts.fault.is_none(),
             _ => false,
         };
-        if command.required && needs_base && base.is_none() {
+        // Behind others nobody is blamed: what is red there is judged again when nothing is before it.
+        if command.required && needs_base && base.is_none() && !self.order.stacked {
             // Nobody is blamed for what the tip does, too.
             let onto = self.order.onto.clone();
             let on_tip = self.at(Some(&onto)).await?.run(command).await?;
@@ -284,6 +302,7 @@ impl<'a> Judging<'a> {
         }
         let tip_is_red = base.as_ref().is_some_and(|base| base.exit != Some(0));
         if command.required
+            && !self.order.stacked
             && command.fail_on == FailOn::Any
             && judged.result == GateResult::Failed
             && tip_is_red
@@ -320,6 +339,24 @@ impl<'a> Judging<'a> {
             Err(GateError::Ended) => Halt::Error(GateError::Ended),
             Err(_) => Halt::Error(error),
         }
+    }
+
+    /// Behind others, what the base does is being found out in another slot; this one is left to those who need it.
+    async fn wait_for_base(
+        &mut self,
+        command: &VerifyCommand,
+        probes: &BTreeMap<String, String>,
+    ) -> Result<(), GateError> {
+        let is_open = self.known_base(command, probes).is_none();
+        if self.order.stacked && is_open {
+            self.room = None;
+            let job = Some(self.order.ticket.clone());
+            self.gates.until_judged(&self.order.onto, &job).await;
+            if self.gates.is_ended(&job) {
+                return Err(GateError::Ended);
+            }
+        }
+        Ok(())
     }
 
     fn known_base(

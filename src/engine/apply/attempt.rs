@@ -159,6 +159,7 @@ impl State {
             | Phase::Queued { .. }
             | Phase::Building { .. }
             | Phase::Verifying { .. }
+            | Phase::Judged { .. }
             | Phase::Landing { .. }
             | Phase::Settled(_) => return false,
         };
@@ -347,6 +348,7 @@ impl Task {
                 self.missed = 0;
                 self.troubles = 0;
                 self.consent.renew();
+                self.suspected = None;
                 Phase::Queued {
                     work,
                     pause: None,

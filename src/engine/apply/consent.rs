@@ -13,13 +13,9 @@ impl State {
             return false;
         };
         let work = match &task.phase {
-            Phase::Building { work } if task.node.gates.is_none() => work.clone(),
-            Phase::Verifying {
-                work,
-                commit,
-                onto,
-                passed: Some(_),
-                ..
+            Phase::Building { work, .. } if task.node.gates.is_none() => work.clone(),
+            Phase::Judged {
+                work, commit, onto, ..
             } if *commit == shown.commit && *onto == shown.onto => work.clone(),
             _ => return false,
         };

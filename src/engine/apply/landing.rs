@@ -4,7 +4,7 @@ use crate::engine::consent::Change;
 use crate::engine::ending::AttemptEnd;
 use crate::engine::record::{Miss, Next};
 use crate::engine::state::State;
-use crate::engine::task::{Pause, Phase, Settled};
+use crate::engine::task::{Pause, Phase, Place, Settled};
 use crate::engine::verification::{Verdict, Verification};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::checks::Gates;
@@ -18,17 +18,30 @@ pub(super) struct Receipt<'a> {
 }
 
 impl State {
-    pub(super) fn building(&mut self, ticket: &Ticket, at: Wall) -> bool {
-        let clear = !self.is_landing();
+    pub(super) fn building(
+        &mut self,
+        ticket: &Ticket,
+        behind: Option<&ObjectId>,
+        at: Wall,
+    ) -> bool {
+        let last = self.queue().last().map(|&ix| &self.tasks[ix].phase);
+        let possible =
+            behind == last.and_then(Phase::landing_commit) && behind.is_some() == last.is_some();
+        let before = last.and_then(Phase::place).map_or(0, |place| place.number);
         let Some(task) = self.ordering(ticket) else {
             return false;
         };
         let Phase::Queued { work, .. } = &task.phase else {
             return false;
         };
-        let clear = clear && !task.awaits_approval();
-        let phase = Phase::Building { work: work.clone() };
-        clear && task.order(ticket, phase, at)
+        let place = Place {
+            number: before + 1,
+            behind: behind.cloned(),
+        };
+        let work = work.clone();
+        possible
+            && !task.awaits_approval()
+            && task.order(ticket, Phase::Building { work, place }, at)
     }
 
     pub(super) fn not_landable(
@@ -42,7 +55,9 @@ impl State {
             return false;
         };
         let work = match &task.phase {
-            Phase::Building { work } | Phase::Verifying { work, .. } => work.clone(),
+            Phase::Building { work, .. }
+            | Phase::Verifying { work, .. }
+            | Phase::Judged { work, .. } => work.clone(),
             // A person said no.
             Phase::Queued { work, .. } if task.awaits_approval() => work.clone(),
             Phase::Open { .. }
@@ -62,6 +77,8 @@ impl State {
             Next::Land | Next::AskStatus | Next::Continue { .. } => false,
         };
         if followed {
+            // What was said of those that were built on it says nothing about them.
+            self.tasks.iter_mut().for_each(|task| task.suspected = None);
             self.breaker.hear(&ticket.task, end.ending.row().breaker);
         }
         followed
@@ -77,15 +94,18 @@ impl State {
         let Some(task) = self.ordering(ticket) else {
             return false;
         };
-        let Phase::Building { work } = &task.phase else {
+        let Phase::Building { work, place } = &task.phase else {
             return false;
         };
+        if place.behind.as_ref().is_some_and(|behind| behind != onto) {
+            return false;
+        }
         let phase = Phase::Verifying {
             work: work.clone(),
+            place: place.clone(),
             commit: commit.clone(),
             onto: onto.clone(),
             change: change.cloned(),
-            passed: None,
         };
         !task.lost && task.closing.is_none() && task.order(ticket, phase, at)
     }
@@ -95,30 +115,37 @@ impl State {
         ticket: &Ticket,
         commit: &ObjectId,
         result: &Verification,
+        at: Wall,
     ) -> bool {
         let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
             return false;
         };
-        match &mut task.phase {
-            Phase::Verifying {
-                commit: judged,
-                passed,
-                ..
-            } if judged == commit => {
-                *passed = (result.verdict == Verdict::Passed).then(|| result.vouches());
-                true
-            }
-            Phase::Open { .. }
-            | Phase::Preparing { .. }
-            | Phase::Executing { .. }
-            | Phase::Parked { .. }
-            | Phase::Collecting { .. }
-            | Phase::Queued { .. }
-            | Phase::Building { .. }
-            | Phase::Verifying { .. }
-            | Phase::Landing { .. }
-            | Phase::Settled(_) => false,
+        let Phase::Verifying {
+            work,
+            place,
+            commit: judged,
+            onto,
+            change,
+        } = &task.phase
+        else {
+            return false;
+        };
+        if judged != commit {
+            return false;
         }
+        if result.verdict == Verdict::Passed {
+            let judged = Phase::Judged {
+                work: work.clone(),
+                place: place.clone(),
+                commit: commit.clone(),
+                onto: onto.clone(),
+                verified: result.vouches(),
+                change: change.clone(),
+            };
+            task.suspected = None;
+            task.enter(judged, at);
+        }
+        true
     }
 
     pub(super) fn baselined(&mut self, result: &Verification) -> bool {
@@ -135,22 +162,26 @@ impl State {
         onto: &ObjectId,
         at: Wall,
     ) -> bool {
-        let Some(task) = self.ordering(ticket) else {
+        let queue = self.queue();
+        let stands = self.fallen().is_empty() || self.fallen().first() != queue.first();
+        let is_first = queue.first() == self.get(&ticket.task).map(|(ix, _)| ix).as_ref();
+        let Some(task) = self.ordering(ticket).filter(|_| is_first && stands) else {
             return false;
         };
-        let (work, verified) = match &task.phase {
-            Phase::Building { work } if task.node.gates.is_none() => (work, false),
-            Phase::Verifying {
+        let (work, place, verified) = match &task.phase {
+            Phase::Building { work, place } if task.node.gates.is_none() => (work, place, false),
+            Phase::Judged {
                 work,
+                place,
                 commit: judged,
                 onto: tip,
-                passed: Some(verified),
+                verified,
                 ..
             } if judged == commit
                 && tip == onto
                 && (*verified || task.node.gates != Gates::Required) =>
             {
-                (work, *verified)
+                (work, place, *verified)
             }
             Phase::Open { .. }
             | Phase::Preparing { .. }
@@ -160,6 +191,7 @@ impl State {
             | Phase::Queued { .. }
             | Phase::Building { .. }
             | Phase::Verifying { .. }
+            | Phase::Judged { .. }
             | Phase::Landing { .. }
             | Phase::Settled(_) => return false,
         };
@@ -168,6 +200,7 @@ impl State {
         }
         let phase = Phase::Landing {
             work: work.clone(),
+            place: place.clone(),
             commit: commit.clone(),
             onto: onto.clone(),
             verified,
@@ -188,8 +221,9 @@ impl State {
         else {
             return false;
         };
-        let (Phase::Building { work }
+        let (Phase::Building { work, .. }
         | Phase::Verifying { work, .. }
+        | Phase::Judged { work, .. }
         | Phase::Landing { work, .. }) = &task.phase
         else {
             return false;
@@ -198,7 +232,12 @@ impl State {
         match why {
             Miss::TipMoved | Miss::InTheWay(_) => task.missed += 1,
             Miss::Trouble(_) | Miss::GatesBroken(_) => task.troubles += 1,
-            Miss::TargetRewritten | Miss::Lost | Miss::GatesEnded | Miss::GatesChanged => {}
+            Miss::Suspected(what) => task.suspected = Some(what.as_str().into()),
+            Miss::TargetRewritten
+            | Miss::Lost
+            | Miss::GatesEnded
+            | Miss::GatesChanged
+            | Miss::Unstacked => {}
         }
         task.lost = false;
         let in_the_way = match why {
@@ -209,7 +248,9 @@ impl State {
             | Miss::Lost
             | Miss::GatesBroken(_)
             | Miss::GatesEnded
-            | Miss::GatesChanged => None,
+            | Miss::GatesChanged
+            | Miss::Unstacked
+            | Miss::Suspected(_) => None,
         };
         let queued = Phase::Queued {
             work,

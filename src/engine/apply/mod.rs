@@ -141,7 +141,7 @@ impl State {
                 true
             }
             Record::BreakerClosed => std::mem::take(&mut self.breaker).open.is_some(),
-            Record::Building { ticket } => self.building(ticket, at),
+            Record::Building { ticket, behind } => self.building(ticket, behind.as_ref(), at),
             Record::Verifying {
                 ticket,
                 commit,
@@ -152,7 +152,7 @@ impl State {
                 ticket,
                 commit,
                 result,
-            } => self.verified(ticket, commit, result),
+            } => self.verified(ticket, commit, result, at),
             Record::ApprovalAsked { ticket, shown } => self.approval_asked(ticket, shown, at),
             Record::ApprovalLapsed { task } => self.approval_lapsed(task),
             Record::EvidenceLooked { task, found, said } => {
@@ -311,6 +311,17 @@ impl State {
             task.left_out = false;
             task.missed = 0;
             task.troubles = 0;
+            task.suspected = None;
+            // The plan, and with it the gates, may be another one; what they have said of a tree still holds.
+            if let Phase::Judged { work, .. } = &task.phase {
+                let work = work.clone();
+                let queued = Phase::Queued {
+                    work,
+                    pause: None,
+                    in_the_way: None,
+                };
+                task.enter(queued, at);
+            }
             if let Phase::Queued {
                 pause, in_the_way, ..
             } = &mut task.phase

@@ -19,7 +19,10 @@ impl State {
         };
         let is_open = task.is_open();
         let is_undone = task.is_open()
-            || matches!(task.phase, Phase::Queued { .. } | Phase::Parked { .. })
+            || matches!(
+                task.phase,
+                Phase::Queued { .. } | Phase::Parked { .. } | Phase::Judged { .. }
+            )
             || matches!(&task.phase, Phase::Settled(settled) if !settled.satisfies());
         let settled = match settlement {
             Settlement::Believed if is_open => Settled::Believed,
@@ -74,6 +77,7 @@ impl State {
             | Phase::Queued { .. }
             | Phase::Building { .. }
             | Phase::Verifying { .. }
+            | Phase::Judged { .. }
             | Phase::Landing { .. } => return false,
         };
         if was_done {

@@ -199,6 +199,7 @@ fn long_run(attempts: u32) -> Vec<Record> {
             collected("a", attempt, 1, Next::Land),
             Record::Building {
                 ticket: ticket("a", attempt),
+                behind: None,
             },
         ]);
     }

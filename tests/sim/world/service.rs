@@ -39,6 +39,7 @@ pub(super) fn random_policy(rng: &mut Rng) -> Policy {
         max_duration_ms: rng.percent(4).then(|| 600_000 + rng.ms(36_000_000)),
         breaker_threshold: u32::try_from(rng.below(5)).expect("small"),
         limit_margin_ms: 1_000 * rng.ms(60),
+        gate_slots: *rng.pick(&[1, 2, 3, 5]),
         ..Policy::default()
     };
     if rng.percent(15) {

@@ -164,14 +164,12 @@ impl World {
             }
             Action::Verify { ticket, .. } => {
                 due += self.rng.ms(300_000);
-                let others = self.orders.iter().any(|order| {
-                    matches!(
-                        &order.work,
-                        Work::Action(Action::Verify { .. } | Action::Land { .. })
-                    )
-                });
-                if others {
-                    return Err(format!("{ticket} is verified beside another"));
+                let others = self
+                    .orders
+                    .iter()
+                    .filter(|order| matches!(&order.work, Work::Action(Action::Verify { .. })));
+                if others.count() >= self.laws.gate_slots {
+                    return Err(format!("{ticket} is verified without a slot"));
                 }
             }
             Action::Baseline => {
@@ -251,8 +249,16 @@ impl World {
                 let result = Box::new(self.what_was_left(&ticket, ended_by_orch));
                 Event::Collected { ticket, result }
             }
-            Action::Build { ticket, .. } => {
-                let result = self.build();
+            Action::Build {
+                ticket,
+                behind,
+                candidate,
+                ..
+            } => {
+                let result = self.build(behind);
+                if let (Ok(made), Some(contents)) = (&result, &mut self.contents) {
+                    contents.merged(&candidate, &made.onto, &made.commit);
+                }
                 Event::Built { ticket, result }
             }
             Action::LookForEvidence { task } => Event::EvidenceLooked {
@@ -268,7 +274,12 @@ impl World {
                 let result = self.land(&commit, &onto)?;
                 Event::Landed { ticket, result }
             }
-            Action::Verify { ticket, .. } => {
+            Action::Verify {
+                ticket,
+                commit,
+                stacked,
+                ..
+            } => {
                 let gates = self
                     .engine
                     .view(&ticket.task)
@@ -276,12 +287,16 @@ impl World {
                     .node
                     .gates;
                 let ended = self.to_end.contains(&ticket);
-                let result = Box::new(self.verified(gates, ended));
+                let red = self.contents.as_ref().map(|contents| {
+                    let is_red = contents.is_red(&contents.of(&commit));
+                    is_red || (stacked && self.rng.percent(10))
+                });
+                let result = Box::new(self.verified(gates, ended, red));
                 Event::Verified { ticket, result }
             }
             Action::Baseline => {
                 let ended = self.ends_baseline;
-                Event::Baselined(Box::new(self.verified(Gates::Required, ended)))
+                Event::Baselined(Box::new(self.verified(Gates::Required, ended, None)))
             }
             Action::WritePlan => {
                 self.write_plan();
@@ -301,9 +316,11 @@ impl World {
     }
 
     /// What gates say of a tree.
-    fn verified(&mut self, gates: Gates, ended: bool) -> Verification {
+    fn verified(&mut self, gates: Gates, ended: bool, red: Option<bool>) -> Verification {
         let (verdict, what) = match self.rng.below(100) {
             0..80 if ended => (Verdict::Interrupted, "gates ended"),
+            0..92 if red == Some(true) => (Verdict::Failed("red".to_owned()), "gates red"),
+            0..92 if red == Some(false) => (Verdict::Passed, "gates passed"),
             0..75 => (Verdict::Passed, "gates passed"),
             75..92 => (Verdict::Failed("red".to_owned()), "gates red"),
             _ => (Verdict::Broken("no tool".to_owned()), "gates broken"),
@@ -408,6 +425,9 @@ impl World {
         if !was_demanded {
             self.cut(ticket, &mut left);
         }
+        if let (Some(candidate), Some(contents)) = (&left.candidate, &mut self.contents) {
+            contents.made(&ticket.task, candidate);
+        }
         left
     }
 
@@ -416,7 +436,7 @@ impl World {
         ObjectId::new(format!("c{}", self.commits))
     }
 
-    pub(super) fn build(&mut self) -> Result<Landing, BuildFailure> {
+    pub(super) fn build(&mut self, behind: Option<ObjectId>) -> Result<Landing, BuildFailure> {
         if self.rewritten && self.rng.percent(50) {
             return Err(BuildFailure::Rewritten(self.target.last().cloned()));
         }
@@ -427,7 +447,10 @@ impl World {
                 let tree = ObjectId::new(format!("tree of {commit}"));
                 Ok(Landing {
                     commit,
-                    onto: self.target.last().expect("a tip").clone(),
+                    onto: match behind {
+                        Some(commit) => commit,
+                        None => self.target.last().expect("a tip").clone(),
+                    },
                     change: Change { tree, sha256 },
                 })
             }
@@ -490,6 +513,9 @@ impl World {
 
     pub(super) fn someone_moves_the_target(&mut self) {
         let commit = self.new_commit();
+        if let Some(contents) = &mut self.contents {
+            contents.follows(&commit, self.target.last().expect("a tip"));
+        }
         self.target.push(commit);
     }
 

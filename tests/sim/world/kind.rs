@@ -1,0 +1,45 @@
+//! The names of records.
+
+use orch::engine::record::Record;
+
+pub(super) fn kind(record: &Record) -> &'static str {
+    match record {
+        Record::RunStarted(_) => "RunStarted",
+        Record::RunResumed { .. } => "RunResumed",
+        Record::PlanAccepted { .. } => "PlanAccepted",
+        Record::AttemptStarted { .. } => "AttemptStarted",
+        Record::AgentStarting { .. } => "AgentStarting",
+        Record::AgentEnded { .. } => "AgentEnded",
+        Record::Collected { .. } => "Collected",
+        Record::SessionDropped { .. } => "SessionDropped",
+        Record::Observed { .. } => "Observed",
+        Record::Limited { .. } => "Limited",
+        Record::LimitLifted { .. } => "LimitLifted",
+        Record::BreakerOpened { .. } => "BreakerOpened",
+        Record::BreakerClosed => "BreakerClosed",
+        Record::Building { .. } => "Building",
+        Record::Verifying { .. } => "Verifying",
+        Record::Verified { .. } => "Verified",
+        Record::Baselined { .. } => "Baselined",
+        Record::ApprovalAsked { .. } => "ApprovalAsked",
+        Record::ApprovalLapsed { .. } => "ApprovalLapsed",
+        Record::EvidenceLooked { .. } => "EvidenceLooked",
+        Record::NotLandable { .. } => "NotLandable",
+        Record::LandingIntended { .. } => "LandingIntended",
+        Record::LandingMissed { .. } => "LandingMissed",
+        Record::Landed { .. } => "Landed",
+        Record::Settled { .. } => "Settled",
+        Record::Reopened { .. } => "Reopened",
+        Record::Superseded { .. } => "Superseded",
+        Record::WaitEnded { .. } => "WaitEnded",
+        Record::Salvaged { .. } => "Salvaged",
+        Record::Discarded { .. } => "Discarded",
+        Record::Controlled { .. } => "Controlled",
+        Record::Stopping { .. } => "Stopping",
+        Record::TargetRewritten { .. } => "TargetRewritten",
+        Record::RunFailed { .. } => "RunFailed",
+        Record::RunEnded { .. } => "RunEnded",
+        Record::LandingFound { .. } => "LandingFound",
+        Record::LedgerRebuilt { .. } => "LedgerRebuilt",
+    }
+}
