@@ -5,6 +5,7 @@
 
 mod gates;
 mod kept;
+mod scope;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,6 +102,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
     }
     report.kept(repo, case, &history, &receipts);
     report.gates(repo, case);
+    report.scope(repo, case)?;
     Ok(report)
 }
 

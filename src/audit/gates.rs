@@ -7,7 +7,7 @@ use git2::Repository;
 use super::{Case, Report, find, has_gaps, object_id};
 use crate::engine::event::PlanRevision;
 use crate::engine::record::Record;
-use crate::engine::verification::{GateResult, Verdict, Verification};
+use crate::engine::verification::{GateResult, On, Verdict, Verification};
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::checks::Gates;
 
@@ -113,7 +113,7 @@ fn take_over(wanted: &mut BTreeMap<TaskId, Gates>, revision: &PlanRevision) {
 fn proves(result: &Verification) -> bool {
     let mut required = 0;
     for gate in result.gates.iter().filter(|gate| gate.required) {
-        required += 1;
+        required += u32::from(gate.on == On::Landing);
         match gate.result {
             GateResult::Passed | GateResult::PreExisting | GateResult::Flaky => {}
             GateResult::Failed | GateResult::Fewer | GateResult::Broken => return false,

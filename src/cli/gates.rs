@@ -7,6 +7,7 @@ use super::args::{Format, GatesArgs};
 use super::locate::{self, Chosen};
 use crate::engine::Engine;
 use crate::engine::record::Record;
+use crate::engine::scope::Exception;
 use crate::engine::verification::{GateRecord, Verification};
 use crate::engine::view::{TaskState, TaskView, Wait};
 use crate::error::{Error, ErrorKind, OrKind, Result};
@@ -165,6 +166,9 @@ fn packet(
         if let Some(message) = view.message {
             row("agent says", message.trim());
         }
+        for touched in protected(chosen, &shown.candidate)? {
+            row("protected", &format!("`{}` {}", touched.path, touched.why));
+        }
         for gate in verified(chosen, &shown.commit)? {
             row("gate", &gate_in_words(&gate));
         }
@@ -175,6 +179,23 @@ fn packet(
         "\norch approve {id}\norch reject {id} --note '...'\n"
     ));
     Ok(text)
+}
+
+/// The protected paths that a candidate changes.
+fn protected(chosen: &Chosen, of: &ObjectId) -> Result<Vec<Exception>> {
+    let records = chosen.reader.records(&chosen.run.run).or_environment()?;
+    let scope = records
+        .into_iter()
+        .rev()
+        .find_map(|stamped| match stamped.record {
+            Record::Collected {
+                candidate: Some(candidate),
+                scope,
+                ..
+            } if candidate == *of => scope,
+            _ => None,
+        });
+    Ok(scope.map(|scope| scope.exceptions).unwrap_or_default())
 }
 
 /// What the verify commands said of a commit.

@@ -320,6 +320,8 @@ settings! {
     verify_cache: Cache = Cache::Run, "verify.cache" by read::cache;
     /// Whether a run needs a required verify command for every task that changes something.
     verify_require: bool = false, "verify.require" by read::switch;
+    /// Whether gates must pass with the base's own files, too, where a task may change protected ones.
+    verify_require_base_files: bool = false, "verify.require_base_files" by read::switch;
     /// Globs of paths that no candidate may change, beside those that are protected by default.
     protect_add: Vec<String> = Vec::new(), "protect.add" by read::globs;
     /// Globs of paths that are protected by default, and in this project are not.

@@ -23,7 +23,7 @@ use crate::agent::command;
 use crate::config::Cache;
 use crate::crash::point;
 use crate::engine::record::{Record, Stamped};
-use crate::engine::verification::{GateRecord, GateResult, Verification};
+use crate::engine::verification::{GateRecord, GateResult, On, Verification};
 use crate::git::slot::{Slot, Start};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::checks::VerifyCommand;
@@ -151,7 +151,7 @@ impl Gates {
     pub(super) fn note(&self, result: &Verification, foreign: bool) {
         let mut known = lock(&self.0.known);
         for record in &result.gates {
-            if record.reused || record.result == GateResult::Broken {
+            if record.reused || record.result == GateResult::Broken || record.on != On::Landing {
                 continue;
             }
             let key = (result.tree.clone(), record.command.clone());

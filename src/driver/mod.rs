@@ -15,6 +15,7 @@ pub mod guard;
 pub mod how;
 pub mod plan_file;
 mod ports;
+mod protection;
 mod recovery;
 mod setup;
 pub mod site;

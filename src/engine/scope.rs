@@ -21,6 +21,9 @@ pub struct Rules {
     /// The task's exceptions.
     #[serde(default)]
     pub allow_protected: Allowed,
+    /// Whether a person is asked before it lands, and shown what is protected.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks: bool,
     /// Whether gates judge, so that what decides about them is protected.
     #[serde(default)]
     pub gated: bool,
@@ -34,7 +37,7 @@ pub struct Rules {
 pub struct Scope {
     /// The rules, all of them texts of people and the base's own files.
     pub rules: Rules,
-    /// Protected paths that it changes, as a person's text allows.
+    /// Protected paths that it changes, as a person's text allows, or as a person is asked to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceptions: Vec<Exception>,
 }

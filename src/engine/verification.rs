@@ -66,6 +66,38 @@ pub struct GateRecord {
     /// One line for people, where the result alone does not say it all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// On which files it was asked.
+    #[serde(default, skip_serializing_if = "On::is_landing")]
+    pub on: On,
+}
+
+/// On which files a gate was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// Those of the landing commit, or of the untouched target.
+    #[default]
+    Landing,
+    /// Those of the landing commit, with the base's at the protected paths that it changes.
+    BaseFiles,
+    /// Those of the base, with the candidate's tests.
+    NewTests,
+}
+
+impl On {
+    /// For records, which leave out what goes without saying.
+    pub fn is_landing(&self) -> bool {
+        *self == Self::Landing
+    }
+
+    /// In words, for people.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Landing => "on the landing commit",
+            Self::BaseFiles => "with the base's gate files",
+            Self::NewTests => "on the base with the new tests",
+        }
+    }
 }
 
 /// What a gate said of a tree.
@@ -140,9 +172,10 @@ impl GateResult {
 impl Verification {
     /// Whether a required gate vouches for the tree, and no required one speaks against it.
     pub fn vouches(&self) -> bool {
-        let mut required = self.gates.iter().filter(|gate| gate.required).peekable();
+        let mut required = self.gates.iter().filter(|gate| gate.required);
+        let is_asked = |gate: &GateRecord| gate.required && gate.on == On::Landing;
         self.verdict == Verdict::Passed
-            && required.peek().is_some()
+            && self.gates.iter().any(is_asked)
             && required.all(|gate| gate.result.lets_land())
     }
 }

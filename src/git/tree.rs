@@ -1,6 +1,6 @@
 //! Trees edited in the object store, without an index or a working copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -145,6 +145,47 @@ pub fn links_in(
         links.insert(path, repo.find_blob(id)?.content().to_owned());
     }
     Ok(links)
+}
+
+/// The paths that differ between two commits or trees, both sides of renames.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn paths_between(
+    repo: &Repository,
+    old: &ObjectId,
+    new: &ObjectId,
+) -> Result<BTreeSet<PathBuf>, git2::Error> {
+    let (old, new) = (tree_of(repo, old)?, tree_of(repo, new)?);
+    let diff = repo.diff_tree_to_tree(Some(&old), Some(&new), None)?;
+    let files = diff
+        .deltas()
+        .flat_map(|delta| [delta.old_file(), delta.new_file()]);
+    Ok(files
+        .filter_map(|file| {
+            file.path_bytes()
+                .map(|path| Path::new(OsStr::from_bytes(path)).to_owned())
+        })
+        .collect())
+}
+
+/// `tree` (or a commit's tree) with what `from` has at `paths`, which may be nothing.
+///
+/// # Errors
+/// If something other than a directory stands above a path, or an object cannot be read or written.
+pub fn tree_with_paths_of(
+    repo: &Repository,
+    tree: &ObjectId,
+    from: &ObjectId,
+    paths: &[PathBuf],
+) -> Result<ObjectId, git2::Error> {
+    let mut made = tree_id(repo, tree)?;
+    let from = tree_of(repo, from)?;
+    for path in paths {
+        let entry = entry_at(&from, path)?;
+        made = object_id(with_entry(repo, &tree_of(repo, &made)?, path, entry)?);
+    }
+    Ok(made)
 }
 
 /// How many lines of the files at `paths` were added and removed between two commits or trees.

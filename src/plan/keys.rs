@@ -6,8 +6,7 @@ use Class::{Kept, Read, Unbuilt};
 
 /// Words that later versions give a meaning, at every level but the innermost: refused, so that no plan relies on them
 /// being ignored.
-pub(super) const RESERVED: [&str; 15] = [
-    "red_green",
+pub(super) const RESERVED: [&str; 14] = [
     "review",
     "candidates",
     "smoke",
@@ -75,6 +74,7 @@ pub(super) const META: Level = Level {
         ("protect", Read),
         ("allow_protected", Read),
         ("limits", Read),
+        ("red_green", Read),
         ("notification_email", Read),
         ("validation", Unbuilt),
         ("model_escalation", Read),
@@ -107,6 +107,7 @@ pub(super) const SECTION: Level = Level {
         ("protect", Read),
         ("allow_protected", Read),
         ("limits", Read),
+        ("red_green", Read),
         ("description", Kept),
     ],
 };
@@ -139,6 +140,7 @@ pub(super) const TASK: Level = Level {
         ("protect", Read),
         ("allow_protected", Read),
         ("limits", Read),
+        ("red_green", Read),
         ("outputs", Read),
         ("gate", Read),
         ("external", Read),

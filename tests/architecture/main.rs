@@ -31,8 +31,9 @@ const FLOORS: [(&str, u8); 20] = [
     ("ids", 0),
     ("time", 0),
 ];
-/// What may use its own floor: settings speak of the plan's runners and defaults.
-const NEIGHBOURS: [(&str, &str); 1] = [("config", "plan")];
+/// What may use its own floor: settings speak of the plan's runners and defaults; the audit goes by the names of what is
+/// protected, and reads what changed by itself.
+const NEIGHBOURS: [(&str, &str); 2] = [("config", "plan"), ("audit", "verify")];
 /// Modules that compute and touch nothing.
 const PURE: [&str; 2] = ["engine", "plan"];
 /// What a pure module does not name.

@@ -471,17 +471,17 @@ impl Told {
 
 /// Runs hostile candidates, each a task with one attempt, and gives what is wrong: those that landed, or were refused
 /// for another reason than the one that is expected.
-fn refused(candidates: &[Candidate]) -> Vec<String> {
+fn refused(candidates: &[Candidate], jobs: &str) -> Vec<String> {
     let mut tasks: Vec<Candidate> = candidates
         .iter()
         .map(|(id, run, _)| (*id, *run, ""))
         .collect();
     // Somebody else's task, which never starts.
     tasks.push(("last", "true", "        depends_on: [plain]\n"));
-    tasks.push(("plain", "exit 1", ""));
+    tasks.push(("plain", "exit 1", "        priority: -10\n"));
     let f = guarded(&tasks, "");
     let before = f.git(["rev-parse", "main"]);
-    f.orch(["run", "-j", "4"]).exits(1);
+    f.orch(["run", "-j", jobs]).exits(1);
     let told = Told::of(&f);
     let mut wrong = Vec::new();
     for (id, _, reason) in candidates {
@@ -500,12 +500,12 @@ fn refused(candidates: &[Candidate]) -> Vec<String> {
 
 #[test]
 fn no_hostile_candidate_lands_and_each_is_told_why() {
-    assert_eq!(refused(&HOSTILE), Vec::<String>::new());
+    assert_eq!(refused(&HOSTILE, "4"), Vec::<String>::new());
 }
 
 #[test]
 fn no_edit_of_the_plan_loosens_what_judges_a_candidate() {
-    assert_eq!(refused(&LOOSENING), Vec::<String>::new());
+    assert_eq!(refused(&LOOSENING, "1"), Vec::<String>::new());
 }
 
 #[test]
@@ -579,5 +579,93 @@ fn a_candidate_that_changes_too_much_is_refused() {
         assert!(told.ends[task].contains(why), "{}", told.ends[task]);
     }
     assert_eq!(told.not_verified("within"), None);
+    f.assert_tidy();
+}
+
+#[test]
+fn red_green_wants_a_test_that_fails_without_the_change() {
+    let key = "        red_green: true\n";
+    let f = guarded(
+        &[
+            (
+                "good",
+                "echo right two > value.txt; echo 'grep -q two value.txt' > tests/n.t",
+                key,
+            ),
+            ("idle", "echo x > x; echo true > tests/o.t", key),
+            ("none", "echo y > y", key),
+            ("unasked", "echo z > z", ""),
+        ],
+        "",
+    );
+    f.orch(["run"]).exits(1);
+    let told = Told::of(&f);
+    for (task, why) in [
+        (
+            "idle",
+            "no required gate fails on the base with the candidate's tests",
+        ),
+        ("none", "no file of tests was added or changed"),
+    ] {
+        assert!(told.ends[task].contains(why), "{}", told.ends[task]);
+    }
+    for task in ["good", "unasked"] {
+        assert_eq!(told.not_verified(task), None);
+    }
+    let on = |on: &str| {
+        f.records_so_far()
+            .matches(&format!("\"on\":\"{on}\""))
+            .count()
+    };
+    assert_eq!(on("new_tests"), 2);
+    f.assert_tidy();
+}
+
+#[test]
+fn where_protected_paths_may_change_the_gates_run_with_those_of_the_base_as_well() {
+    let hollow = "echo 'echo ok 1; echo ok 2; echo ok 3; echo 1..3' > ci/run.sh; WRONG";
+    let honest = "echo '# a word' >> ci/run.sh";
+    let tasks: [Candidate; 2] = [
+        ("hollow", hollow, "        allow_protected: [ci]\n"),
+        ("honest", honest, "        allow_protected: [ci]\n"),
+    ];
+    // Shown, it decides nothing; required, it does.
+    let f = guarded(&tasks[..1], "");
+    f.orch(["run"])
+        .exits(0)
+        .says("tests (with the base's gate files) failed");
+    assert_eq!(Told::of(&f).not_verified("hollow"), None);
+    f.assert_tidy();
+    let f = guarded(&tasks, "");
+    f.write("orch.yaml", "verify: {require_base_files: true}\n");
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Settings"]);
+    f.orch(["run"]).exits(1);
+    let told = Told::of(&f);
+    let why = "with the base's own gate files `tests` failed";
+    assert!(told.ends["hollow"].contains(why), "{}", told.ends["hollow"]);
+    assert_eq!(told.not_verified("honest"), None);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_person_who_is_asked_is_shown_what_is_protected_and_decides() {
+    let gate = "        gate: approval\n";
+    let f = guarded(
+        &[(
+            "a",
+            "echo ': more' >> ci/lib.sh; sed -i '1i : more' ci/run.sh",
+            gate,
+        )],
+        "",
+    );
+    f.orch(["run"]).exits(4);
+    f.orch(["gates", "a"])
+        .exits(0)
+        .says("protected")
+        .says("`ci/run.sh` is run by the gate `tests`");
+    f.orch(["approve", "a", "--note", "as agreed"]).exits(0);
+    f.orch(["run"]).exits(0);
+    assert!(Told::of(&f).landed.contains_key("a"));
     f.assert_tidy();
 }

@@ -56,6 +56,7 @@ verify:
   parallel: 3
   cache: hermetic
   require: true
+  require_base_files: true
 protect:
   add: [db]
   remove: ['**/CMakeLists.txt']
@@ -148,6 +149,7 @@ x-note: [anything]
     verify.parallel = 3
     verify.cache = hermetic
     verify.require = true
+    verify.require_base_files = true
     protect.add = db
     protect.remove = **/CMakeLists.txt
     agents_dir = ./.claude/agents/
@@ -234,6 +236,7 @@ fn defaults_are_the_documented_ones() {
     verify.parallel = 1
     verify.cache = run
     verify.require = false
+    verify.require_base_files = false
     protect.add = none
     protect.remove = none
     agents_dir = .claude/agents

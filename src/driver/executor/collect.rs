@@ -1,7 +1,6 @@
 //! `Collect`: nothing of the attempt's process tree lives any more, what it left is read and told apart, and its files
 //! are a candidate commit.
 
-mod protected;
 mod session;
 mod work;
 

@@ -2,8 +2,10 @@
 //!
 //! What a gate's end means is judged in `verify::judge`; here it is brought about.
 
+mod beyond;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -13,19 +15,21 @@ use crate::config::Cache;
 use crate::driver::attempt::Sheet;
 use crate::driver::gates::{self, GateError, Gates, Ran, Room};
 use crate::driver::how;
+use crate::driver::protection;
 use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::event::Event;
 use crate::engine::scope::Rules;
-use crate::engine::verification::{GateRecord, GateResult, Verdict, Verification};
+use crate::engine::verification::{GateRecord, GateResult, On, Verdict, Verification};
 use crate::git::refs;
-use crate::git::tree::{file_in, tree_id};
+use crate::git::tree::{file_in, paths_between, tree_id};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::checks::{Checks, FailOn, VerifyCommand};
 use crate::time::Wall;
 use crate::verify::judge::{Facts, Judged, judge};
 use crate::verify::outputs;
 use crate::verify::protect::Protection;
+use beyond::Changed;
 
 /// A landing commit that is to be judged.
 #[derive(Debug)]
@@ -178,21 +182,36 @@ async fn judged(
         order.commit.clone(),
         order.onto.clone(),
     );
-    let (checks, base, tree, missing, may_drop) = blocking(move || -> anyhow::Result<_> {
-        let checks = checks(&owner, &ticket)?;
-        let repo = owner.repo.open()?;
-        let missing = outputs::missing(&checks.outputs, |path| {
-            file_in(&repo, &commit, Path::new(path))
-        })?;
-        let base = tree_id(&repo, &onto)?;
-        let tree = tree_id(&repo, &commit)?;
-        let protection = protection(&checks)?;
-        let may_drop = changed(&repo, &base, &tree)?
-            .iter()
-            .any(|path| protection.is_test(path) && protection.allows(path));
-        Ok((checks, base, tree, missing, may_drop))
-    })
-    .await?;
+    let (checks, base, tree, missing, may_drop, changed) =
+        blocking(move || -> anyhow::Result<_> {
+            let checks = checks(&owner, &ticket)?;
+            let repo = owner.repo.open()?;
+            let missing = outputs::missing(&checks.outputs, |path| {
+                file_in(&repo, &commit, Path::new(path))
+            })?;
+            let base = tree_id(&repo, &onto)?;
+            let tree = tree_id(&repo, &commit)?;
+            let rules = Protection::new(&Rules {
+                allow_protected: checks.allow_protected.clone(),
+                ..Rules::default()
+            })?;
+            let mut tests = Vec::new();
+            let mut may_drop = false;
+            for path in paths_between(&repo, &base, &tree)? {
+                if rules.is_test(&path) {
+                    may_drop |= rules.allows(&path);
+                    if file_in(&repo, &tree, &path)?.is_some() {
+                        tests.push(path);
+                    }
+                }
+            }
+            let trees = [&onto, &commit];
+            let protected =
+                protection::protected_paths(&owner, &repo, &ticket.task, &checks, trees)?;
+            let changed = Changed { protected, tests };
+            Ok((checks, base, tree, missing, may_drop, changed))
+        })
+        .await?;
     if !missing.is_empty() {
         return Err(Halt::Red(format!(
             "what the task must leave is not there: {}",
@@ -213,7 +232,8 @@ async fn judged(
         may_drop,
         room: None,
     };
-    judging.all(&checks, said).await
+    judging.all(&checks, said).await?;
+    judging.beyond(&checks, &changed, said).await
 }
 
 /// A landing commit under judgement. The room is taken when the first gate must really run.
@@ -405,7 +425,7 @@ impl<'a> Judging<'a> {
     fn touched(&self, names: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
         let repo = self.site.repo.open()?;
         let mut touched = BTreeSet::new();
-        for path in changed(&repo, &self.base, &self.tree)? {
+        for path in paths_between(&repo, &self.base, &self.tree)? {
             let bytes = file_in(&repo, &self.order.commit, &path)?.unwrap_or_default();
             let text = String::from_utf8_lossy(&bytes);
             let path = path.to_string_lossy();
@@ -421,30 +441,6 @@ impl<'a> Judging<'a> {
         }
         Ok(touched)
     }
-}
-
-/// The rules of a task as far as its own texts make them.
-fn protection(checks: &Checks) -> anyhow::Result<Protection> {
-    Ok(Protection::new(&Rules {
-        allow_protected: checks.allow_protected.clone(),
-        ..Rules::default()
-    })?)
-}
-
-/// The paths that differ between two trees.
-fn changed(
-    repo: &git2::Repository,
-    old: &ObjectId,
-    new: &ObjectId,
-) -> anyhow::Result<BTreeSet<PathBuf>> {
-    let tree = |id: &ObjectId| -> anyhow::Result<_> {
-        Ok(repo.find_tree(git2::Oid::from_str(id.as_str())?)?)
-    };
-    let diff = repo.diff_tree_to_tree(Some(&tree(old)?), Some(&tree(new)?), None)?;
-    let paths = diff.deltas().flat_map(|d| [d.old_file(), d.new_file()]);
-    Ok(paths
-        .filter_map(|file| file.path().map(Path::to_owned))
-        .collect())
 }
 
 /// Asks the gates of the tasks that are to be done about the untouched target.
@@ -542,6 +538,7 @@ fn record(command: &VerifyCommand, judged: &Judged, ran: &Ran) -> GateRecord {
         failures: ran.facts.failures.iter().cloned().collect(),
         reused: false,
         detail: judged.detail.clone(),
+        on: On::Landing,
     }
 }
 

@@ -346,6 +346,7 @@ impl World {
             failures: Vec::new(),
             reused: false,
             detail: String::new(),
+            on: orch::engine::verification::On::Landing,
         };
         let records = match gates {
             Gates::None => Vec::new(),

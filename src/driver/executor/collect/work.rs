@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::{ObjectsTaken, Order, PATHS_SHOWN, PLAN_BYTES_MAX, protected};
+use super::{ObjectsTaken, Order, PATHS_SHOWN, PLAN_BYTES_MAX};
 use crate::agent::role::Profile;
 use crate::agent::status;
 use crate::crash::point;
 use crate::driver::executor::{landing, verify};
 use crate::driver::how::How;
+use crate::driver::protection;
 use crate::driver::site::Site;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::scope::Scope;
@@ -137,7 +138,7 @@ impl Work {
         }
         let checks = verify::checks(site, &order.ticket)?;
         let trees = [&order.base, &self.tree];
-        let judged = protected::judged(site, &checks, &order.files, &self.changes, trees)?;
+        let judged = protection::judged(site, &order.ticket.task, &checks, &self.changes, trees)?;
         Ok(match judged.refused {
             Some(end) => Err(end),
             None => Ok(Some(Box::new(judged.scope))),

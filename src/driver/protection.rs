@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 
 use git2::Repository;
 
-use super::PATHS_SHOWN;
-use crate::driver::site::Site;
+use super::site::Site;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::scope::{Exception, Rules, Scope};
 use crate::git::collect::{Change, ChangeKind};
-use crate::git::tree::{Content, content_at, file_in, line_changes, links_in};
-use crate::ids::ObjectId;
+use crate::git::tree::{Content, content_at, file_in, line_changes, links_in, paths_between};
+use crate::ids::{ObjectId, TaskId};
 use crate::plan::checks::{ChangeLimits, Checks, Gates};
+use crate::plan::consent::When;
 use crate::verify::protect::{Entry, Moved, Protection, Touched, Trees, followed, scripts};
+
+/// Paths named in one sentence.
+const PATHS_SHOWN: usize = 10;
 
 /// Symbolic links with what they say.
 type Links = BTreeMap<PathBuf, Vec<u8>>;
@@ -31,17 +34,20 @@ pub(super) struct Judged {
 /// Judges the changes between `base` and `new`, of which the plan and statuses are left out.
 pub(super) fn judged(
     site: &Site,
+    task: &TaskId,
     checks: &Checks,
-    files: &[String],
     changes: &[Change],
     [base, new]: [&ObjectId; 2],
 ) -> anyhow::Result<Judged> {
     let repo = site.repo.open()?;
     let links = links_in(&repo, base)?;
-    let rules = rules(site, &repo, checks, files, base, &links)?;
-    let touched = touched(&repo, &rules, changes, [base, new], links)?;
-    let (allowed, offences): (Vec<Touched>, Vec<Touched>) =
-        touched.into_iter().partition(|touched| touched.allowed);
+    let rules = rules(site, &repo, task, checks, base, &links)?;
+    let moved = changes.iter().map(moved).collect();
+    let touched = touched(&repo, &rules, moved, [base, new], links)?;
+    // Where a person is asked about what was made, they are shown what is protected, and decide about it.
+    let (allowed, offences): (Vec<Touched>, Vec<Touched>) = touched
+        .into_iter()
+        .partition(|touched| touched.allowed || rules.asks);
     let refused = match offences.is_empty() {
         false => Some(refusal(&offences)),
         true => over_limits(&repo, checks.limits, changes, [base, new])?,
@@ -59,12 +65,38 @@ pub(super) fn judged(
     })
 }
 
+/// The protected paths that a commit changes against the one it was built on, the plan aside.
+pub(super) fn protected_paths(
+    site: &Site,
+    repo: &Repository,
+    task: &TaskId,
+    checks: &Checks,
+    [base, new]: [&ObjectId; 2],
+) -> anyhow::Result<Vec<PathBuf>> {
+    let links = links_in(repo, base)?;
+    let rules = rules(site, repo, task, checks, base, &links)?;
+    let mut moved = Vec::new();
+    for path in paths_between(repo, base, new)? {
+        if site.plan.tracked().map(Path::new) != Some(path.as_path()) {
+            let at = |of| -> Result<Option<PathBuf>, git2::Error> {
+                Ok(content_at(repo, of, &path)?.map(|_| path.clone()))
+            };
+            moved.push(Moved {
+                from: at(base)?,
+                to: at(new)?,
+            });
+        }
+    }
+    let touched = touched(repo, &rules, moved, [base, new], links)?;
+    Ok(touched.into_iter().map(|touched| touched.path).collect())
+}
+
 /// The rules for a candidate on `base`.
 fn rules(
     site: &Site,
     repo: &Repository,
+    task: &TaskId,
     checks: &Checks,
-    files: &[String],
     base: &ObjectId,
     links: &Links,
 ) -> anyhow::Result<Rules> {
@@ -88,8 +120,12 @@ fn rules(
     let run = run
         .into_iter()
         .map(|(path, by)| (path.display().to_string(), by));
+    let plan = site.plan.current();
+    let task = plan.task(task);
+    let approval = task.and_then(|task| task.approval.as_deref());
     Ok(Rules {
-        files: files.to_vec(),
+        files: task.map(|task| task.files.clone()).unwrap_or_default(),
+        asks: approval.is_some_and(|approval| approval.when == When::After),
         protect: checks.protect.clone(),
         unprotect: checks.unprotect.clone(),
         allow_protected: checks.allow_protected.clone(),
@@ -101,11 +137,10 @@ fn rules(
 fn touched(
     repo: &Repository,
     rules: &Rules,
-    changes: &[Change],
+    moved: Vec<Moved>,
     [base, new]: [&ObjectId; 2],
     mut links: Links,
 ) -> anyhow::Result<Vec<Touched>> {
-    let moved: Vec<Moved> = changes.iter().map(moved).collect();
     for path in moved.iter().filter_map(|change| change.to.as_deref()) {
         if let Some(Content::Link(target)) = content_at(repo, new, path)? {
             links.insert(path.to_owned(), target);

@@ -1,0 +1,203 @@
+//! Whether each candidate that landed stayed within what people's texts let its task change, by the rules that stand in
+//! its record and the two trees in git. The names of what is protected come from `verify`; the difference is read here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use git2::{
+    DiffFindOptions, DiffOptions, ErrorCode, FileMode, Repository, Tree, TreeWalkMode,
+    TreeWalkResult,
+};
+
+use super::{Case, Report, find};
+use crate::engine::record::Record;
+use crate::engine::scope::Scope;
+use crate::ids::{ObjectId, TaskId};
+use crate::plan::consent::When;
+use crate::verify::protect::{Entry, Moved, Protection, Trees};
+use crate::verify::scope::Scope as Files;
+
+/// Most files among which renames are looked for: the search grows with the square.
+const RENAMES_MAX: usize = 200;
+
+impl Report {
+    /// Judges the candidates of all landings again.
+    pub(super) fn scope(&mut self, repo: &Repository, case: &Case<'_>) -> Result<(), git2::Error> {
+        let mut plans = BTreeSet::new();
+        let mut asked: BTreeSet<&TaskId> = BTreeSet::new();
+        let mut judged: BTreeMap<(&TaskId, u32), (&ObjectId, &Scope)> = BTreeMap::new();
+        for stamped in case.records {
+            match &stamped.record {
+                Record::RunStarted(start) | Record::RunResumed { start } => {
+                    plans.insert(PathBuf::from(&start.plan));
+                    let nodes = start.revision.graph.nodes.iter();
+                    asked.extend(
+                        nodes
+                            .filter(|n| n.approval == Some(When::After))
+                            .map(|n| &n.id),
+                    );
+                }
+                Record::PlanAccepted { revision } => {
+                    let nodes = revision.graph.nodes.iter();
+                    asked.extend(
+                        nodes
+                            .filter(|n| n.approval == Some(When::After))
+                            .map(|n| &n.id),
+                    );
+                }
+                Record::Collected {
+                    ticket,
+                    candidate: Some(candidate),
+                    scope: Some(scope),
+                    ..
+                } => {
+                    judged.insert((&ticket.task, ticket.attempt), (candidate, scope));
+                }
+                Record::Landed { ticket, .. } => {
+                    let key = (&ticket.task, ticket.attempt);
+                    if let Some((candidate, scope)) = judged.get(&key) {
+                        if scope.rules.asks && !asked.contains(&ticket.task) {
+                            let told = "its record says that a person is asked, and no plan does";
+                            self.find(
+                                "scope",
+                                Some(&ticket.task),
+                                Some(candidate),
+                                told.to_owned(),
+                            );
+                        }
+                        self.stayed_within(repo, &ticket.task, candidate, scope, &plans)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn stayed_within(
+        &mut self,
+        repo: &Repository,
+        task: &TaskId,
+        candidate: &ObjectId,
+        scope: &Scope,
+        plans: &BTreeSet<PathBuf>,
+    ) -> Result<(), git2::Error> {
+        // A candidate that is gone is told elsewhere.
+        let Ok(commit) = find(repo, candidate) else {
+            return Ok(());
+        };
+        let (base, new) = (commit.parent(0)?.tree()?, commit.tree()?);
+        let moved = moved(repo, &base, &new, plans)?;
+        let mut wrong = Vec::new();
+        match Files::new(&scope.rules.files) {
+            Ok(files) => {
+                let paths: Vec<PathBuf> = moved.iter().filter_map(path_of).collect();
+                let outside = files.outside(&paths).into_iter();
+                wrong.extend(
+                    outside.map(|path| format!("`{}` is outside of `files`", path.display())),
+                );
+            }
+            Err(error) => wrong.push(error.to_string()),
+        }
+        let links = links(repo, &base, &new)?;
+        let trees = Trees {
+            base: &|path: &Path| entry(repo, &base, path),
+            new: &|path: &Path| entry(repo, &new, path),
+            links: &links,
+        };
+        match Protection::new(&scope.rules) {
+            Ok(protection) => {
+                let touched = protection.touched(&moved, &trees)?;
+                let not_allowed = touched
+                    .into_iter()
+                    .filter(|t| !t.allowed && !scope.rules.asks);
+                wrong.extend(not_allowed.map(|t| format!("`{}` {}", t.path.display(), t.why)));
+            }
+            Err(error) => wrong.push(error.to_string()),
+        }
+        for message in wrong {
+            self.find("scope", Some(task), Some(candidate), message);
+        }
+        Ok(())
+    }
+}
+
+fn path_of(moved: &Moved) -> Option<PathBuf> {
+    moved.to.clone().or(moved.from.clone())
+}
+
+/// What differs between two trees, plans of the run aside.
+fn moved(
+    repo: &Repository,
+    base: &Tree<'_>,
+    new: &Tree<'_>,
+    plans: &BTreeSet<PathBuf>,
+) -> Result<Vec<Moved>, git2::Error> {
+    let mut options = DiffOptions::new();
+    options.include_typechange(true);
+    let mut diff = repo.diff_tree_to_tree(Some(base), Some(new), Some(&mut options))?;
+    // A test that moved and changed is the same test.
+    let mut similar = DiffFindOptions::new();
+    diff.find_similar(Some(similar.renames(true).rename_limit(RENAMES_MAX)))?;
+    let path = |file: git2::DiffFile<'_>| {
+        let path = file.path_bytes().filter(|_| file.exists());
+        path.map(|path| Path::new(OsStr::from_bytes(path)).to_owned())
+    };
+    let moved = diff.deltas().map(|delta| Moved {
+        from: path(delta.old_file()),
+        to: path(delta.new_file()),
+    });
+    Ok(moved
+        .filter(|moved| path_of(moved).is_some_and(|path| !plans.contains(&path)))
+        .collect())
+}
+
+fn entry(repo: &Repository, tree: &Tree<'_>, path: &Path) -> Result<Option<Entry>, git2::Error> {
+    let found = match tree.get_path(path) {
+        Ok(found) => found,
+        Err(e) if e.code() == ErrorCode::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mode = found.filemode();
+    let bytes = || {
+        repo.find_blob(found.id())
+            .map(|blob| blob.content().to_owned())
+    };
+    Ok(Some(if mode == i32::from(FileMode::Tree) {
+        Entry::Directory
+    } else if mode == i32::from(FileMode::Commit) {
+        Entry::Submodule
+    } else if mode == i32::from(FileMode::Link) {
+        Entry::Link(bytes()?)
+    } else {
+        Entry::File {
+            bytes: bytes()?,
+            executable: mode == i32::from(FileMode::BlobExecutable),
+        }
+    }))
+}
+
+/// The symbolic links of both trees.
+fn links(
+    repo: &Repository,
+    base: &Tree<'_>,
+    new: &Tree<'_>,
+) -> Result<BTreeMap<PathBuf, Vec<u8>>, git2::Error> {
+    let mut links = BTreeMap::new();
+    for tree in [base, new] {
+        let mut found = Vec::new();
+        tree.walk(TreeWalkMode::PreOrder, |directory, entry| {
+            if entry.filemode() == i32::from(FileMode::Link) {
+                let name = Path::new(OsStr::from_bytes(entry.name_bytes()));
+                found.push((Path::new(directory).join(name), entry.id()));
+            }
+            TreeWalkResult::Ok
+        })?;
+        for (path, id) in found {
+            links.insert(path, repo.find_blob(id)?.content().to_owned());
+        }
+    }
+    Ok(links)
+}
