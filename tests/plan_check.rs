@@ -449,6 +449,7 @@ fn the_examples_of_the_documentation_are_plans() {
         text.expect("an example")
     };
     assert_eq!(plan(block()).tasks.len(), 4);
+    assert_eq!(plan(&tasks(block())).tasks.len(), 2);
     let rehearsed = plan(&tasks(block()));
     let added = &rehearsed.tasks[0]
         .rehearse

@@ -307,7 +307,8 @@ impl<'t> Builder<'t> {
             at = skip_trivia(self.text, at);
             match self.text[at..].chars().next() {
                 Some(c) if wanted.contains(&c) => return at,
-                Some('-' | '?' | ':') => at += 1,
+                // The parser takes a byte order mark before the document on any line for nothing.
+                Some(c @ ('-' | '?' | ':' | BYTE_ORDER_MARK)) => at += c.len_utf8(),
                 _ => break,
             }
         }

@@ -187,6 +187,13 @@ fn bombs_are_refused_before_they_grow() {
     }
 }
 
+#[test]
+fn a_block_value_behind_a_late_byte_order_mark_has_its_place() {
+    let text = "\n\u{feff}>\n a\n";
+    let root = parse(text).expect("text").root.expect("a value");
+    assert_eq!(&text[root.span()], ">\n a\n");
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_is_read_or_refused_with_spans_inside_it(
