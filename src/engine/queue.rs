@@ -116,13 +116,15 @@ impl State {
 
     /// The place of a candidate among those that are to land, from 1.
     pub(super) fn queue_position(&self, ix: Ix) -> Option<usize> {
+        let waits = |ix: Ix| {
+            let task = &self.tasks[ix];
+            matches!(task.phase, Phase::Queued { .. }) && !task.awaits_approval()
+        };
+        if !waits(ix) && self.tasks[ix].phase.place().is_none() {
+            return None;
+        }
         let mut all = self.queue();
-        let mut waiting: Vec<Ix> = (0..self.tasks.len())
-            .filter(|&ix| {
-                let task = &self.tasks[ix];
-                matches!(task.phase, Phase::Queued { .. }) && !task.awaits_approval()
-            })
-            .collect();
+        let mut waiting: Vec<Ix> = (0..self.tasks.len()).filter(|&ix| waits(ix)).collect();
         waiting.sort_by_cached_key(|&ix| self.rank(ix));
         all.extend(waiting);
         all.iter().position(|&other| other == ix).map(|at| at + 1)

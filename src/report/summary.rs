@@ -186,6 +186,15 @@ fn tokens_in(usage: &crate::engine::usage::Usage) -> u64 {
     usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
 }
 
+/// The state, with the place in the landing queue of those that are not the first.
+fn place_in_words(view: &TaskView<'_>) -> String {
+    let state = state_in_words(&view.state);
+    match view.queue_position {
+        Some(place) if place > 1 => format!("{state}, number {place} to land"),
+        Some(_) | None => state,
+    }
+}
+
 fn row(view: &TaskView<'_>) -> Vec<String> {
     let attempt = match (view.attempt, view.spent) {
         (0, _) => String::new(),
@@ -208,7 +217,7 @@ fn row(view: &TaskView<'_>) -> Vec<String> {
     };
     vec![
         view.node.id.to_string(),
-        state_in_words(&view.state),
+        place_in_words(view),
         attempt,
         since(view.since),
         cost,
@@ -322,6 +331,7 @@ pub fn task_json(view: &TaskView<'_>) -> Value {
         "meanwhile": view.meanwhile,
         "approval": view.shown,
         "evidence": view.supply,
+        "queue_position": view.queue_position,
         "held": view.held,
         "stale": view.stale,
     })

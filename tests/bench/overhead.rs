@@ -103,7 +103,7 @@ fn memory() {
 /// How long 8 candidates without conflicts take to land with several gate slots, beside verifications that only sleep.
 fn queue() {
     const CANDIDATES: u32 = 8;
-    const UNIT: Duration = Duration::from_secs(4);
+    const UNIT: Duration = Duration::from_secs(8);
     for slots in [1, 2, 4, 8] {
         let scene = Scene::new(&plan(CANDIDATES as usize, |_| "pending"));
         // The untouched target is asked about before the first candidate.
