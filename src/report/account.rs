@@ -3,6 +3,8 @@
 //!
 //! It is made from the records alone, and from the plan's text for what the tasks ask.
 
+mod gates;
+
 use std::collections::BTreeMap;
 
 use minijinja::syntax::SyntaxConfig;
@@ -10,13 +12,15 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 
+use gates::Judgement;
+
 use super::{lines, summary};
 use crate::engine::Engine;
 use crate::engine::ending::Ending;
-use crate::engine::event::Author;
+use crate::engine::event::{Author, Verb};
 use crate::engine::record::{Record, Stamped};
 use crate::engine::usage::Usage;
-use crate::engine::view::{TaskState, TaskView};
+use crate::engine::view::{Completion, TaskState, TaskView};
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::Plan;
 use crate::time::{Wall, for_people};
@@ -44,9 +48,27 @@ pub struct Account {
     totals: String,
     usage: Usage,
     confinement: &'static str,
+    /// How many tasks there are, have landed, and landed verified.
+    numbers: Numbers,
+    /// What the gates said of the untouched target, oldest first.
+    baseline: Vec<Judgement>,
     tasks: Vec<TaskAccount>,
     /// Decisions about the run as a whole.
     decided: Vec<Decision>,
+}
+
+/// The run in numbers.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Numbers {
+    tasks: usize,
+    /// Completed or skipped.
+    done: usize,
+    /// Commits on the target.
+    landed: usize,
+    /// Those of them that gates vouch for.
+    verified: usize,
+    /// Failed, blocked, cancelled or undone.
+    failed: usize,
 }
 
 /// What became of a task.
@@ -63,6 +85,8 @@ struct TaskAccount {
     /// In one word.
     word: &'static str,
     commit: Option<ObjectId>,
+    /// Whether that commit landed in this run.
+    landed: bool,
     /// Whether gates passed on the landed tree; none where nothing landed.
     verified: Option<bool>,
     message: Option<String>,
@@ -70,6 +94,8 @@ struct TaskAccount {
     report: Option<String>,
     notes: Vec<String>,
     attempts: Vec<AttemptAccount>,
+    /// What the gates said of its landing commits, oldest first.
+    judged: Vec<Judgement>,
     decided: Vec<Decision>,
     usage: Usage,
 }
@@ -83,6 +109,8 @@ struct AttemptAccount {
     /// How it ended, in words.
     end: Option<String>,
     detail: Option<String>,
+    /// What changed in the user's repository and checkout while it ran, orch's own doings aside.
+    meanwhile: Vec<String>,
     usage: Usage,
 }
 
@@ -109,8 +137,9 @@ impl Account {
     ) -> Self {
         let run = engine.run();
         let mut attempts = attempts(records);
+        let mut judged = gates::of_tasks(records);
         let mut decided = decisions(records);
-        let tasks = engine
+        let tasks: Vec<TaskAccount> = engine
             .tasks()
             .map(|view| {
                 let id = &view.node.id;
@@ -120,6 +149,7 @@ impl Account {
                     asked: asked.and_then(|(_, task)| task.description.clone()),
                     report: reports.get(id).cloned(),
                     attempts: attempts.remove(id).unwrap_or_default(),
+                    judged: judged.remove(id).unwrap_or_default(),
                     decided: decided.remove(&Some(id.clone())).unwrap_or_default(),
                     ..TaskAccount::of(&view)
                 }
@@ -144,6 +174,8 @@ impl Account {
             totals: summary::totals(engine),
             usage: run.usage,
             confinement: "none",
+            numbers: Numbers::of(&tasks),
+            baseline: gates::of_the_target(records),
             tasks,
             decided: decided.remove(&None).unwrap_or_default(),
         }
@@ -176,9 +208,27 @@ impl Account {
         env.add_filter("time", time);
         env.add_filter("lasted", for_people);
         env.add_filter("usd", usd);
+        env.add_filter("grouped", grouped);
+        env.add_filter("cell", cell);
+        env.add_filter("brief", brief);
         env.add_filter("quoted", quoted);
         env.add_filter("fenced", fenced);
         Ok(env.render_named_str(name, template, Value::from(Serde(self)))?)
+    }
+}
+
+impl Numbers {
+    fn of(tasks: &[TaskAccount]) -> Self {
+        let with = |is: fn(&TaskAccount) -> bool| tasks.iter().filter(|task| is(task)).count();
+        Self {
+            tasks: tasks.len(),
+            done: with(|task| matches!(task.word, "completed" | "skipped")),
+            landed: with(|task| task.landed),
+            verified: with(|task| task.landed && task.verified == Some(true)),
+            failed: with(|task| {
+                matches!(task.word, "failed" | "blocked" | "cancelled" | "reverted")
+            }),
+        }
     }
 }
 
@@ -192,6 +242,13 @@ impl TaskAccount {
             } => (Some(commit.clone()), Some(*verified)),
             _ => (None, None),
         };
+        let landed = matches!(
+            view.state,
+            TaskState::Completed {
+                how: Completion::Landed,
+                ..
+            }
+        );
         let text = |text: &str| Some(text.trim().to_owned()).filter(|t| !t.is_empty());
         Self {
             id: view.node.id.clone(),
@@ -201,11 +258,13 @@ impl TaskAccount {
             state: summary::state_in_words(&view.state),
             word: summary::word(&view.state),
             commit,
+            landed,
             verified,
             message: view.message.and_then(text),
             report: None,
             notes: view.notes.to_vec(),
             attempts: Vec::new(),
+            judged: Vec::new(),
             decided: Vec::new(),
             usage: view.usage,
         }
@@ -227,6 +286,7 @@ fn attempts(records: &[Stamped]) -> BTreeMap<TaskId, Vec<AttemptAccount>> {
                         ended: None,
                         end: None,
                         detail: None,
+                        meanwhile: Vec::new(),
                         usage: Usage::default(),
                     });
             }
@@ -238,8 +298,12 @@ fn attempts(records: &[Stamped]) -> BTreeMap<TaskId, Vec<AttemptAccount>> {
                     // A success says nothing that the agent's message does not.
                     let says_more = end.ending != Ending::Success && !end.detail.is_empty();
                     attempt.detail = says_more.then(|| end.detail.clone());
-                    if let Record::Collected { usage, .. } = record {
+                    if let Record::Collected {
+                        usage, meanwhile, ..
+                    } = record
+                    {
                         attempt.usage = attempt.usage.plus(*usage);
+                        attempt.meanwhile.extend_from_slice(meanwhile);
                     }
                 }
             }
@@ -264,7 +328,18 @@ fn decisions(records: &[Stamped]) -> BTreeMap<Option<TaskId>, Vec<Decision>> {
                     Author::StopFile => "the stop file".to_owned(),
                     Author::Orch => "orch".to_owned(),
                 },
-                what: lines::verb_in_words(&control.verb),
+                what: match &control.verb {
+                    // What was approved is bound to a commit.
+                    Verb::Approve {
+                        commit: Some(commit),
+                        ..
+                    } => format!(
+                        "{} as {}",
+                        lines::verb_in_words(&control.verb),
+                        commit.short()
+                    ),
+                    verb => lines::verb_in_words(verb),
+                },
                 note: control.note.clone(),
                 refused: refused.clone(),
             });
@@ -283,6 +358,31 @@ fn time(ms: i64) -> String {
 /// `$0.0123`.
 fn usd(micro: u64) -> String {
     crate::engine::usage::MicroUsd(micro).to_string()
+}
+
+/// `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let lead = digits.len() % 3;
+    let groups = digits.as_bytes()[lead..].chunks(3);
+    let groups = groups.map(|group| String::from_utf8_lossy(group).into_owned());
+    let first = Some(digits[..lead].to_owned()).filter(|first| !first.is_empty());
+    first
+        .into_iter()
+        .chain(groups)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// A text in one cell of a Markdown table.
+fn cell(text: &str) -> String {
+    text.replace('\n', " ").replace('|', "\\|")
+}
+
+/// A text's first paragraph, on one line: what follows is output.
+fn brief(text: &str) -> String {
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    paragraph.replace('\n', " ")
 }
 
 /// A text as a quotation of Markdown.

@@ -111,7 +111,16 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Verdict::Passed if gates.is_empty() => return None,
                 Verdict::Passed => line(
                     Tone::Dim,
-                    format!("{}  verified: {}", ticket.task, gates.join(", ")),
+                    format!(
+                        "{}  {}: {}",
+                        ticket.task,
+                        if result.vouches() {
+                            "verified"
+                        } else {
+                            "not required"
+                        },
+                        gates.join(", ")
+                    ),
                 ),
                 // What follows says it all.
                 Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => return None,

@@ -20,6 +20,7 @@ macro_rules! assert_screen {
                 (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC(, \d+ (ms|s))?", "[when]"),
                 (r"\d\d-\d\d \d\d:\d\d:\d\d", "[date and time]"),
                 (r"\d\d:\d\d:\d\d", "[time]"),
+                (r"verify/(\d+)-(\d+)-\d+/", "verify/$1-$2-[epoch]/"),
                 (r"\b[0-9a-f]{40}\b", "[commit]"),
                 (r"\b[0-9a-f]{10}\b", "[commit]"),
             ],
@@ -96,6 +97,102 @@ fn the_account_of_a_run() {
     f.orch(["skip", "2", "--note", "not worth it"]).exits(0);
     let ran = f.orch(["report"]).exits(0);
     assert_screen!(f, ran.stdout);
+}
+
+/// A task that its gates refuse once, one that lands at once, a decision, and a tag that somebody makes meanwhile.
+fn judged() -> Fixture {
+    let f = Fixture::with_plan(&plan(&[
+        (
+            "1",
+            "description: |\n  Make the sums right.\n\n  Done when the suite is green.\nrun: if [ \"$ORCH_ATTEMPT\" = 1 ]; then sed -i 's/^ok 2/not ok 2/' suite.tap; else git checkout -q suite.tap 2>/dev/null || sed -i 's/^not ok 2/ok 2/' suite.tap; echo fine > a.txt; fi; git -C \"$GATE/../repo\" tag seen 2>/dev/null; true",
+        ),
+        ("2", "run: touch b"),
+        ("3", "run: 'false'\nmax_attempts: 1"),
+    ]));
+    f.write("suite.tap", "1..2\nok 1 - adds\nok 2 - subtracts\n");
+    f.write(
+        "orch.yaml",
+        "verify:\n  commands:\n    - {name: suite, run: \"cat suite.tap; ! grep -q '^not ok' suite.tap\"}\n    - {name: style, run: test ! -e b, required: false}\n  env_probe: [echo tools 1.0]\n",
+    );
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Add a suite"]);
+    f.orch(["run"]).exits(1);
+    f.orch(["skip", "3", "--note", "not worth it"]).exits(0);
+    f
+}
+
+#[test]
+fn the_account_of_a_run_with_gates() {
+    let f = judged();
+    let text = f.orch(["report"]).exits(0).stdout;
+    assert_screen!(f, without_durations(&text));
+    let page = f.orch(["report", "--format", "html"]).exits(0).stdout;
+    let body = page.split_once("<body>").expect("a body").1;
+    assert_screen!(
+        f,
+        Some("the_page_of_a_run_with_gates".to_owned()),
+        without_durations(&body.replace("&#x2f;", "/"))
+    );
+}
+
+#[test]
+fn the_account_as_data_has_what_was_verified() {
+    let f = judged();
+    let data = f.orch(["report", "--format", "json"]).exits(0).stdout;
+    let data: serde_json::Value = serde_json::from_str(&data).expect("JSON");
+    assert_eq!(
+        data["numbers"],
+        serde_json::json!({"tasks": 3, "done": 3, "landed": 2, "verified": 2, "failed": 0})
+    );
+    assert_eq!(data["baseline"][0]["verdict"], "passed");
+    let judged = data["tasks"][0]["judged"].as_array().expect("judgements");
+    let verdicts: Vec<_> = judged.iter().map(|j| &j["verdict"]).collect();
+    assert_eq!(verdicts, ["failed", "passed"]);
+    assert_eq!(judged[0]["gates"][0]["exit"], 1);
+    assert_eq!(judged[0]["gates"][0]["failures"][0], "subtracts");
+    assert_eq!(judged[1]["landed"], true);
+    assert_eq!(
+        judged[1]["tree"].as_str().expect("a tree"),
+        f.git(["rev-parse", "orch/plan~1^{tree}"]).trim()
+    );
+    let told = &data["tasks"][0]["attempts"][0]["meanwhile"][0];
+    assert!(
+        told.as_str().expect("text").contains("refs/tags/seen"),
+        "{told}"
+    );
+    assert_eq!(data["tasks"][2]["decided"][0]["note"], "not worth it");
+}
+
+/// Times that commands took, and where bars stand, differ from run to run.
+fn without_durations(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        if line.contains("class=\"bar\"") {
+            out.push_str("[bars]\n");
+            continue;
+        }
+        let mut words: Vec<String> = Vec::new();
+        for word in line.split(' ') {
+            let unit = ["ms", "s"].iter().find_map(|unit| {
+                let rest = word.strip_prefix(unit)?;
+                (!rest.starts_with(char::is_alphanumeric)).then_some(rest)
+            });
+            let number = words.last().and_then(|last| {
+                let at = last.find(|c: char| c.is_ascii_digit())?;
+                last[at..].parse::<f64>().is_ok().then_some(at)
+            });
+            match (unit, number) {
+                (Some(rest), Some(at)) => {
+                    let before = words.pop().expect("it was just looked at");
+                    words.push(format!("{}[took]{rest}", &before[..at]));
+                }
+                _ => words.push(word.to_owned()),
+            }
+        }
+        out.push_str(&words.join(" "));
+        out.push('\n');
+    }
+    out
 }
 
 #[test]
