@@ -21,6 +21,7 @@ mod people;
 mod power;
 mod queue;
 mod roles;
+mod rooms;
 mod runs;
 mod salvage;
 mod screens;
