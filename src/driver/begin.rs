@@ -103,7 +103,6 @@ pub async fn begin(
             Loop::new(engine, ledger, reporter, notifier, site, started).or_environment()?;
         learn_earlier(&work.executor, &reader)?;
         work.found(&new, &mut first).or_environment()?;
-        work.executor.prepare_plan();
         return Ok(Begun {
             work,
             first,
@@ -139,7 +138,6 @@ pub async fn begin(
     let work = Loop::new(engine, ledger, reporter, notifier, site, started).or_environment()?;
     learn_earlier(&work.executor, &reader)?;
     work.executor.learn(&records, false);
-    work.executor.prepare_plan();
     Ok(Begun { work, first, found })
 }
 

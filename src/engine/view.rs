@@ -345,7 +345,7 @@ impl Engine {
             shown: task.consent.asked(),
             supply: task.awaits_evidence().then_some(task.supply.said.as_str()),
             queue_position: self.state.queue_position(ix),
-            held: task.held,
+            held: task.is_held(),
             stale: task
                 .newer
                 .as_ref()
@@ -378,7 +378,7 @@ impl Engine {
                 (Some(need), _) => TaskState::Blocked {
                     by: self.state.tasks[need].node.id.clone(),
                 },
-                (None, _) if task.held => waiting(Wait::Release, None),
+                (None, _) if task.is_held() => waiting(Wait::Release, None),
                 (None, Some(pause)) => waiting(Wait::Backoff, Some(pause.until)),
                 (None, None) if self.state.awaits_consent(ix) && task.awaits_approval() => {
                     waiting(Wait::Approval, None)
