@@ -429,6 +429,7 @@ fn then(ending: Ending, next: &Next, now: Wall) -> String {
                 None if ending.row().breaker == Signal::Opens => {
                     "when that may have passed".to_owned()
                 }
+                None if ending == Ending::Interrupted => "when the run goes on".to_owned(),
                 None => "now".to_owned(),
             };
             format!(
