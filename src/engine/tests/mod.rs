@@ -6,6 +6,7 @@
 )]
 
 mod control;
+mod history;
 mod landing;
 mod limits;
 mod policy;
