@@ -102,6 +102,15 @@ impl Engine {
                 task.node.max_attempts
             ));
         }
+        if task.is_open() && !task.phase.is_under_way() {
+            let why = self.state.why_model(ix);
+            lines.extend(why.map(|why| format!("its next attempt gets {why}")));
+            let most = &self.state.policy.budgets.task;
+            if let Some(most) = most.cost {
+                let spent = task.charged.cost;
+                lines.push(format!("~{spent} of {most} are spent on it"));
+            }
+        }
         lines
     }
 }

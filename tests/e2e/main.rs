@@ -2,6 +2,7 @@
 
 mod adoption;
 mod audits;
+mod bounds;
 mod candidates;
 mod consent;
 mod controls;
