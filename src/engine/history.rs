@@ -3,6 +3,7 @@
 //! by the same numbers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::budget::{Amount, Grant, Learned};
 use super::ending::Ending;
@@ -24,7 +25,7 @@ pub struct History {
     begins: Wall,
     today: Amount,
     ended: BTreeMap<(String, Option<String>), Vec<Amount>>,
-    profiles: BTreeMap<TaskId, Profile>,
+    profiles: Arc<BTreeMap<TaskId, Arc<Profile>>>,
     open: HashMap<TaskId, Open>,
     /// What attempts of the run that is heard took, by key, the oldest first.
     ended_here: BTreeMap<(String, Option<String>), Vec<Amount>>,
@@ -68,7 +69,7 @@ impl History {
             known.extend(amounts.into_iter().rev());
             known.truncate(ATTEMPTS_MAX);
         }
-        self.profiles.clear();
+        self.profiles = Arc::default();
     }
 
     fn record(&mut self, record: &Record, at: Wall) {

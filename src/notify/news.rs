@@ -128,6 +128,12 @@ impl News {
                     "is ready, and something in your checkout keeps it from landing".to_owned(),
                 )
             }
+            Record::ApprovalAsked { ticket, .. } => about(
+                Occasion::Gate,
+                Some(&ticket.task),
+                None,
+                "is ready, and waits for a person's approval".to_owned(),
+            ),
             Record::TargetRewritten { .. } => about(
                 Occasion::Gate,
                 None,

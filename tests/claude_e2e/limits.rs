@@ -9,6 +9,24 @@ use crate::fake_api::{Script, cut, limited, report, say, silence};
 use crate::fixture::{Ran, await_that};
 use crate::site::{Site, claude, plan, write};
 
+/// A session that is refused before it has done anything begins anew; that costs no attempt either.
+#[test]
+fn a_session_that_is_limited_from_the_start_begins_anew_and_costs_no_attempt() {
+    let program = claude!();
+    let script = Script::new()
+        .session("1", [limited(now_s() + 2)])
+        .session("1", [report("completed", "nothing to do")]);
+    let site = Site::new(&program, &plan(&[("1", "max_attempts: 1")]), script);
+    settings(&site, &program, "limits: {margin: 1s}\n");
+    let run = subscribed(&site).output().expect("orch");
+    Ran::of(run).exits(0);
+    let task = site.f.status("1");
+    assert_eq!(
+        (&task["attempt"], &task["attempts_spent"]),
+        (&Value::from(2), &Value::from(0))
+    );
+}
+
 /// How far away the limit's reset is.
 const AWAY_S: i64 = 20;
 
@@ -54,8 +72,8 @@ fn a_usage_limit_that_is_soon_over_is_waited_out_and_costs_no_attempt() {
         .session(
             "2",
             [
-                limited(resets_at),
                 write("two.txt", "2\n"),
+                limited(resets_at),
                 report("completed", "wrote two.txt"),
             ],
         );

@@ -1,5 +1,7 @@
 //! What earlier records tell about spending.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::engine::budget::Learned;
 use crate::engine::history::History;
@@ -25,7 +27,7 @@ fn priced(names: &[&str], reserve: u64) -> RunStart {
             model: Some("opus".to_owned()),
             metered: true,
         };
-        start.revision.profiles.insert(id(name), profile);
+        Arc::make_mut(&mut start.revision.profiles).insert(id(name), profile.into());
     }
     start
 }

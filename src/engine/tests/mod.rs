@@ -11,6 +11,7 @@ mod landing;
 mod limits;
 mod policy;
 mod recovery;
+mod rows;
 mod schedule;
 mod selection;
 mod world;
