@@ -6,8 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::fake_api::{Script, cut, limited, report, say, silence};
-use crate::fixture::{Ran, await_that};
+use crate::fixture::Ran;
 use crate::site::{Site, claude, plan, write};
+
+/// How far away the limit's reset is.
+const AWAY_S: i64 = 20;
 
 /// A session that is refused before it has done anything begins anew; that costs no attempt either.
 #[test]
@@ -26,9 +29,6 @@ fn a_session_that_is_limited_from_the_start_begins_anew_and_costs_no_attempt() {
         (&Value::from(2), &Value::from(0))
     );
 }
-
-/// How far away the limit's reset is.
-const AWAY_S: i64 = 20;
 
 fn settings(site: &Site, program: &std::ffi::OsStr, more: &str) {
     site.settings(&format!(
@@ -85,10 +85,10 @@ fn a_usage_limit_that_is_soon_over_is_waited_out_and_costs_no_attempt() {
     );
     settings(&site, &program, "limits: {margin: 1s}\n");
     let run = subscribed(&site).spawn().expect("orch");
-    await_that("the limit is met", || {
+    site.f.await_that("the limit is met", || {
         (!records(&site, "limited").is_empty()).then_some(())
     });
-    await_that("both wait", || {
+    site.f.await_that("both wait", || {
         let waits = |id| site.f.status(id)["wait"] == "limit";
         (waits("1") && waits("2")).then_some(())
     });

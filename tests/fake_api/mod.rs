@@ -27,6 +27,10 @@ use tokio::sync::{Barrier, oneshot};
 mod reply;
 
 use reply::{Body, Message};
+#[allow(
+    unused_imports,
+    reason = "each test crate that includes this module uses a part of it"
+)]
 pub(crate) use reply::{
     Reply, Tokens, cut, limited, overloaded, refused, report, say, silence, tool, tools,
 };
