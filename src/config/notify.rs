@@ -23,8 +23,6 @@ pub enum Occasion {
     Limit,
     /// The breaker opened: nothing new starts for a while, or at all.
     Breaker,
-    /// Only a person can let something go on.
-    Gate,
     /// A task has failed.
     TaskFailed,
     /// The run ended.
@@ -46,10 +44,9 @@ pub enum Channel {
 
 impl Occasion {
     /// All of them, with their words in settings.
-    pub const WORDS: [(&'static str, Self); 5] = [
+    pub const WORDS: [(&'static str, Self); 4] = [
         ("limit", Self::Limit),
         ("breaker", Self::Breaker),
-        ("gate", Self::Gate),
         ("task_failed", Self::TaskFailed),
         ("run_ended", Self::RunEnded),
     ];
@@ -59,7 +56,6 @@ impl Occasion {
         match self {
             Self::Limit => "limit",
             Self::Breaker => "breaker",
-            Self::Gate => "gate",
             Self::TaskFailed => "task_failed",
             Self::RunEnded => "run_ended",
         }

@@ -11,8 +11,9 @@ use anyhow::Context;
 use super::attempt::Sheet;
 use super::executor::revision;
 use super::site::Site;
-use super::{Executor, Loop, now, recovery, spending};
+use super::{Executor, Loop, now, recovery};
 use crate::config::Cache;
+use crate::engine::budget::Amount;
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
@@ -93,15 +94,18 @@ pub async fn begin(
     let known = reader.run(&site.run).or_environment()?.is_some();
     let start = run_start(&site, &reader, wanted)?;
     if !known {
-        site.state
-            .enter_boot(&process::boot_id().or_environment()?)
-            .or_environment()?;
+        let boot = process::boot_id().or_environment()?;
+        if site.state.enter_boot(&boot).or_environment()? {
+            // The ledger may have lost all that it knew of a run.
+            recovery::left_objects(&site, recovery::unwritten_since(at.wall)).or_environment()?;
+        }
         let (engine, mut first) = Engine::start(site.run.clone(), &start, at);
         let new = new_run(&site);
         let mut work =
             Loop::new(engine, ledger, reporter, notifier, site, started).or_environment()?;
         learn_earlier(&work.executor, &reader)?;
         work.found(&new, &mut first).or_environment()?;
+        work.executor.prepare_plan();
         return Ok(Begun {
             work,
             first,
@@ -137,6 +141,7 @@ pub async fn begin(
     let work = Loop::new(engine, ledger, reporter, notifier, site, started).or_environment()?;
     learn_earlier(&work.executor, &reader)?;
     work.executor.learn(&records, false);
+    work.executor.prepare_plan();
     Ok(Begun { work, first, found })
 }
 
@@ -219,7 +224,6 @@ fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
         .nodes
         .iter()
         .any(|node| !node.gates.is_none());
-    let (learned, spent_today) = spending::earlier(reader, &site.run, &policy.budgets)?;
     Ok(RunStart {
         format: FORMAT,
         orch: env!("CARGO_PKG_VERSION").to_owned(),
@@ -236,8 +240,8 @@ fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
             gate_slots: site.settings.verify_parallel.value,
             ..policy
         },
-        learned,
-        spent_today,
+        learned: Vec::new(),
+        spent_today: Amount::default(),
     })
 }
 

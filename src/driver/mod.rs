@@ -19,7 +19,6 @@ mod protection;
 mod recovery;
 mod setup;
 pub mod site;
-mod spending;
 pub mod watch;
 
 use std::collections::HashMap;

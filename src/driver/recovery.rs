@@ -35,7 +35,7 @@ pub(super) async fn look(
     records: &[Stamped],
 ) -> anyhow::Result<Vec<Event>> {
     point("recovery-begins");
-    let since = unwritten_since(records);
+    let since = unwritten_since(records.last().map_or(Wall(0), |stamped| stamped.at));
     if site.state.enter_boot(&process::boot_id()?)? {
         left_objects(site, since)?;
     }
@@ -68,18 +68,18 @@ pub(super) async fn look(
     Ok(events)
 }
 
-/// From when on what was written may not have reached the disk before the last record.
-fn unwritten_since(records: &[Stamped]) -> Wall {
-    let last = records.last().map_or(0, |stamped| stamped.at.0);
-    Wall(last.saturating_sub(UNWRITTEN_MAX_MS))
+/// From when on what was written may not have been on the disk at `last`.
+pub(super) fn unwritten_since(last: Wall) -> Wall {
+    Wall(last.0.saturating_sub(UNWRITTEN_MAX_MS))
 }
 
-/// After the machine was started again: loose objects that a loss of power cut off.
-fn left_objects(site: &Site, since: Wall) -> anyhow::Result<()> {
+/// After the machine was started again: loose objects that a loss of power cut off, and refs of what it took in part.
+pub(super) fn left_objects(site: &Site, since: Wall) -> anyhow::Result<()> {
     let since = Duration::from_millis(u64::try_from(since.0).unwrap_or_default());
     let since = SystemTime::UNIX_EPOCH + since;
     set_damaged_aside(&site.repo.open()?, since, &site.state.damaged())
         .context("cannot look through the loose objects")?;
+    left::drop_broken_refs(&site.repo.open()?)?;
     Ok(())
 }
 

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use git2::Repository;
 
-use super::durable::is_damage;
+use super::durable::{is_damage, is_whole};
 use super::refs::{LOCK_PAUSE, LOCK_TRIES};
+use super::tree::object_id;
 use crate::ids::{ObjectId, RefName};
 
 /// Why what was left cannot be judged or removed.
@@ -81,6 +82,33 @@ pub fn mend_own_refs(
     }
     for mut reference in nowhere {
         tracing::warn!(name = ?reference.name(), "a ref that leads nowhere is removed");
+        reference.delete()?;
+    }
+    Ok(())
+}
+
+/// Removes, below `refs/orch/`, refs of which a commit is there and not all that it holds, as a loss of power leaves what
+/// nobody waited for: such a ref is of no use, and git complains of it. To be called once after a start of the machine,
+/// when what is cut off is out of the way.
+///
+/// # Errors
+/// If git refuses.
+pub fn drop_broken_refs(repo: &Repository) -> Result<(), LeftError> {
+    let mut broken = Vec::new();
+    for reference in repo.references_glob("refs/orch/*")? {
+        let reference = reference?;
+        let Some(id) = reference.target() else {
+            continue;
+        };
+        match repo.find_commit(id) {
+            Ok(_) if is_whole(repo, &object_id(id))? => {}
+            // No commit of a run.
+            Err(e) if !is_damage(&e) => {}
+            Ok(_) | Err(_) => broken.push(reference),
+        }
+    }
+    for mut reference in broken {
+        tracing::warn!(name = ?reference.name(), "a ref to a commit that is not whole is removed");
         reference.delete()?;
     }
     Ok(())

@@ -327,10 +327,7 @@ impl Ledger {
             .map_err(sqlite)?;
         match format {
             None => create(&mut conn, &path)?,
-            Some(_) => {
-                quick_check(&conn, &path)?;
-                upgrade::widen(&mut conn).map_err(sqlite)?;
-            }
+            Some(_) => quick_check(&conn, &path)?,
         }
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .map_err(sqlite)?;
@@ -589,6 +586,5 @@ fn append(
 mod restore;
 #[cfg(test)]
 mod tests;
-mod upgrade;
 
 pub use restore::Saved;

@@ -11,7 +11,6 @@ mod fixture;
 mod site;
 
 mod extension;
-mod limits;
 mod plans;
 mod prompts;
 mod slots;

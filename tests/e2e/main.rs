@@ -2,7 +2,6 @@
 
 mod adoption;
 mod audits;
-mod bounds;
 mod candidates;
 mod consent;
 mod controls;
@@ -22,7 +21,6 @@ mod people;
 mod power;
 mod queue;
 mod roles;
-mod rooms;
 mod runs;
 mod salvage;
 mod screens;

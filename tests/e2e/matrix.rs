@@ -162,6 +162,11 @@ fn gates_of_a_suite_that_is_red_already_survive_a_kill() {
 }
 
 #[test]
+fn a_queue_of_landing_commits_survives_a_kill() {
+    own_places(&Shape::queue()).assert_clean();
+}
+
+#[test]
 fn a_kill_in_the_recovery_from_a_kill_is_survived() {
     let shape = Shape::live();
     let (expected, _) = shape.undisturbed();

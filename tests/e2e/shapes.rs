@@ -62,6 +62,7 @@ impl Shape {
             Self::verified(),
             Self::red(),
             Self::baseline(),
+            Self::queue(),
         ]
     }
 
@@ -216,6 +217,18 @@ sections:
                 ),
             ],
             ..Self::sequence()
+        }
+    }
+
+    /// Three tasks side by side, whose landing commits are verified on top of one another.
+    pub(crate) fn queue() -> Self {
+        Self {
+            name: "queue",
+            files: &[(
+                "orch.yaml",
+                "verify:\n  parallel: 2\n  commands: [{name: check, run: test -e orch.yaml}]\n",
+            )],
+            ..Self::parallel()
         }
     }
 

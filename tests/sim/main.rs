@@ -5,7 +5,6 @@
 mod bounds;
 mod consents;
 mod laws;
-mod night;
 mod plans;
 mod rng;
 mod world;

@@ -6,12 +6,10 @@
 )]
 
 mod control;
-mod history;
 mod landing;
 mod limits;
 mod policy;
 mod recovery;
-mod rows;
 mod schedule;
 mod selection;
 mod world;

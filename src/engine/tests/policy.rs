@@ -115,6 +115,21 @@ fn a_clock_set_back_does_not_make_a_wait_longer() {
 }
 
 #[test]
+fn a_machine_that_slept_for_hours_ends_a_wait_and_no_attempt() {
+    let mut bench = Bench::of(vec![task("a", &[]), task("b", &[])]);
+    bench.prepared("a");
+    bench.ends("b", Ending::Crashed);
+    // The wall clock goes on in suspend, the other one does not.
+    bench.now.wall = bench.now.wall.plus_ms(8 * 3_600_000);
+    bench.hear(Event::Tick);
+    assert_eq!(bench.running(), ["a", "b"]);
+    bench.executed("a");
+    bench.collected("a", Ending::Success, |_| {});
+    bench.lands("a");
+    assert_eq!(bench.engine.view(&id("a")).map(|v| v.attempt), Some(1));
+}
+
+#[test]
 fn a_session_without_a_status_is_asked_for_it_once_in_its_slot() {
     let mut bench = Bench::of(vec![task("a", &[])]);
     bench.prepared("a");

@@ -98,3 +98,35 @@ impl<'a> Supervision<'a> {
         now.duration_since(self.last_seen) >= self.max
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: Duration = Duration::from_secs(100);
+    const EVERY: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn an_agent_is_given_up_when_no_orch_was_there_for_so_long_and_not_for_a_standstill() {
+        let tmp = tempfile::tempdir().expect("a directory");
+        let path = tmp.path().join("orch.lock");
+        let lock = File::create(&path).expect("a file");
+        let begin = Instant::now();
+        let mut supervision = Supervision {
+            orch_lock: &path,
+            max: MAX,
+            every: EVERY,
+            next_check: begin + EVERY,
+            last_seen: begin,
+        };
+        assert!(!supervision.is_lost(begin + MAX - EVERY));
+        assert!(supervision.is_lost(begin + MAX));
+        // Hours later there is an orch: whatever was between the looks, it is there now.
+        lock.lock().expect("a lock");
+        let hours = begin + Duration::from_secs(8 * 3_600);
+        assert!(!supervision.is_lost(hours));
+        lock.unlock().expect("unlocked");
+        assert!(!supervision.is_lost(hours + MAX - EVERY));
+        assert!(supervision.is_lost(hours + MAX));
+    }
+}
