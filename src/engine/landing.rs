@@ -117,7 +117,7 @@ impl Turn<'_> {
         self.shell.recalled.remove(ticket);
         self.record(Record::Verified {
             ticket: ticket.clone(),
-            commit: commit.clone(),
+            commit,
             result,
         });
         if let Some(closing) = closing {
