@@ -3,22 +3,29 @@
 use super::Out;
 use super::args::{Format, RunArgs};
 use super::asked::Asked;
+use super::{bounds, locate};
 use crate::config::Origin;
 use crate::driver::how::{self, How};
 use crate::driver::stop_file;
+use crate::engine::Engine;
+use crate::engine::outcome::Outcome;
 use crate::engine::record::Selection;
 use crate::error::{OrKind, Result};
 use crate::plan::Task;
 use crate::plan::graph::Declared;
+use crate::report;
+use crate::report::bounds::{ceilings, limits};
+use crate::report::paint::Paint;
 use crate::report::table;
+use crate::store::{Reader, RunEnd, RunSummary};
 use crate::time::for_people;
 use serde_json::json;
 
 /// Prints the schedule.
 pub(super) fn print(asked: &Asked, args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     let text = match args.format {
-        Format::Text => text(asked, out),
-        Format::Json => serde_json::to_string_pretty(&as_json(asked)).or_bug()? + "\n",
+        Format::Text => text(asked, out)?,
+        Format::Json => serde_json::to_string_pretty(&as_json(asked)?).or_bug()? + "\n",
     };
     out.print(&text).map(|()| 0)
 }
@@ -33,7 +40,7 @@ fn how(asked: &Asked, task: &Task) -> How {
     )
 }
 
-fn text(asked: &Asked, out: &Out<'_>) -> String {
+fn text(asked: &Asked, out: &Out<'_>) -> Result<String> {
     let plan = &asked.plan;
     let jobs = &asked.settings.jobs;
     let mut text = format!(
@@ -66,6 +73,25 @@ fn text(asked: &Asked, out: &Out<'_>) -> String {
             text.push_str(&format!("setting: {key} = {value} ({origin})\n"));
         }
     }
+    let policy = bounds::policy(&asked.settings);
+    let budgets = &policy.budgets;
+    for (whose, allowance) in [
+        ("an attempt", &budgets.attempt),
+        ("a task", &budgets.task),
+        ("the run", &budgets.run),
+        ("a day", &budgets.day),
+    ] {
+        if !allowance.is_free() {
+            let most = ceilings(allowance);
+            text.push_str(&format!("budget: {whose} may spend {most}\n"));
+        }
+    }
+    if policy.ladder.enabled {
+        text.push_str(&format!("models: {}\n", policy.ladder.in_words()));
+    }
+    if let Some(engine) = unfinished(asked)? {
+        text.push_str(&in_force(&engine, out.paint));
+    }
     let mut rows = Vec::new();
     for (level, members) in plan.graph.levels().into_iter().enumerate() {
         for ix in members {
@@ -90,7 +116,47 @@ fn text(asked: &Asked, out: &Out<'_>) -> String {
         .map(|ix| plan.tasks[ix].id.to_string())
         .collect();
     text.push_str(&format!("\ncritical path: {}\n", critical.join(" -> ")));
-    text
+    Ok(text)
+}
+
+/// The models that a task's attempts get, the first one first: as many as its attempts can climb to.
+fn models(asked: &Asked, task: &Task, declared: Option<&str>) -> Vec<String> {
+    let ladder = bounds::policy(&asked.settings).ladder;
+    let attempts = task
+        .max_attempts
+        .unwrap_or(asked.settings.max_attempts.value);
+    let mut models: Vec<String> = (0..attempts)
+        .map(|failures| ladder.model(declared, failures))
+        .map(|model| model.unwrap_or_else(|| "default".to_owned()))
+        .collect();
+    models.dedup();
+    models
+}
+
+/// The run that a start would go on with, as it stands.
+fn unfinished(asked: &Asked) -> Result<Option<Engine>> {
+    let Some(reader) = Reader::open(&asked.state).map_err(locate::unusable)? else {
+        return Ok(None);
+    };
+    let last = reader.latest_run(Some(&asked.plan_id)).or_environment()?;
+    let goes_on = |run: &RunSummary| {
+        let completed = |end: &RunEnd| end.outcome == Outcome::Completed;
+        !run.end.as_ref().is_some_and(completed)
+    };
+    let Some(run) = last.filter(goes_on) else {
+        return Ok(None);
+    };
+    let records = reader.records(&run.run).or_environment()?;
+    Engine::replay(run.run, &records).map(Some).or_bug()
+}
+
+/// The limits that the last run met and that would keep the next one from starting.
+fn in_force(engine: &Engine, paint: Paint) -> String {
+    let run = engine.run();
+    match run.limits.is_empty() && run.windows.is_empty() {
+        true => String::new(),
+        false => format!("the last run, {}:\n{}", run.run, limits(&run, paint)),
+    }
 }
 
 fn row(asked: &Asked, level: usize, ix: usize) -> Vec<String> {
@@ -116,7 +182,7 @@ fn row(asked: &Asked, level: usize, ix: usize) -> Vec<String> {
         } else {
             how.role
         },
-        how.model.unwrap_or_else(|| "default".to_owned()),
+        models(asked, task, how.model.as_deref()).join(" > "),
         how.runner.to_string(),
         for_people(u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX)),
         needs.join(" "),
@@ -149,7 +215,7 @@ fn conflicts(asked: &Asked) -> Vec<(String, String, String)> {
     found
 }
 
-fn as_json(asked: &Asked) -> serde_json::Value {
+fn as_json(asked: &Asked) -> Result<serde_json::Value> {
     let plan = &asked.plan;
     let mut level_of = vec![0; plan.tasks.len()];
     for (level, members) in plan.graph.levels().into_iter().enumerate() {
@@ -165,7 +231,7 @@ fn as_json(asked: &Asked) -> serde_json::Value {
             let how = how(asked, task);
             json!({
                 "id": task.id, "name": task.name, "level": level_of[ix], "status": declared(task.declared),
-                "agent": how.role, "agent_inferred": task.agent_inferred, "model": how.model, "runner": how.runner, "timeout_ms": u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX),
+                "agent": how.role, "agent_inferred": task.agent_inferred, "model": how.model, "models": models(asked, task, how.model.as_deref()), "runner": how.runner, "timeout_ms": u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX),
                 "needs": plan.graph.nodes[ix].needs,
             })
         })
@@ -174,7 +240,9 @@ fn as_json(asked: &Asked) -> serde_json::Value {
         .into_iter()
         .map(|(a, b, why)| json!({"tasks": [a, b], "why": why}))
         .collect();
-    json!({
+    let policy = bounds::policy(&asked.settings);
+    let before = unfinished(asked)?;
+    Ok(json!({
         "format": 1,
         "plan": asked.shown,
         "jobs": asked.settings.jobs.value,
@@ -183,5 +251,7 @@ fn as_json(asked: &Asked) -> serde_json::Value {
         "tasks": tasks,
         "conflicts": conflicts,
         "critical_path": plan.graph.critical_path().into_iter().map(|ix| plan.tasks[ix].id.clone()).collect::<Vec<_>>(),
-    })
+        "policy": policy,
+        "last_run": before.as_ref().map(report::bounds::json),
+    }))
 }

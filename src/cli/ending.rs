@@ -34,9 +34,19 @@ fn ways_on(engine: &Engine, outcome: Outcome) -> Vec<String> {
                 .take(FAILED_SHOWN)
                 .map(|v| format!("orch show {0}; orch logs {0}", v.node.id))
                 .collect();
-            ways.push(
-                "orch retry --failed && orch run     gives failed tasks fresh attempts".to_owned(),
-            );
+            if !ways.is_empty() {
+                ways.push(
+                    "orch retry --failed && orch run     gives failed tasks fresh attempts"
+                        .to_owned(),
+                );
+            }
+            let cancelled = engine.tasks().filter(|v| v.state == TaskState::Cancelled);
+            ways.extend(cancelled.take(FAILED_SHOWN).map(|v| {
+                format!(
+                    "orch retry {0} && orch run     takes {0} up again",
+                    v.node.id
+                )
+            }));
             ways
         }
         Outcome::Stopped => vec!["orch run                            goes on".to_owned()],

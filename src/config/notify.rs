@@ -23,6 +23,8 @@ pub enum Occasion {
     Limit,
     /// The breaker opened: nothing new starts for a while, or at all.
     Breaker,
+    /// Only a person can let something go on.
+    Gate,
     /// A task has failed.
     TaskFailed,
     /// The run ended.
@@ -44,9 +46,10 @@ pub enum Channel {
 
 impl Occasion {
     /// All of them, with their words in settings.
-    pub const WORDS: [(&'static str, Self); 4] = [
+    pub const WORDS: [(&'static str, Self); 5] = [
         ("limit", Self::Limit),
         ("breaker", Self::Breaker),
+        ("gate", Self::Gate),
         ("task_failed", Self::TaskFailed),
         ("run_ended", Self::RunEnded),
     ];
@@ -56,6 +59,7 @@ impl Occasion {
         match self {
             Self::Limit => "limit",
             Self::Breaker => "breaker",
+            Self::Gate => "gate",
             Self::TaskFailed => "task_failed",
             Self::RunEnded => "run_ended",
         }

@@ -11,9 +11,8 @@ use anyhow::Context;
 use super::attempt::Sheet;
 use super::executor::revision;
 use super::site::Site;
-use super::{Executor, Loop, now, recovery};
+use super::{Executor, Loop, now, recovery, spending};
 use crate::config::Cache;
-use crate::engine::budget::Amount;
 use crate::engine::event::{Author, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
@@ -105,7 +104,6 @@ pub async fn begin(
             Loop::new(engine, ledger, reporter, notifier, site, started).or_environment()?;
         learn_earlier(&work.executor, &reader)?;
         work.found(&new, &mut first).or_environment()?;
-        work.executor.prepare_plan();
         return Ok(Begun {
             work,
             first,
@@ -141,7 +139,6 @@ pub async fn begin(
     let work = Loop::new(engine, ledger, reporter, notifier, site, started).or_environment()?;
     learn_earlier(&work.executor, &reader)?;
     work.executor.learn(&records, false);
-    work.executor.prepare_plan();
     Ok(Begun { work, first, found })
 }
 
@@ -224,6 +221,7 @@ fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
         .nodes
         .iter()
         .any(|node| !node.gates.is_none());
+    let (learned, spent_today) = spending::earlier(reader, &site.run, &policy.budgets)?;
     Ok(RunStart {
         format: FORMAT,
         orch: env!("CARGO_PKG_VERSION").to_owned(),
@@ -240,8 +238,8 @@ fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
             gate_slots: site.settings.verify_parallel.value,
             ..policy
         },
-        learned: Vec::new(),
-        spent_today: Amount::default(),
+        learned,
+        spent_today,
     })
 }
 

@@ -19,6 +19,7 @@ mod protection;
 mod recovery;
 mod setup;
 pub mod site;
+mod spending;
 pub mod watch;
 
 use std::collections::HashMap;

@@ -138,6 +138,15 @@ impl PlanFile {
         rules: Rules,
     ) -> anyhow::Result<Self> {
         let text = &person.text;
+        // Read here, because it takes much memory for a moment: before there is a run to be kept beside it, and on the
+        // thread that read the plan. An allocator keeps for each thread what such a moment took.
+        let at_target = tracked
+            .as_ref()
+            .map_or(&**text, |tracked| &tracked.at_target);
+        let written = LastWritten::reading(at_target).unwrap_or_else(|error| {
+            tracing::warn!("the first task that lands will tell it again: {error}");
+            LastWritten::default()
+        });
         let (tracked, origin, current) = match tracked {
             None => (None, Arc::clone(text), Arc::clone(person)),
             Some(Tracked {
@@ -167,7 +176,7 @@ impl PlanFile {
             tracked,
             rules,
             state: Mutex::new(state),
-            written: Mutex::default(),
+            written: Mutex::new(written),
             updates: AtomicUsize::new(0),
         })
     }
@@ -305,17 +314,6 @@ impl PlanFile {
             )],
         })?;
         checked(&self.shown, &text, &self.rules)
-    }
-
-    /// Reads the text that statuses will be written into, so that the first landing finds it read. On the thread that read
-    /// the plan: an allocator keeps for each thread what reading a large one took.
-    ///
-    /// # Errors
-    /// If statuses cannot be written into it.
-    pub fn prepare(&self, text: &str) -> anyhow::Result<()> {
-        let read = LastWritten::reading(text)?;
-        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = read;
-        Ok(())
     }
 
     /// The target's new text of a tracked plan: the tip's, the agent's edit, and orch's fields.

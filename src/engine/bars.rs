@@ -63,6 +63,13 @@ impl State {
         self.policy.ladder.model(declared, task.mendable)
     }
 
+    /// Why the next attempt of a task gets its model, where the ladder decides.
+    pub(super) fn why_model(&self, ix: Ix) -> Option<String> {
+        let task = &self.tasks[ix];
+        let declared = task.profile.model.as_deref();
+        self.policy.ladder.why(declared, task.mendable)
+    }
+
     /// What keeps a task from starting or going on, needs and slots aside.
     pub(super) fn bar(&self, ix: Ix, at: Wall) -> Option<Bar<'_>> {
         let task = &self.tasks[ix];

@@ -151,7 +151,11 @@ impl State {
     /// Whether everything that a task needs of other tasks is there, so that people and evidence are what it waits for.
     fn is_next(&self, ix: Ix) -> bool {
         let task = &self.tasks[ix];
-        task.in_plan && !task.left_out && !task.held && task.is_open() && self.needs_are_met(ix)
+        task.in_plan
+            && !task.left_out
+            && !task.is_held()
+            && task.is_open()
+            && self.needs_are_met(ix)
     }
 
     /// Whether a person or evidence is what the task waits for.

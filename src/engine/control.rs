@@ -37,11 +37,11 @@ impl Turn<'_> {
             Verb::Resume => self.pause(false),
             Verb::Hold { task } => {
                 let task = self.unsettled(task)?;
-                refuse_if(task.held, "it is held already").map(|()| Vec::new())
+                refuse_if(task.is_held(), "it is held already").map(|()| Vec::new())
             }
             Verb::Release { task } => {
                 let task = self.known(task)?;
-                refuse_if(!task.held, "it is not held").map(|()| Vec::new())
+                refuse_if(!task.is_held(), "it is not held").map(|()| Vec::new())
             }
             Verb::Retry { task, from } => self.retry(task, *from),
             Verb::RetryFailed => self.retry_failed(),

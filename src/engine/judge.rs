@@ -25,7 +25,7 @@ pub(super) fn outcome(state: &State, at: Wall) -> Outcome {
     // A need that could go on is a task itself, so that looking at the first ones of each chain is enough.
     let awaits_person = |ix: usize| {
         let task = &state.tasks[ix];
-        task.held || task.phase.in_the_way().is_some() || state.awaits_consent(ix)
+        task.is_held() || task.phase.in_the_way().is_some() || state.awaits_consent(ix)
     };
     let could_go_on = |ix: usize| is_open(ix) && !awaits_person(ix) && state.needs_are_met(ix);
     if state.stop > StopLevel::Running && judged().any(could_go_on) {

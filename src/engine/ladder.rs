@@ -32,6 +32,56 @@ impl Ladder {
         self.models.get(rung).cloned()
     }
 
+    /// Why [`Self::model`] says what it says; nothing if the ladder is not used.
+    pub fn why(&self, declared: Option<&str>, failures: u32) -> Option<String> {
+        if !self.enabled {
+            return None;
+        }
+        let model = self.model(declared, failures)?;
+        let begins = match (declared, &self.starting) {
+            (Some(declared), _) if !self.has(declared) => {
+                return Some(format!(
+                    "{model}, which the task asks for and is not on the ladder"
+                ));
+            }
+            (Some(declared), _) => format!("the task asks for {declared}"),
+            (None, Some(starting)) => format!("the ladder begins with {starting}"),
+            (None, None) => "the task asks for none".to_owned(),
+        };
+        let counted = match failures {
+            0 => "no failure".to_owned(),
+            1 => "1 failure".to_owned(),
+            n => format!("{n} failures"),
+        };
+        Some(format!(
+            "{model}: {begins}, {counted} so far that a better model could mend; a rung up after each {}, up to {}",
+            self.escalate_after,
+            self.top()
+        ))
+    }
+
+    /// The ladder itself: `haiku, sonnet, opus; from sonnet up to opus, a rung after each 2 failures`.
+    pub fn in_words(&self) -> String {
+        let from = self
+            .starting
+            .as_ref()
+            .map_or_else(String::new, |starting| format!("from {starting} "));
+        format!(
+            "{}; {from}up to {}, a rung up for each {} of a task that a better model could mend",
+            self.models.join(", "),
+            self.top(),
+            match self.escalate_after {
+                1 => "failure".to_owned(),
+                n => format!("{n} failures"),
+            }
+        )
+    }
+
+    fn top(&self) -> &str {
+        let last = || self.models.last().map(String::as_str);
+        self.max.as_deref().or_else(last).unwrap_or("none")
+    }
+
     /// Whether a model is on the ladder.
     pub fn has(&self, model: &str) -> bool {
         self.rung(model).is_some()

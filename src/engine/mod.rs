@@ -16,6 +16,7 @@ pub mod action;
 pub mod budget;
 pub mod ending;
 pub mod event;
+pub mod history;
 pub mod limit;
 pub mod outcome;
 pub mod policy;

@@ -172,7 +172,7 @@ impl Turn<'_> {
             .iter()
             .copied()
             .filter(|&ix| {
-                state.tasks[ix].is_open() && !state.tasks[ix].held && state.needs_are_met(ix)
+                state.tasks[ix].is_open() && !state.tasks[ix].is_held() && state.needs_are_met(ix)
             })
             .min_by_key(|&ix| state.rank(ix))
     }

@@ -199,7 +199,7 @@ impl State {
         let task = &self.tasks[ix];
         matches!(task.phase, Phase::Open { pause: None })
             && task.in_plan
-            && !task.held
+            && !task.is_held()
             && !task.left_out
             && !task.awaits_approval()
             && !task.awaits_evidence()
@@ -209,7 +209,10 @@ impl State {
     /// Whether only limits keep its parked session from going on.
     pub(super) fn could_continue(&self, ix: Ix) -> bool {
         let task = &self.tasks[ix];
-        matches!(task.phase, Phase::Parked { .. }) && task.in_plan && !task.held && !task.left_out
+        matches!(task.phase, Phase::Parked { .. })
+            && task.in_plan
+            && !task.is_held()
+            && !task.left_out
     }
 
     /// Makes the edges anew after specs came into force.

@@ -8,6 +8,7 @@ use super::action::StartFrom;
 use super::budget::{Amount, Grant};
 use super::consent::{Change, Consent, Supply};
 use super::ending::AttemptEnd;
+use super::event::Author;
 use super::profile::Profile;
 use super::record::Settlement;
 use super::usage::Usage;
@@ -72,7 +73,7 @@ pub(super) struct Task {
     /// The newest candidate.
     pub candidate: Option<ObjectId>,
     /// No attempt starts until a person releases it.
-    pub held: bool,
+    pub held: Option<Box<Hold>>,
     /// Not part of what the run was asked for: no attempt starts, and those that need it go on.
     pub left_out: bool,
     /// A priority set by a person during the run.
@@ -85,6 +86,14 @@ pub(super) struct Task {
     pub closing: Option<Closing>,
     /// Nothing until an attempt has ended: most tasks of a large plan are waiting, or were done long ago.
     past: Option<Box<Past>>,
+}
+
+/// Who holds a task, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub by: Author,
+    /// In the person's words.
+    pub note: Option<String>,
 }
 
 /// What the attempts of a task have told.
@@ -515,7 +524,7 @@ impl Task {
             suspected: None,
             start: StartFrom::Tip,
             candidate: None,
-            held: false,
+            held: None,
             left_out: false,
             priority: None,
             consent: Consent::None,
@@ -532,6 +541,11 @@ impl Task {
 
     pub(super) fn past_mut(&mut self) -> &mut Past {
         self.past.get_or_insert_with(|| Box::new(Past::NONE))
+    }
+
+    /// Whether no attempt starts until a person releases it.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// The order now in force.

@@ -64,6 +64,8 @@ pub struct RunView<'a> {
     pub windows: Vec<(&'a str, Wall, &'a [UsageWindow])>,
     /// Why nothing new starts, and when one task will try, while the breaker is open.
     pub breaker: Option<(&'a str, Wall)>,
+    /// The task that tries whether the world works again.
+    pub breaker_probe: Option<&'a TaskId>,
     /// Whether a person wants nothing new to start for now.
     pub paused: bool,
 }
@@ -100,6 +102,8 @@ pub struct TaskView<'a> {
     pub spent: u32,
     /// The model of the newest attempt, or of the next one if none is under way; none leaves it to the agent program.
     pub model: Option<String>,
+    /// Why the next attempt gets that model, where the ladder decides.
+    pub model_why: Option<String>,
     /// What all its attempts were charged.
     pub charged: Amount,
     /// The slot of the running attempt.
@@ -284,6 +288,7 @@ impl Engine {
                 })
                 .collect(),
             breaker: open.map(|open| (open.cause.as_str(), open.until)),
+            breaker_probe: open.and_then(|open| open.probe.as_ref()),
             paused: state.paused,
         }
     }
@@ -333,6 +338,7 @@ impl Engine {
                 true => task.model.clone(),
                 false => self.state.next_model(ix),
             },
+            model_why: task.is_open().then(|| self.state.why_model(ix)).flatten(),
             charged: task.charged,
             slot: task.phase.slot(),
             last_end: past.last_end.as_ref(),
@@ -345,7 +351,7 @@ impl Engine {
             shown: task.consent.asked(),
             supply: task.awaits_evidence().then_some(task.supply.said.as_str()),
             queue_position: self.state.queue_position(ix),
-            held: task.held,
+            held: task.is_held(),
             stale: task
                 .newer
                 .as_ref()
@@ -378,7 +384,7 @@ impl Engine {
                 (Some(need), _) => TaskState::Blocked {
                     by: self.state.tasks[need].node.id.clone(),
                 },
-                (None, _) if task.held => waiting(Wait::Release, None),
+                (None, _) if task.is_held() => waiting(Wait::Release, None),
                 (None, Some(pause)) => waiting(Wait::Backoff, Some(pause.until)),
                 (None, None) if self.state.awaits_consent(ix) && task.awaits_approval() => {
                     waiting(Wait::Approval, None)

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::bars::Bar;
 use super::blockage::Blockage;
-use super::event::StopLevel;
+use super::event::{Author, StopLevel};
 use super::limiter::Stage;
 use super::state::{Ix, State};
 use super::task::{Phase, Settled, Task};
@@ -102,6 +102,15 @@ impl Engine {
                 task.node.max_attempts
             ));
         }
+        if task.is_open() && !task.phase.is_under_way() {
+            let why = self.state.why_model(ix);
+            lines.extend(why.map(|why| format!("its next attempt gets {why}")));
+            let most = &self.state.policy.budgets.task;
+            if let Some(most) = most.cost {
+                let spent = task.charged.cost;
+                lines.push(format!("~{spent} of {most} are spent on it"));
+            }
+        }
         lines
     }
 }
@@ -153,8 +162,17 @@ fn why_not_started(state: &State, ix: Ix, at: Wall) -> Vec<String> {
 }
 
 fn held(task: &Task) -> Option<String> {
-    task.held
-        .then(|| "a person holds it; `release` lets it go on".to_owned())
+    let hold = task.held.as_ref()?;
+    let who = match &hold.by {
+        Author::Person(name) => name.as_str(),
+        Author::Agent(_) | Author::Signal | Author::StopFile | Author::Orch => "a person",
+    };
+    let note = hold.note.as_ref().map(|note| format!(" ({note})"));
+    Some(format!(
+        "{who}{} holds it; `orch release {}` lets it go on",
+        note.unwrap_or_default(),
+        task.node.id
+    ))
 }
 
 /// The rule that bars a start, with its numbers, and what gets around it.

@@ -7,6 +7,7 @@
 
 mod deliver;
 mod marks;
+mod news;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +20,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::notify::{Occasion, Subscription};
 use crate::engine::outcome::Outcome;
-use crate::engine::record::{Next, Record, Stamped};
+use crate::engine::record::{Record, Stamped};
 use crate::ids::{RunId, TaskId};
 use crate::store::{LedgerError, Reader, StateDir};
 use crate::time::Wall;
 use deliver::Courier;
 use marks::Marks;
+use news::{Happening, News};
 
 /// Runs that are looked through for notices that nobody got.
 const RUNS_MAX: u32 = 5;
@@ -63,9 +65,14 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// What a record means to people, if it means something.
-    pub fn of(stamped: &Stamped, plan: &str) -> Option<Self> {
-        let (occasion, task, outcome, text) = meaning(stamped)?;
+    /// The notice of the next record of a run, if it is one.
+    fn of(news: &mut News, stamped: &Stamped, plan: &str) -> Option<Self> {
+        let Happening {
+            occasion,
+            task,
+            outcome,
+            text,
+        } = news.of(stamped)?;
         let about = task.as_ref().map_or_else(
             || format!("{plan}: {text}"),
             |task| format!("{plan}: task {task} {text}"),
@@ -85,44 +92,6 @@ impl Notice {
     }
 }
 
-type Meaning = (Occasion, Option<TaskId>, Option<Outcome>, String);
-
-fn meaning(stamped: &Stamped) -> Option<Meaning> {
-    match &stamped.record {
-        Record::Collected {
-            ticket,
-            end,
-            next: Next::Fail { .. },
-            ..
-        }
-        | Record::NotLandable {
-            ticket,
-            end,
-            next: Next::Fail { .. },
-        } => Some((
-            Occasion::TaskFailed,
-            Some(ticket.task.clone()),
-            None,
-            format!(
-                "failed after attempt {}: {}",
-                ticket.attempt,
-                end.ending.in_words()
-            ),
-        )),
-        Record::RunEnded { outcome } => Some((
-            Occasion::RunEnded,
-            None,
-            Some(*outcome),
-            format!(
-                "the run ended: {} (exit code {})",
-                outcome.in_words(),
-                outcome.exit_code()
-            ),
-        )),
-        _ => None,
-    }
-}
-
 /// Takes records, and has what they mean delivered.
 #[derive(Debug)]
 pub struct Notifier(Option<Post>);
@@ -130,6 +99,7 @@ pub struct Notifier(Option<Post>);
 #[derive(Debug)]
 struct Post {
     plan: String,
+    news: News,
     notices: mpsc::Sender<Notice>,
     lost: Arc<AtomicBool>,
     done: oneshot::Receiver<()>,
@@ -160,6 +130,10 @@ impl Notifier {
             return Ok(Self::silent());
         }
         let missed = missed(&subscriptions, state, reader, now)?;
+        let mut news = News::default();
+        for earlier in reader.records(run)? {
+            news.of(&earlier);
+        }
         let (notices, queue) = mpsc::channel(QUEUE_MAX);
         let (closing, closed) = oneshot::channel();
         let (finished, done) = oneshot::channel();
@@ -184,6 +158,7 @@ impl Notifier {
         Ok(match spawned {
             Ok(_) => Self(Some(Post {
                 plan: plan.to_owned(),
+                news,
                 notices,
                 lost,
                 done,
@@ -197,10 +172,12 @@ impl Notifier {
     }
 
     /// Has delivered what new records mean to people.
-    pub fn records(&self, stamped: &[Stamped]) {
-        let Some(post) = &self.0 else { return };
-        let news = stamped.iter().filter_map(|s| Notice::of(s, &post.plan));
-        for notice in news {
+    pub fn records(&mut self, stamped: &[Stamped]) {
+        let Some(post) = &mut self.0 else { return };
+        for stamped in stamped {
+            let Some(notice) = Notice::of(&mut post.news, stamped, &post.plan) else {
+                continue;
+            };
             if let Err(error) = post.notices.try_send(notice) {
                 tracing::warn!(%error, "a notice is left to the next start");
                 post.lost.store(true, Ordering::Relaxed);
@@ -247,8 +224,9 @@ fn missed(
             Some(Record::RunStarted(start)) => start.plan.clone(),
             _ => run.plan_path,
         };
+        let mut news = News::default();
         for stamped in records {
-            let notice = Notice::of(&stamped, &plan).filter(|notice| {
+            let notice = Notice::of(&mut news, &stamped, &plan).filter(|notice| {
                 let wanted =
                     |s: &Subscription| s.on.contains(&notice.occasion) && !marks.has(&notice.id, s);
                 now.ms_since(notice.at) <= AGE_MAX_MS

@@ -1,7 +1,132 @@
-//! Who was told of what, as the marks of a run keep it.
+//! Who was told of what, as the marks of a run keep it, and what is worth telling.
 
 use super::marks::{Marking, Marks};
-use crate::config::notify::Subscription;
+use super::news::News;
+use crate::config::notify::{Occasion, Subscription};
+use crate::engine::ending::Ending;
+use crate::engine::limit::{LimitHit, LimitScope};
+use crate::engine::outcome::Outcome;
+use crate::engine::record::{Miss, Record, Stamped};
+use crate::ids::{RunId, TaskId, Ticket};
+use crate::time::Wall;
+
+const MINUTE: i64 = 60_000;
+
+fn at(minute: i64, record: Record) -> Stamped {
+    Stamped {
+        seq: 0,
+        run: RunId::parse("20261121-063312-k3f9").expect("a run"),
+        at: Wall(minute * MINUTE),
+        record,
+    }
+}
+
+/// A limit that is met, and how long it is waited for.
+fn limited(minute: i64, model: Option<&str>, until: i64) -> Stamped {
+    let scope = match model {
+        Some(model) => LimitScope::Model {
+            model: model.to_owned(),
+        },
+        None => LimitScope::Unknown,
+    };
+    let record = Record::Limited {
+        entitlement: "claude (subscription)".to_owned(),
+        hit: LimitHit {
+            scope,
+            resets_at: None,
+        },
+        until: Wall(until * MINUTE),
+        probes: 0,
+    };
+    at(minute, record)
+}
+
+fn told(news: &mut News, records: &[Stamped]) -> Vec<(Occasion, String)> {
+    let happened = records.iter().filter_map(|stamped| news.of(stamped));
+    happened.map(|h| (h.occasion, h.text)).collect()
+}
+
+fn waiting() -> News {
+    News::that_waits()
+}
+
+#[test]
+fn a_wait_of_over_ten_minutes_for_a_limit_is_told_once() {
+    let mut news = waiting();
+    let met = [
+        limited(0, None, 9),
+        limited(0, Some("opus"), 90),
+        limited(1, Some("opus"), 90),
+    ];
+    assert_eq!(
+        told(&mut news, &met),
+        [(
+            Occasion::Limit,
+            "the limit of the model opus is reached, and work waits for 1 h 30 min, until 1970-01-01 01:30 UTC"
+                .to_owned()
+        )]
+    );
+    // Probe after probe adds up, too.
+    assert_eq!(told(&mut news, &[limited(9, None, 11)]).len(), 1);
+    assert_eq!(told(&mut news, &[limited(11, None, 15)]), []);
+    let lifted = Record::LimitLifted {
+        entitlement: "claude (subscription)".to_owned(),
+        scope: LimitScope::Unknown,
+    };
+    assert_eq!(
+        told(&mut news, &[at(15, lifted), limited(20, None, 40)]).len(),
+        1
+    );
+    // Who does not wait hears of the end of the run alone.
+    assert_eq!(told(&mut News::default(), &[limited(0, None, 90)]), []);
+}
+
+#[test]
+fn an_open_breaker_a_gate_and_the_end_are_told_without_words_of_others() {
+    let opened = |failed_probes| Record::BreakerOpened {
+        cause: "secret words of an agent".to_owned(),
+        ending: Ending::Throttled,
+        until: Wall(5 * MINUTE),
+        failed_probes,
+    };
+    let missed = Record::LandingMissed {
+        ticket: Ticket {
+            task: TaskId::parse("1").expect("a task"),
+            attempt: 1,
+            epoch: 1,
+        },
+        why: Miss::InTheWay("secret file".to_owned()),
+        at: None,
+    };
+    let records = [
+        at(0, opened(0)),
+        at(5, opened(1)),
+        at(6, missed.clone()),
+        at(7, missed),
+        at(8, Record::TargetRewritten { found: None }),
+        at(
+            9,
+            Record::RunEnded {
+                outcome: Outcome::WaitingForPerson,
+            },
+        ),
+    ];
+    let told = told(&mut waiting(), &records);
+    let occasions: Vec<Occasion> = told.iter().map(|(occasion, _)| *occasion).collect();
+    assert_eq!(
+        occasions,
+        [
+            Occasion::Breaker,
+            Occasion::Gate,
+            Occasion::Gate,
+            Occasion::RunEnded
+        ]
+    );
+    assert!(
+        told.iter().all(|(_, text)| !text.contains("secret")),
+        "{told:?}"
+    );
+}
 
 #[test]
 fn marks_tell_who_has_what_and_whether_all_was_delivered() {

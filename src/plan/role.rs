@@ -200,6 +200,10 @@ mod tests {
                 "Implement the login form with validation",
             ),
             (
+                "Build navigation component",
+                "Implement the navigation bar component",
+            ),
+            (
                 "Add content moderation check functionality",
                 "Implement a check that validates content",
             ),

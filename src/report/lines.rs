@@ -429,6 +429,7 @@ fn then(ending: Ending, next: &Next, now: Wall) -> String {
                 None if ending.row().breaker == Signal::Opens => {
                     "when that may have passed".to_owned()
                 }
+                None if ending == Ending::Interrupted => "when the run goes on".to_owned(),
                 None => "now".to_owned(),
             };
             format!(
@@ -482,12 +483,25 @@ fn settled(task: &crate::ids::TaskId, as_: &Settlement) -> Option<Line> {
 
 fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) -> Option<Line> {
     let Some(why) = refused else {
-        return match control.verb {
+        let by = match &control.by {
+            Author::Person(name) => format!(" by {name}"),
+            Author::Agent(_) | Author::Signal | Author::StopFile | Author::Orch => String::new(),
+        };
+        let said = match &control.note {
+            Some(note) => format!("{by} ({note})"),
+            None => by,
+        };
+        return match &control.verb {
             Verb::Pause => Some(line(
                 Tone::Bad,
                 "paused: what runs goes on, nothing new starts",
             )),
             Verb::Resume => Some(line(Tone::Good, "goes on after the pause")),
+            Verb::Hold { task } => Some(line(
+                Tone::Bad,
+                format!("{task}  held{said}; `orch release {task}` lets it go on"),
+            )),
+            Verb::Release { task } => Some(line(Tone::Good, format!("{task}  released{said}"))),
             // What the others change is told by the records that follow.
             _ => None,
         };

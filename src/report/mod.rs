@@ -4,6 +4,7 @@
 //! end. Everything else is talk and goes to stderr.
 
 pub mod account;
+pub mod bounds;
 pub mod costs;
 mod doing;
 mod lines;

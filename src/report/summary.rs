@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::lines;
 use super::paint::Paint;
-use super::table;
+use super::{bounds, table};
 use crate::engine::Engine;
 use crate::engine::view::{Completion, Stage, TaskState, TaskView, Wait};
 use crate::time::Wall;
@@ -90,20 +90,24 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
         run.target.short(),
         state
     );
-    let rows: Vec<Vec<String>> = engine.tasks().map(|view| row(&view)).collect();
-    out.push_str(&table::render(
-        &[
-            "task",
-            "state",
-            "attempt",
-            "since",
-            "cost",
-            "tokens in/out",
-            "name",
-        ],
-        &rows,
-        paint,
-    ));
+    let mut heads = vec![
+        "task",
+        "state",
+        "attempt",
+        "since",
+        "cost",
+        "tokens in/out",
+        "name",
+    ];
+    let mut rows: Vec<Vec<String>> = engine.tasks().map(|view| row(&view)).collect();
+    if run.policy.ladder.enabled {
+        let at = heads.len() - 1;
+        heads.insert(at, "model");
+        for (row, view) in rows.iter_mut().zip(engine.tasks()) {
+            row.insert(at, view.model.unwrap_or_else(|| "default".to_owned()));
+        }
+    }
+    out.push_str(&table::render(&heads, &rows, paint));
     for view in engine.tasks() {
         if let Some(reason) = reason(&view) {
             out.push_str(&format!("\n{}: {reason}", paint.bad(view.node.id.as_str())));
@@ -127,6 +131,10 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
     }
     if !out.ends_with('\n') {
         out.push('\n');
+    }
+    let bounds = bounds::text(engine, paint);
+    if !bounds.is_empty() {
+        out.push_str(&format!("\n{bounds}"));
     }
     out.push_str(&format!("\n{}\n", totals(engine)));
     out
@@ -263,7 +271,7 @@ fn reason(view: &TaskView<'_>) -> Option<String> {
 /// The run for scripts. Money in millionths of a US dollar, times in milliseconds since 1970 UTC.
 pub fn json(engine: &Engine, live: bool) -> Value {
     let run = engine.run();
-    json!({
+    let mut value = json!({
         "format": FORMAT,
         "run": run.run,
         "plan": run.plan,
@@ -281,7 +289,9 @@ pub fn json(engine: &Engine, live: bool) -> Value {
         "usage": run.usage,
         "confinement": "none",
         "tasks": engine.tasks().map(|view| task_json(&view)).collect::<Vec<_>>(),
-    })
+    });
+    value["bounds"] = bounds::json(engine);
+    value
 }
 
 /// A task for scripts.
@@ -322,6 +332,9 @@ pub fn task_json(view: &TaskView<'_>) -> Value {
         "attempts_spent": view.spent,
         "max_attempts": view.node.max_attempts,
         "slot": view.slot,
+        "model": view.model,
+        "model_why": view.model_why,
+        "charged": view.charged,
         "last_end": view.last_end,
         "usage": view.usage,
         "message": view.message,

@@ -327,7 +327,10 @@ impl Ledger {
             .map_err(sqlite)?;
         match format {
             None => create(&mut conn, &path)?,
-            Some(_) => quick_check(&conn, &path)?,
+            Some(_) => {
+                quick_check(&conn, &path)?;
+                upgrade::widen(&mut conn).map_err(sqlite)?;
+            }
         }
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
             .map_err(sqlite)?;
@@ -586,5 +589,6 @@ fn append(
 mod restore;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use restore::Saved;

@@ -55,7 +55,7 @@ CREATE TABLE attempts (
     task      TEXT NOT NULL,
     attempt   INTEGER NOT NULL,
     spec_hash TEXT NOT NULL,
-    part      TEXT NOT NULL CHECK (part IN ('work', 'ask')),
+    part      TEXT NOT NULL CHECK (part IN ('work', 'ask') OR part GLOB 'continue-[1-9]*'),
     PRIMARY KEY (run_id, task, attempt)
 ) STRICT, WITHOUT ROWID;
 
@@ -63,7 +63,7 @@ CREATE TABLE usage (
     run_id                TEXT NOT NULL,
     task                  TEXT NOT NULL,
     attempt               INTEGER NOT NULL,
-    part                  TEXT NOT NULL CHECK (part IN ('work', 'ask')),
+    part                  TEXT NOT NULL CHECK (part IN ('work', 'ask') OR part GLOB 'continue-[1-9]*'),
     input_tokens          INTEGER NOT NULL,
     output_tokens         INTEGER NOT NULL,
     cache_read_tokens     INTEGER NOT NULL,

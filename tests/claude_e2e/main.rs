@@ -11,6 +11,7 @@ mod fixture;
 mod site;
 
 mod extension;
+mod limits;
 mod plans;
 mod prompts;
 mod slots;

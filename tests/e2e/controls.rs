@@ -375,7 +375,10 @@ fn a_held_task_starts_when_it_is_released_and_decisions_are_answered_as_json() {
     f.orch(["priority", "3", "-5"]).exits(0);
     f.open("go");
     // Only a person can go on from here.
-    orch.ended().exits(4);
+    orch.ended()
+        .exits(4)
+        .says("2  held by somebody (wait); `orch release 2` lets it go on")
+        .says("hint: 2: somebody (wait) holds it; `orch release 2` lets it go on");
     assert_eq!(f.count("attempt_started", "2"), 0);
     let released = f.orch(["release", "2", "--format", "json"]).exits(0);
     let answer: Value = serde_json::from_str(&released.stdout).expect("JSON");

@@ -1,5 +1,5 @@
-//! Disks that are full or cannot be written: nothing is lost, the run ends with 8 and names what is wrong, and goes on when
-//! it is mended.
+//! Disks that are full or cannot be written: nothing is lost, the run ends with 8 or waits, names what is wrong, and goes
+//! on when it is mended.
 //!
 //! A small disk of one's own takes a mount, and a mount takes a namespace: each test starts itself again in one, as any
 //! user may with `unshare -rm`. Where that is forbidden (some containers), it says so and is passed over.

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod audits;
+mod bounds;
 mod candidates;
 mod consent;
 mod controls;
@@ -21,6 +22,7 @@ mod people;
 mod power;
 mod queue;
 mod roles;
+mod rooms;
 mod runs;
 mod salvage;
 mod screens;

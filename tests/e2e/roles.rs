@@ -86,6 +86,60 @@ fn a_guessed_role_is_shown_as_one_and_a_task_with_a_command_has_none() {
 }
 
 #[test]
+fn the_list_has_every_built_in_role_and_those_of_the_project() {
+    let f = Fixture::new();
+    f.write(
+        ".claude/agents/taster.md",
+        "---\nname: taster\ndescription: Tastes tea.\ntools: [Read]\npermission: read-only\neffort: low\n---\nYou taste.\n",
+    );
+    let ran = f.orch(["agents", "list", "--format", "json"]).exits(0);
+    let roles: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let roles = roles.as_array().expect("a list");
+    let names: Vec<_> = roles.iter().filter_map(|r| r["name"].as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "code-reviewer",
+            "coder",
+            "issue-verifier",
+            "merge-resolver",
+            "planner",
+            "qa-auditor",
+            "spec-verifier",
+            "systems-designer",
+            "taster",
+            "ux-designer",
+            "ux-reviewer",
+            "validator"
+        ]
+    );
+    assert_eq!(roles[8]["permission"], "read-only");
+    assert_eq!(roles[8]["effort"], "low");
+    f.orch(["agents", "list"]).exits(0).says("Tastes tea.");
+}
+
+#[test]
+fn a_role_counts_as_it_was_when_the_run_began() {
+    let f = Fixture::with_plan(&plan(&[
+        (
+            "1",
+            "runner: command\nrun: echo 'You mend what you find.' > \"$GATE/../repo/.claude/agents/code-reviewer.md\"; touch one",
+        ),
+        (
+            "2",
+            "runner: rehearsal\nmax_attempts: 1\nagent: code-reviewer\nkind: change\nrehearse:\n  write: {a.txt: x}",
+        ),
+    ]));
+    f.write(
+        ".claude/agents/code-reviewer.md",
+        "---\npermission: read-only\n---\nYou review.\n",
+    );
+    f.orch(["run"])
+        .exits(1)
+        .says("the role `code-reviewer` is read-only, and changed `a.txt`");
+}
+
+#[test]
 fn a_role_can_be_shown_and_an_unknown_one_is_refused_with_the_way_on() {
     let f = Fixture::new();
     f.orch(["agents", "show", "validator"])

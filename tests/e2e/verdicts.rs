@@ -118,7 +118,10 @@ fn a_candidate_that_takes_the_checker_away_has_failed() {
     let f = suite(
         "",
         "1..1\nok 1 - a\n",
-        &[("1", "run: rm suite.sh\nmax_attempts: 1")],
+        &[(
+            "1",
+            "run: rm suite.sh\nallow_protected: true\nmax_attempts: 1",
+        )],
     );
     f.orch(["run"]).exits(1).says("verify failed");
     assert!(f.repo().join("suite.sh").exists());

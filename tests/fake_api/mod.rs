@@ -27,7 +27,13 @@ use tokio::sync::{Barrier, oneshot};
 mod reply;
 
 use reply::{Body, Message};
-pub(crate) use reply::{Reply, Tokens, limited, overloaded, refused, report, say, tool, tools};
+#[allow(
+    unused_imports,
+    reason = "each test crate that includes this module uses a part of it"
+)]
+pub(crate) use reply::{
+    Reply, Tokens, cut, limited, overloaded, refused, report, say, silence, tool, tools,
+};
 
 /// Longest wait of a reply for its partners; a test whose sessions do not run side by side fails after it.
 const MEETING_WAIT: Duration = Duration::from_secs(60);
@@ -253,6 +259,8 @@ async fn answer(
             headers,
         } => error(status, kind, &message, &headers),
         Body::Message(message) => message.into_response(streams),
+        Body::Cut(message) => message.into_cut_response(),
+        Body::Silence => std::future::pending().await,
     }
 }
 
@@ -312,18 +320,24 @@ impl Played {
                 None,
             );
         };
+        playing.count += 1;
+        let id = format!("{session}_{}", playing.count);
+        let model = request.body["model"].clone();
         let body = match reply.body {
             Body::Message(message) => {
                 playing.reported = playing.reported.plus(message.tokens);
-                playing.count += 1;
-                let id = format!("{session}_{}", playing.count);
                 Body::Message(Message {
-                    model: request.body["model"].clone(),
+                    model,
                     id,
                     ..message.filled(&prompt, &playing.task)
                 })
             }
-            error @ Body::Error { .. } => error,
+            Body::Cut(message) => Body::Cut(Message {
+                model,
+                id,
+                ..message
+            }),
+            other @ (Body::Error { .. } | Body::Silence) => other,
         };
         self.requests.push(request);
         let meeting = reply.meeting.map(|(name, size)| {

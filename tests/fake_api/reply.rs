@@ -16,6 +16,10 @@ pub(crate) struct Reply {
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     Message(Message),
+    /// The stream of a message that breaks off.
+    Cut(Message),
+    /// No answer, ever.
+    Silence,
     Error {
         status: StatusCode,
         kind: &'static str,
@@ -126,6 +130,23 @@ pub(crate) fn limited(resets_at: i64) -> Reply {
     reply
 }
 
+/// A request that is never answered.
+pub(crate) fn silence() -> Reply {
+    Reply {
+        body: Body::Silence,
+        meeting: None,
+    }
+}
+
+/// A text whose stream breaks off before its end.
+pub(crate) fn cut(text: &str) -> Reply {
+    let mut reply = say(text);
+    if let Body::Message(message) = reply.body {
+        reply.body = Body::Cut(message);
+    }
+    reply
+}
+
 impl Reply {
     fn message(blocks: Vec<Value>) -> Self {
         let message = Message {
@@ -227,6 +248,23 @@ impl Message {
             json!({ "delta": delta, "usage": { "output_tokens": output } }),
         );
         events.add("message_stop", json!({}));
+        ([(header::CONTENT_TYPE, "text/event-stream")], events.text).into_response()
+    }
+
+    /// The beginning of the stream, and then nothing more.
+    pub(super) fn into_cut_response(self) -> Response {
+        let mut events = Events::default();
+        let message = json!({
+            "id": format!("msg_{}", self.id), "type": "message", "role": "assistant", "model": self.model,
+            "content": [], "stop_reason": null, "stop_sequence": null,
+            "usage": { "input_tokens": self.tokens.input, "output_tokens": 1 },
+        });
+        events.add("message_start", json!({ "message": message }));
+        let (start, _) = block_events(&self.blocks[0]);
+        events.add(
+            "content_block_start",
+            json!({ "index": 0, "content_block": start }),
+        );
         ([(header::CONTENT_TYPE, "text/event-stream")], events.text).into_response()
     }
 }

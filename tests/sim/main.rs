@@ -5,6 +5,7 @@
 mod bounds;
 mod consents;
 mod laws;
+mod night;
 mod plans;
 mod rng;
 mod world;

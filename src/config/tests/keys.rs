@@ -157,7 +157,7 @@ x-note: [anything]
     test_command = make check
     dev_server_command = make serve
     dev_server_port = 3000
-    notify = run `./tell` on task_failed run_ended; webhook at chat.example.org on limit breaker task_failed run_ended
+    notify = run `./tell` on task_failed run_ended; webhook at chat.example.org on limit breaker gate task_failed run_ended
     commit.sign_off = true
     gc.keep_runs = 5
     gc.keep_days = 7

@@ -217,20 +217,6 @@ impl Executor {
         events
     }
 
-    /// Reads the plan's text at the target for the landings to come.
-    pub fn prepare_plan(&self) {
-        let plan = &self.site.plan;
-        let prepared = landing::plan_at_target(&self.site).and_then(|text| match text {
-            Some(text) => plan.prepare(&text),
-            None => plan.prepare(&plan.current().text),
-        });
-        if let Err(error) = prepared {
-            tracing::warn!(
-                "the plan's text is not read yet, and will be when a task lands: {error:#}"
-            );
-        }
-    }
-
     /// What a stopping run still waits for; nothing, if nothing.
     pub fn finishing(&self, engine: &Engine, now: Now) -> Option<Finishing> {
         let mut finishing = Finishing {

@@ -18,7 +18,7 @@ use super::event::{Control, PlanRevision, StopLevel, Verb};
 use super::outcome::Outcome;
 use super::record::{Next, Record, RunStart};
 use super::state::{Failure, State};
-use super::task::{Closing, Phase, Settled, Task};
+use super::task::{Closing, Hold, Phase, Settled, Task};
 use crate::ids::{TaskId, Ticket};
 use crate::time::Wall;
 
@@ -369,8 +369,11 @@ impl State {
                 let commit = commit.clone();
                 close(task, Closing::MarkDone { commit });
             }
-            Verb::Hold { .. } => task.held = true,
-            Verb::Release { .. } => task.held = false,
+            Verb::Hold { .. } => {
+                let (by, note) = (control.by.clone(), control.note.clone());
+                task.held = Some(Box::new(Hold { by, note }));
+            }
+            Verb::Release { .. } => task.held = None,
             Verb::Priority { value, .. } => task.priority = Some(*value),
             Verb::Approve { commit, .. } => return task.approved(commit.as_ref()),
             Verb::Reject { .. } => {}

@@ -6,10 +6,12 @@
 )]
 
 mod control;
+mod history;
 mod landing;
 mod limits;
 mod policy;
 mod recovery;
+mod rows;
 mod schedule;
 mod selection;
 mod world;

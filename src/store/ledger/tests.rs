@@ -12,7 +12,9 @@ use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Author, Control, PlanRevision, Verb};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
-use crate::engine::record::{FORMAT, Next, Record, RunStart, Selection, Settlement, Stamped};
+use crate::engine::record::{
+    Charge, Continuation, FORMAT, Next, Record, RunStart, Selection, Settlement, Stamped,
+};
 use crate::engine::usage::{MicroUsd, Usage};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId, TaskId, Ticket};
 use crate::plan::graph::{Declared, Node, TaskKind};
@@ -126,6 +128,18 @@ fn agent_starting(name: &str, attempt: u32, asks_status: bool) -> Record {
         base: ObjectId::new("b".repeat(40)),
         asks_status,
         continues: None,
+    }
+}
+
+fn continuing(name: &str, attempt: u32) -> Record {
+    Record::AgentStarting {
+        ticket: ticket(name, attempt),
+        base: ObjectId::new("b".repeat(40)),
+        asks_status: false,
+        continues: Some(Continuation {
+            number: 1,
+            grant: Grant::default(),
+        }),
     }
 }
 

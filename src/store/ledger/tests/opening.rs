@@ -26,6 +26,53 @@ fn a_copied_ledger_is_refused_until_a_person_says_it_was_moved() {
 }
 
 #[test]
+fn a_ledger_that_knew_no_continued_sessions_learns_of_them() {
+    const WIDE: &str = " OR part GLOB ''continue-[1-9]*''";
+    let tmp = tempfile::tempdir().unwrap();
+    let mut ledger = open(tmp.path());
+    ledger.begin_run(&new_run("r1"), AT, lived_run()).unwrap();
+    tamper(
+        &ledger,
+        &format!(
+            "PRAGMA writable_schema = 1;
+             UPDATE sqlite_schema SET sql = replace(sql, '{WIDE}', '') WHERE name IN ('attempts', 'usage');
+             PRAGMA writable_schema = RESET"
+        ),
+    );
+    let before = dump(&ledger);
+    drop(ledger);
+
+    let mut ledger = open(tmp.path());
+    assert_eq!(dump(&ledger), before);
+    let records = vec![
+        started("a", 3),
+        agent_starting("a", 3, false),
+        collected(
+            "a",
+            3,
+            1,
+            Next::Continue {
+                charge: Charge::Nothing,
+            },
+        ),
+        continuing("a", 3),
+        collected("a", 3, 2, Next::Land),
+    ];
+    ledger.append(&run("r1"), AT, records).unwrap();
+    let parts: Vec<SessionPart> = ledger
+        .reader()
+        .usage(&run("r1"))
+        .unwrap()
+        .into_iter()
+        .filter(|session| session.attempt == 3)
+        .map(|session| session.part)
+        .collect();
+    assert_eq!(parts, [SessionPart::Work, SessionPart::Continue(1)]);
+    assert_eq!(query_lines(&ledger, "PRAGMA foreign_keys"), ["1"]);
+    assert_eq!(query_lines(&ledger, "PRAGMA foreign_key_check"), [""; 0]);
+}
+
+#[test]
 fn a_ledger_that_was_renamed_with_its_repository_stays_usable() {
     let tmp = tempfile::tempdir().unwrap();
     let (old, new) = (tmp.path().join("old"), tmp.path().join("new"));

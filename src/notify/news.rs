@@ -1,0 +1,196 @@
+//! What records mean to people who do not watch.
+//!
+//! A run is heard from its first record on, so that the same record is news or not whenever it is heard again: a limit
+//! that several agents meet, or that probes meet once more, is told of once.
+
+use crate::config::notify::Occasion;
+use crate::engine::limit::LimitScope;
+use crate::engine::outcome::Outcome;
+use crate::engine::policy::OnLimit;
+use crate::engine::record::{Miss, Next, Record, Stamped};
+use crate::ids::TaskId;
+use crate::time::{Wall, for_people};
+
+/// A wait for a limit that is shorter is none of anybody's business.
+const LIMIT_WAIT_MS: u64 = 10 * 60 * 1000;
+
+/// Something that happened, in words of orch's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Happening {
+    pub occasion: Occasion,
+    pub task: Option<TaskId>,
+    pub outcome: Option<Outcome>,
+    pub text: String,
+}
+
+/// What a run has told of so far.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    is_waited: bool,
+    limits: Vec<Known>,
+    in_the_way: Vec<TaskId>,
+}
+
+/// A limit in force.
+#[derive(Debug)]
+struct Known {
+    entitlement: String,
+    model: Option<String>,
+    first: Wall,
+    is_told: bool,
+}
+
+impl News {
+    /// Of a run that waits for limits, without its first record.
+    #[cfg(test)]
+    pub(super) fn that_waits() -> Self {
+        Self {
+            is_waited: true,
+            ..Self::default()
+        }
+    }
+
+    /// What the next record of the run means to people, if it means something.
+    pub(super) fn of(&mut self, stamped: &Stamped) -> Option<Happening> {
+        let about = |occasion, task: Option<&TaskId>, outcome, text| {
+            Some(Happening {
+                occasion,
+                task: task.cloned(),
+                outcome,
+                text,
+            })
+        };
+        match &stamped.record {
+            Record::RunStarted(start) | Record::RunResumed { start } => {
+                self.is_waited = start.policy.on_limit == OnLimit::Wait;
+                self.in_the_way.clear();
+                None
+            }
+            Record::Collected {
+                ticket,
+                end,
+                next: Next::Fail { .. },
+                ..
+            }
+            | Record::NotLandable {
+                ticket,
+                end,
+                next: Next::Fail { .. },
+            } => about(
+                Occasion::TaskFailed,
+                Some(&ticket.task),
+                None,
+                format!(
+                    "failed after attempt {}: {}",
+                    ticket.attempt,
+                    end.ending.in_words()
+                ),
+            ),
+            Record::Limited {
+                entitlement,
+                hit,
+                until,
+                ..
+            } => self
+                .limited(entitlement, &hit.scope, *until, stamped.at)
+                .and_then(|text| about(Occasion::Limit, None, None, text)),
+            Record::LimitLifted { entitlement, scope } => {
+                self.limits
+                    .retain(|known| !known.is(entitlement, scope.model()));
+                None
+            }
+            // Opened again by a probe, it is the same trouble.
+            Record::BreakerOpened {
+                ending,
+                until,
+                failed_probes: 0,
+                ..
+            } => about(
+                Occasion::Breaker,
+                None,
+                None,
+                format!(
+                    "the breaker opened, the last end: {}; one task tries again in {}",
+                    ending.in_words(),
+                    for_people(until.ms_since(stamped.at))
+                ),
+            ),
+            Record::LandingMissed {
+                ticket,
+                why: Miss::InTheWay(_),
+                ..
+            } if !self.in_the_way.contains(&ticket.task) => {
+                self.in_the_way.push(ticket.task.clone());
+                about(
+                    Occasion::Gate,
+                    Some(&ticket.task),
+                    None,
+                    "is ready, and something in your checkout keeps it from landing".to_owned(),
+                )
+            }
+            Record::ApprovalAsked { ticket, .. } => about(
+                Occasion::Gate,
+                Some(&ticket.task),
+                None,
+                "is ready, and waits for a person's approval".to_owned(),
+            ),
+            Record::TargetRewritten { .. } => about(
+                Occasion::Gate,
+                None,
+                None,
+                "the target no longer contains what was landed; a person must look".to_owned(),
+            ),
+            Record::RunEnded { outcome } => about(
+                Occasion::RunEnded,
+                None,
+                Some(*outcome),
+                format!(
+                    "the run ended: {} (exit code {})",
+                    outcome.in_words(),
+                    outcome.exit_code()
+                ),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Says so when a limit makes work wait for long, once for each time that it is in force.
+    fn limited(
+        &mut self,
+        entitlement: &str,
+        scope: &LimitScope,
+        until: Wall,
+        at: Wall,
+    ) -> Option<String> {
+        let is_known = |known: &Known| known.is(entitlement, scope.model());
+        let place = self.limits.iter().position(is_known).unwrap_or_else(|| {
+            self.limits.push(Known {
+                entitlement: entitlement.to_owned(),
+                model: scope.model().map(str::to_owned),
+                first: at,
+                is_told: false,
+            });
+            self.limits.len() - 1
+        });
+        let known = &mut self.limits[place];
+        let is_news =
+            self.is_waited && !known.is_told && until.ms_since(known.first) > LIMIT_WAIT_MS;
+        known.is_told |= is_news;
+        is_news.then(|| {
+            let clock = until.to_utc().map_or_else(String::new, |at| {
+                at.format(", until %Y-%m-%d %H:%M UTC").to_string()
+            });
+            format!(
+                "{} is reached, and work waits for {}{clock}",
+                scope.in_words(),
+                for_people(until.ms_since(at))
+            )
+        })
+    }
+}
+
+impl Known {
+    fn is(&self, entitlement: &str, model: Option<&str>) -> bool {
+        self.entitlement == entitlement && self.model.as_deref() == model
+    }
+}
