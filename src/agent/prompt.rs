@@ -85,6 +85,8 @@ pub struct Brief<'a> {
     pub wants: Wants,
     /// Globs of the paths it may write; empty: all.
     pub files: Vec<&'a str>,
+    /// Protected paths that it may change; `**` for all.
+    pub allowed: Vec<&'a str>,
     /// Ids and messages of the tasks it depends on, where there are messages.
     pub dependencies: Vec<(&'a str, &'a str)>,
     /// Ids and names of tasks that may run at the same time.
@@ -156,6 +158,15 @@ pub fn task_part(brief: &Brief<'_>) -> Result<String, TooLong> {
             format_args!(
                 "- You may change only files that match: {}",
                 list(brief.files.iter().map(|f| format!("`{f}`")))
+            ),
+        );
+    }
+    if !brief.allowed.is_empty() {
+        line(
+            &mut out,
+            format_args!(
+                "- Of the files that decide how work is checked and what agents are told, you may change: {}",
+                list(brief.allowed.iter().map(|f| format!("`{f}`")))
             ),
         );
     }

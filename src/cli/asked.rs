@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 
 use super::args::{RunArgs, RunnerName};
-use super::{Out, locate, propose};
+use super::{Out, locate, propose, protected};
 use crate::agent::role::{self, Profile, Role};
 use crate::config::{self, Permission, Settings};
 use crate::driver::how;
@@ -193,7 +193,13 @@ pub(super) fn problems(plan: Option<(&str, &Plan)>) -> Result<Vec<config::Proble
         return Ok(Vec::new());
     };
     Ok(match layers(&root, plan, config::Flags::default())? {
-        Ok(resolved) => resolved.warnings,
+        Ok(resolved) => {
+            let mut warnings = resolved.warnings;
+            let of_plan =
+                plan.and_then(|(name, plan)| protected::warnings(name, plan, &resolved.settings));
+            warnings.extend(of_plan);
+            warnings
+        }
         Err(problems) => problems,
     })
 }

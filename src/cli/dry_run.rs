@@ -3,7 +3,7 @@
 use super::Out;
 use super::args::{Format, RunArgs};
 use super::asked::Asked;
-use super::{bounds, locate};
+use super::{bounds, locate, protected};
 use crate::config::Origin;
 use crate::driver::how::{self, How};
 use crate::driver::stop_file;
@@ -106,6 +106,9 @@ fn text(asked: &Asked, out: &Out<'_>) -> Result<String> {
         &rows,
         out.paint,
     ));
+    for line in protected::lines(asked) {
+        text.push_str(&format!("{line}\n"));
+    }
     for (a, b, why) in conflicts(asked) {
         text.push_str(&format!("{a} and {b} never run at once: {why}\n"));
     }
@@ -250,6 +253,7 @@ fn as_json(asked: &Asked) -> Result<serde_json::Value> {
         "settings": asked.settings.for_record(),
         "tasks": tasks,
         "conflicts": conflicts,
+        "protection": protected::lines(asked),
         "critical_path": plan.graph.critical_path().into_iter().map(|ix| plan.tasks[ix].id.clone()).collect::<Vec<_>>(),
         "policy": policy,
         "last_run": before.as_ref().map(report::bounds::json),

@@ -21,6 +21,7 @@ mod init;
 mod locate;
 mod logs;
 mod propose;
+mod protected;
 mod rehearse;
 mod report;
 mod run;

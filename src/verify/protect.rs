@@ -150,7 +150,9 @@ impl Protection {
             own: fold(&path.to_string_lossy()),
             behind: Vec::new(),
         };
-        self.told(&names)
+        let own = self.own.is_match(&names.own);
+        own.then(|| "is protected by `protect`".to_owned())
+            .or_else(|| self.told(&names))
             .or_else(|| self.gate_file(&names))
             .filter(|_| !self.allows(path))
     }

@@ -30,6 +30,7 @@ use crate::git::salvage::{self, Surroundings};
 use crate::git::slot::{EXCHANGE_DIR, Filled, Slot, Start, Tenant};
 use crate::git::{commit, pins, refs};
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
+use crate::plan::checks::Allowed;
 use crate::plan::consent::Source;
 use crate::plan::graph::TaskKind;
 use crate::plan::{Plan, Runner, Task};
@@ -428,6 +429,11 @@ fn brief<'a>(order: &'a Order, task: &'a Task, sheet: &'a Sheet) -> Brief<'a> {
             TaskKind::Report => Wants::Report,
         },
         files: task.files.iter().map(String::as_str).collect(),
+        allowed: match &sheet.checks.allow_protected {
+            Allowed::None => Vec::new(),
+            Allowed::Globs(globs) => globs.iter().map(String::as_str).collect(),
+            Allowed::All => vec!["**"],
+        },
         dependencies: pairs(&order.dependencies),
         siblings: pairs(&order.siblings),
         attempt: order.ticket.attempt,
