@@ -3,6 +3,7 @@
 //!
 //! It changes nothing and needs no lock. What it finds are facts that contradict each other, never opinions.
 
+mod consent;
 mod gates;
 mod kept;
 mod scope;
@@ -103,6 +104,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
     report.kept(repo, case, &history, &receipts);
     report.gates(repo, case);
     report.scope(repo, case)?;
+    report.consents(repo, case);
     Ok(report)
 }
 

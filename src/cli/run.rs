@@ -10,7 +10,7 @@ use super::args::{Format, RunArgs};
 use super::asked::Asked;
 use super::site::{claude_if_needed, judged, site};
 use super::{Out, bounds, dry_run, ending, locate, rehearse};
-use crate::config::notify::Subscription;
+use crate::config::notify::{Occasion, Subscription};
 use crate::doctor;
 use crate::driver::begin::{Wanted, begin};
 use crate::driver::site::Site;
@@ -26,6 +26,12 @@ use crate::time::Wall;
 
 /// The longest that a run which has ended stays for those who are told of it.
 const NOTIFYING_MAX: Duration = Duration::from_secs(15);
+
+/// The same where there are hooks, and the longest that the hook before a run may take.
+const HOOK_MAX: Duration = Duration::from_secs(600);
+
+/// When the hook after a task runs.
+const AFTER_TASK: [Occasion; 2] = [Occasion::TaskDone, Occasion::TaskFailed];
 
 /// `orch run`.
 pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
@@ -114,6 +120,7 @@ async fn work(
     let jobs = asked.settings.jobs.value;
     let site = site(repo, signature, asked, &ledger.reader(), args, claude, out)?;
     log_to(&site, args.verbose)?;
+    before_run(&site, started).await?;
     ledger
         .describe(&Holder {
             run: Some(site.run.clone()),
@@ -141,6 +148,9 @@ async fn work(
         jobs,
         policy: bounds::policy(&site.settings),
     };
+    let has_hooks = site.settings.hooks_after_task.value.is_some()
+        || site.settings.hooks_after_run.value.is_some();
+    let telling_max = if has_hooks { HOOK_MAX } else { NOTIFYING_MAX };
     let begun = begin(site, ledger, reporter, notifier, wanted, started).await?;
     let (ended, mut done) = begun
         .work
@@ -174,10 +184,40 @@ async fn work(
             biased;
             () = inputs.signals.interrupted() => {}
             () = notifier.finish() => {}
-            () = tokio::time::sleep(NOTIFYING_MAX) => {}
+            () = tokio::time::sleep(telling_max) => {}
         }
     }
     Ok(code)
+}
+
+/// Runs the hook that may keep a run from starting.
+async fn before_run(site: &Site, started: Instant) -> Result<()> {
+    let Some(hook) = site.settings.hooks_before_run.value.as_deref() else {
+        return Ok(());
+    };
+    if site.force.is_some() {
+        return Ok(());
+    }
+    let id = format!("{}-before-{}", site.run, driver::now(started).wall.0);
+    let mut command = tokio::process::Command::new("/bin/sh");
+    command
+        .args(["-c", hook])
+        .current_dir(site.repo.worktree())
+        .env("ORCH_EVENT", "before_run")
+        .env("ORCH_EVENT_ID", id)
+        .env("ORCH_RUN", site.run.to_string())
+        .env("ORCH_PLAN", site.plan.shown())
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true);
+    let status = tokio::time::timeout(HOOK_MAX, command.status()).await;
+    let wrong = match status {
+        Ok(Ok(status)) if status.success() => return Ok(()),
+        Ok(Ok(status)) => format!("ended with {status}"),
+        Ok(Err(error)) => format!("cannot be run: {error}"),
+        Err(_) => format!("took longer than {} s", HOOK_MAX.as_secs()),
+    };
+    let error = anyhow::anyhow!("nothing starts: the hook before_run, `{hook}`, {wrong}");
+    Err(Error::new(ErrorKind::Environment, error))
 }
 
 /// Who is told of this run. A rehearsal is nobody's business.
@@ -188,6 +228,13 @@ fn notifier(site: &Site, ledger: &Ledger, now: Wall) -> Result<Notifier> {
     let mut subscriptions = site.settings.notify.value.clone();
     let address = site.plan_at_start.meta.notification_email.as_deref();
     subscriptions.extend(address.map(Subscription::email));
+    let hooks = [
+        (&site.settings.hooks_after_task.value, &AFTER_TASK[..]),
+        (&site.settings.hooks_after_run.value, &[Occasion::RunEnded]),
+    ];
+    for (command, on) in hooks {
+        subscriptions.extend(command.as_deref().map(|text| Subscription::hook(on, text)));
+    }
     Notifier::start(
         subscriptions,
         &site.state,

@@ -12,14 +12,13 @@ use crate::plan::nearest;
 use crate::plan::syntax::{self, Node, NodeKind};
 
 /// Words that later versions give a meaning: refused, so that nobody relies on a gate or a limit that does not exist.
-pub(super) const RESERVED: [&str; 18] = [
+pub(super) const RESERVED: [&str; 17] = [
     "allow_protected",
     "env",
     "executor",
     "external",
     "gate",
     "gates",
-    "hooks",
     "include",
     "landing",
     "models",

@@ -338,6 +338,12 @@ settings! {
     dev_server_port: Option<u16> = None, "dev_server_port" by read::port;
     /// Who is told of what.
     notify: Vec<Subscription> = Vec::new(), "notify" by notify::subscriptions;
+    /// What runs before anything else of a run does; unless it succeeds, nothing starts.
+    hooks_before_run: Option<String> = None, "hooks.before_run" by read::command;
+    /// What runs after each task that was completed or has failed.
+    hooks_after_task: Option<String> = None, "hooks.after_task" by read::command;
+    /// What runs after a run.
+    hooks_after_run: Option<String> = None, "hooks.after_run" by read::command;
     /// Whether commits get a `Signed-off-by` line.
     commit_sign_off: bool = false, "commit.sign_off" by read::switch;
     /// How many of the newest runs keep their directories and refs, whatever their age.

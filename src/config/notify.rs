@@ -27,6 +27,8 @@ pub enum Occasion {
     Gate,
     /// A task has failed.
     TaskFailed,
+    /// A task was completed.
+    TaskDone,
     /// The run ended.
     RunEnded,
 }
@@ -36,6 +38,8 @@ pub enum Occasion {
 pub enum Channel {
     /// A shell command.
     Run(String),
+    /// A hook: a shell command that may do more than tell, and has run, however it ended.
+    Hook(String),
     /// A POST of JSON. The address is a secret: whoever knows it can write there.
     Webhook(String),
     /// The desktop's own notifications.
@@ -46,11 +50,12 @@ pub enum Channel {
 
 impl Occasion {
     /// All of them, with their words in settings.
-    pub const WORDS: [(&'static str, Self); 5] = [
+    pub const WORDS: [(&'static str, Self); 6] = [
         ("limit", Self::Limit),
         ("breaker", Self::Breaker),
         ("gate", Self::Gate),
         ("task_failed", Self::TaskFailed),
+        ("task_done", Self::TaskDone),
         ("run_ended", Self::RunEnded),
     ];
 
@@ -61,20 +66,31 @@ impl Occasion {
             Self::Breaker => "breaker",
             Self::Gate => "gate",
             Self::TaskFailed => "task_failed",
+            Self::TaskDone => "task_done",
             Self::RunEnded => "run_ended",
         }
     }
 
-    fn all() -> Vec<Self> {
-        Self::WORDS.map(|(_, occasion)| occasion).into()
+    /// What is told where nothing is said: whatever may need a person. Tasks that went well are many.
+    fn usual() -> Vec<Self> {
+        let all = Self::WORDS.map(|(_, occasion)| occasion);
+        all.into_iter().filter(|o| *o != Self::TaskDone).collect()
     }
 }
 
 impl Subscription {
-    /// A mail on everything, to an address that a plan was checked to have.
+    /// A hook.
+    pub fn hook(on: &[Occasion], command: &str) -> Self {
+        Self {
+            on: on.to_vec(),
+            by: Channel::Hook(command.to_owned()),
+        }
+    }
+
+    /// A mail on whatever may need a person, to an address that a plan was checked to have.
     pub fn email(address: &str) -> Self {
         Self {
-            on: Occasion::all(),
+            on: Occasion::usual(),
             by: Channel::Email(address.to_owned()),
         }
     }
@@ -85,6 +101,7 @@ impl Channel {
     pub fn in_words(&self) -> String {
         match self {
             Self::Run(command) => format!("run `{command}`"),
+            Self::Hook(command) => format!("hook `{command}`"),
             Self::Webhook(url) => format!("webhook at {}", host(url)),
             Self::Desktop => "desktop".to_owned(),
             Self::Email(address) => format!("mail to {address}"),
@@ -172,7 +189,7 @@ fn subscription(node: &Node<'_>) -> Result<Subscription, String> {
         }
     }
     Ok(Subscription {
-        on: on.unwrap_or_else(Occasion::all),
+        on: on.unwrap_or_else(Occasion::usual),
         by: by.ok_or("it does not say how: run, webhook, desktop or email")?,
     })
 }
@@ -183,7 +200,7 @@ fn occasions(node: &Node<'_>) -> Result<Vec<Occasion>, String> {
         _ => vec![word_of(node)?],
     };
     if words.is_empty() {
-        return Err("`on` is empty; leave it out to be told of everything".to_owned());
+        return Err("`on` is empty; leave it out to be told of whatever may need you".to_owned());
     }
     let one = |word: &&str| {
         let found = Occasion::WORDS.iter().find(|(known, _)| known == word);

@@ -271,7 +271,7 @@ fn misspelt_and_unknown_keys_are_refused_in_our_files() {
     4 | colour: red
       | ^^^^^^
       |
-      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, backoff_base, backoff_max, circuit_breaker_threshold, circuit_breaker_reset_timeout, max_duration, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, limits, usage, model_escalation, budget, setup, verify, protect, commit, gc, claude
+      = help: known here: jobs, runner, model, timeout, stall_timeout, start_timeout, max_attempts, backoff_base, backoff_max, circuit_breaker_threshold, circuit_breaker_reset_timeout, max_duration, ask_status, unsupervised_max, kill_grace, output_max, confinement, keep_awake, slots_dir, agents_dir, build_command, test_command, dev_server_command, dev_server_port, notify, hooks, limits, usage, model_escalation, budget, setup, verify, protect, commit, gc, claude
     ");
 }
 

@@ -25,6 +25,9 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 /// Longest time of one command.
 const COMMAND_MAX: Duration = Duration::from_secs(30);
 
+/// Longest time of one hook.
+const HOOK_MAX: Duration = Duration::from_secs(600);
+
 /// Longest time of one webhook, from the look-up of its name to the last byte of its answer.
 const WEBHOOK_MAX: Duration = Duration::from_secs(10);
 
@@ -166,6 +169,13 @@ impl Courier {
     async fn deliver_once(&self, notice: &Notice, channel: &Channel) -> anyhow::Result<()> {
         match channel {
             Channel::Run(command) => self.run(command, notice, None).await,
+            Channel::Hook(command) => {
+                // It has run, and may have done half of its work: that is for its writer, not for another try.
+                if let Err(error) = self.run_for(HOOK_MAX, command, notice, None).await {
+                    tracing::warn!(id = notice.id, hook = command, "the hook failed: {error:#}");
+                }
+                Ok(())
+            }
             Channel::Desktop => self.run(DESKTOP, notice, None).await,
             Channel::Email(address) => self.run(EMAIL, notice, Some(address)).await,
             Channel::Webhook(url) => post(url, notice),
@@ -174,6 +184,16 @@ impl Courier {
 
     /// Runs a shell command, with the notice in its environment and, as JSON, on its standard input.
     async fn run(&self, text: &str, notice: &Notice, email: Option<&str>) -> anyhow::Result<()> {
+        self.run_for(COMMAND_MAX, text, notice, email).await
+    }
+
+    async fn run_for(
+        &self,
+        most: Duration,
+        text: &str,
+        notice: &Notice,
+        email: Option<&str>,
+    ) -> anyhow::Result<()> {
         let log = self.state.run(&notice.run).notify_log();
         if let Some(dir) = log.parent() {
             std::fs::create_dir_all(dir)?;
@@ -202,7 +222,7 @@ impl Courier {
             }
             child.wait().await
         };
-        match tokio::time::timeout(COMMAND_MAX, told).await {
+        match tokio::time::timeout(most, told).await {
             Ok(status) => match status? {
                 status if status.success() => Ok(()),
                 status => bail!("the command ended with {status}"),
@@ -212,7 +232,7 @@ impl Courier {
                     // Its children, too. That they have ended meanwhile is no trouble.
                     rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
                 }
-                bail!("the command took longer than {} s", COMMAND_MAX.as_secs())
+                bail!("the command took longer than {} s", most.as_secs())
             }
         }
     }

@@ -140,6 +140,27 @@ impl News {
                 None,
                 "the target no longer contains what was landed; a person must look".to_owned(),
             ),
+            Record::Landed { ticket, .. } => about(
+                Occasion::TaskDone,
+                Some(&ticket.task),
+                None,
+                "has landed".to_owned(),
+            ),
+            Record::Collected {
+                ticket,
+                next: Next::Complete,
+                ..
+            }
+            | Record::NotLandable {
+                ticket,
+                next: Next::Complete,
+                ..
+            } => about(
+                Occasion::TaskDone,
+                Some(&ticket.task),
+                None,
+                "is completed without a commit".to_owned(),
+            ),
             Record::RunEnded { outcome } => about(
                 Occasion::RunEnded,
                 None,

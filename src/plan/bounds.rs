@@ -1,5 +1,5 @@
-//! What bounds a run, as plans and settings write it: retries, the breaker, the model ladder, budgets. One table of the
-//! names that both share, and how each kind of value is read, so that both refuse the same.
+//! What bounds a run, as plans and settings write it: retries, the breaker, the model ladder, budgets; and the hooks around
+//! it. One table of the names that both share, and how each kind of value is read, so that both refuse the same.
 //!
 //! A plan has these keys below `meta`; what they mean is decided in `engine::policy`.
 
@@ -57,10 +57,11 @@ enum Kind {
     Tokens,
     Sessions,
     SpentTime,
+    Command,
 }
 
 /// Every key that plans share with settings.
-const KEYS: [(&str, Kind); 28] = [
+const KEYS: [(&str, Kind); 31] = [
     ("meta.backoff_base", Kind::Pause),
     ("meta.backoff_max", Kind::Pause),
     ("meta.circuit_breaker_threshold", Kind::FailuresOrNone),
@@ -89,6 +90,9 @@ const KEYS: [(&str, Kind); 28] = [
     ("meta.budget.day.tokens", Kind::Tokens),
     ("meta.budget.day.sessions", Kind::Sessions),
     ("meta.budget.day.time", Kind::SpentTime),
+    ("meta.hooks.before_run", Kind::Command),
+    ("meta.hooks.after_task", Kind::Command),
+    ("meta.hooks.after_run", Kind::Command),
 ];
 
 /// Other spellings of claude-plan-orchestrator: what its page says, what its program reads, what its later versions do.
@@ -114,6 +118,7 @@ impl Kind {
             Self::Tokens => tokens(text).map(drop),
             Self::Sessions => sessions(text).map(drop),
             Self::SpentTime => spent_time(text).map(drop),
+            Self::Command => command(text),
         }
     }
 }
@@ -143,6 +148,9 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, meta: &Fields<'t>) -> Vec<Bound>
                 found.level(reader, &format!("budget.{level}."), &fields);
             }
         }
+    }
+    if let Some(fields) = group(reader, meta, "hooks", &keys::HOOKS, "`hooks`") {
+        found.level(reader, "hooks.", &fields);
     }
     found.bounds
 }
@@ -202,6 +210,14 @@ impl Found {
 pub fn canonical(name: &str) -> &str {
     let other = SPELLINGS.iter().find(|(other, _)| *other == name);
     other.map_or(name, |(_, name)| name)
+}
+
+/// A shell command; what is in it is up to the shell.
+fn command(text: &str) -> Result<(), String> {
+    match text.trim().is_empty() {
+        true => Err("there is no command".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// `true` or `false`.

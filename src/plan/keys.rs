@@ -6,11 +6,10 @@ use Class::{Kept, Read, Unbuilt};
 
 /// Words that later versions give a meaning, at every level but the innermost: refused, so that no plan relies on them
 /// being ignored.
-pub(super) const RESERVED: [&str; 14] = [
+pub(super) const RESERVED: [&str; 13] = [
     "review",
     "candidates",
     "smoke",
-    "hooks",
     "models",
     "env",
     "include",
@@ -79,6 +78,7 @@ pub(super) const META: Level = Level {
         ("validation", Unbuilt),
         ("model_escalation", Read),
         ("budget", Read),
+        ("hooks", Read),
         ("budget_limit_usd", Read),
         ("circuit_breaker_threshold", Read),
         ("circuit_breaker_reset_timeout", Read),
@@ -286,7 +286,18 @@ pub(super) const EXTERNAL: Level = Level {
     ],
 };
 
-const LEVELS: [&Level; 15] = [
+/// `hooks` of `meta`.
+pub(super) const HOOKS: Level = Level {
+    place: "in `hooks`",
+    has_reserved: false,
+    keys: &[
+        ("before_run", Read),
+        ("after_task", Read),
+        ("after_run", Read),
+    ],
+};
+
+const LEVELS: [&Level; 16] = [
     &TOP,
     &META,
     &SECTION,
@@ -302,6 +313,7 @@ const LEVELS: [&Level; 15] = [
     &ATTEMPT_ALLOWANCE,
     &GATE,
     &EXTERNAL,
+    &HOOKS,
 ];
 
 /// What a key is at a level.

@@ -143,22 +143,13 @@ fn a_task_whose_start_is_to_be_approved_pays_no_agent_before() {
 #[test]
 fn a_run_that_stays_goes_on_with_the_approval_from_another_terminal() {
     let f = gated();
-    let mut run = f
-        .command(["run", "--wait"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("orch");
-    f.await_that("it asks", || {
-        f.orch(["gates"])
-            .stdout
-            .contains("it moves money")
-            .then_some(())
-    });
+    let run = f.live(["run", "--wait"]);
+    run.await_says("1  waits for approval");
+    f.orch(["gates"]).exits(0).says("it moves money");
     f.orch(["approve", "1"])
         .exits(0)
         .says("the live run follows");
-    assert!(run.wait().expect("its end").success());
+    run.ended().exits(0);
     assert_eq!(f.read("b.txt"), "a\n");
     f.assert_tidy();
 }
@@ -200,4 +191,85 @@ fn a_command_that_looks_for_evidence_is_asked_again_until_it_succeeds() {
     assert!(run.wait().expect("its end").success());
     assert_eq!(f.read("a.txt"), "a\n");
     f.assert_tidy();
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_waits_for_a_person_still_waits_and_takes_the_answer() {
+    let f = gated();
+    let orch = f.live(["run", "--wait"]);
+    orch.await_says("1  waits for approval");
+    orch.killed();
+    f.orch(["gates", "1"]).exits(0).says("+a");
+    f.orch(["approve", "1"])
+        .exits(0)
+        .says("the next `orch run` goes on from there");
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.count("attempt_started", "1"), 1);
+    assert_eq!(f.count("landed", "1"), 1);
+    f.assert_tidy();
+}
+
+#[test]
+fn an_agent_approves_nothing_however_it_detaches() {
+    let ask = "env -i setsid \"$ORCH\" -C \"$REPO\" approve 1 --by Grace > \"$GATE/said\" 2>&1";
+    let f = Fixture::with_plan(&plan(&[
+        ("1", "gate: approval\nrun: echo a > a.txt"),
+        (
+            "2",
+            &format!(
+                "depends_on: []\nrun: ({ask}; touch \"$GATE/asked\") & {}; echo b > b.txt",
+                crate::fixture::waits("asked")
+            ),
+        ),
+    ]));
+    let mut command = f.command(["run"]);
+    command
+        .env("ORCH", env!("CARGO_BIN_EXE_orch"))
+        .env("REPO", f.repo());
+    Ran::of(command.output().expect("orch")).exits(4);
+    let said = std::fs::read_to_string(f.gate().join("said")).expect("an answer");
+    assert!(said.contains("such decisions come from people"), "{said}");
+    assert_eq!(f.subjects("orch/plan")[0], "2: Task 2");
+    f.assert_tidy();
+}
+
+#[test]
+fn an_agent_that_gives_itself_a_gate_or_takes_one_away_has_its_edit_refused() {
+    for edit in [
+        "s/gat[e]: approval/max_attempts: 3/",
+        "s/name: Task [3]/&\\n        gate: approval/",
+    ] {
+        let run = format!("run: |\n  sed -i '{edit}' .orch/plan.yaml\n  echo x > x.txt");
+        let f = Fixture::with_plan(&plan(&[
+            ("1", &format!("max_attempts: 1\n{run}")),
+            ("2", "gate: approval\nrun: echo b > b.txt"),
+            ("3", "run: echo c > c.txt"),
+        ]));
+        f.orch(["run"]).exits(1).says("plan edit invalid");
+        assert!(!f.repo().join("x.txt").exists());
+    }
+}
+
+#[test]
+fn the_audit_says_where_an_approval_is_missing() {
+    let f = gated();
+    f.orch(["run"]).exits(4);
+    f.orch(["approve", "1"]).exits(0);
+    f.orch(["run"]).exits(0);
+    f.orch(["audit"]).exits(0);
+    let ledger =
+        rusqlite::Connection::open(f.repo().join(".git/orch/ledger.db")).expect("a ledger");
+    let trigger = "DROP TRIGGER records_never_change";
+    ledger.execute_batch(trigger).expect("no trigger");
+    // The decision is made a refused one, as if nobody had said yes.
+    let changed = ledger
+        .execute(
+            "UPDATE records SET body = json_set(body, '$.refused', 'no') WHERE body LIKE '%\"approve\"%'",
+            [],
+        )
+        .expect("a record");
+    assert_eq!(changed, 1);
+    f.orch(["audit"])
+        .exits(1)
+        .says("its landing needs approval, and no record of one precedes it");
 }

@@ -12,6 +12,7 @@ mod doctor;
 mod examples;
 mod fixture;
 mod gates;
+mod hooks;
 mod hostile;
 mod kills;
 mod ledgers;

@@ -167,7 +167,7 @@ fn entries_that_cannot_be_used_are_refused_with_their_place() {
     for (entry, says) in [
         (
             "{on: [nothing], run: x}",
-            "`nothing` is not one of limit, breaker, gate, task_failed, run_ended",
+            "`nothing` is not one of limit, breaker, gate, task_failed, task_done, run_ended",
         ),
         ("{on: [run_ended]}", "it does not say how"),
         ("{webhook: 'ftp://x'}", "not an http or https address"),

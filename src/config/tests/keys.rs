@@ -68,6 +68,7 @@ dev_server_port: 3000
 notify:
   - {on: [run_ended, task_failed], run: ./tell}
   - webhook: https://ann:pw@chat.example.org/hooks/s3cret
+hooks: {before_run: ./up, after_task: ./tell, after_run: ./down}
 commit: {sign_off: true}
 gc: {keep_runs: 5, keep_days: 7}
 claude:
@@ -158,6 +159,9 @@ x-note: [anything]
     dev_server_command = make serve
     dev_server_port = 3000
     notify = run `./tell` on task_failed run_ended; webhook at chat.example.org on limit breaker gate task_failed run_ended
+    hooks.before_run = ./up
+    hooks.after_task = ./tell
+    hooks.after_run = ./down
     commit.sign_off = true
     gc.keep_runs = 5
     gc.keep_days = 7
@@ -245,6 +249,9 @@ fn defaults_are_the_documented_ones() {
     dev_server_command = not set
     dev_server_port = not set
     notify = none
+    hooks.before_run = not set
+    hooks.after_task = not set
+    hooks.after_run = not set
     commit.sign_off = false
     gc.keep_runs = 20
     gc.keep_days = 30
