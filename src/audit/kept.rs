@@ -40,13 +40,28 @@ impl Report {
                 _ => None,
             })
             .collect();
+        // A session that goes on in its slot is collected again: the later candidate holds what the earlier one held.
+        let last: BTreeMap<(&TaskId, u32), u64> = case
+            .records
+            .iter()
+            .filter_map(|s| match &s.record {
+                Record::Collected {
+                    ticket,
+                    candidate: Some(_),
+                    ..
+                } => Some(((&ticket.task, ticket.attempt), s.seq)),
+                _ => None,
+            })
+            .collect();
         for stamped in case.records {
             match &stamped.record {
                 Record::Collected {
                     ticket,
                     candidate: Some(id),
                     ..
-                } if !known_lost.contains(&(&ticket.task, ticket.attempt)) => {
+                } if last.get(&(&ticket.task, ticket.attempt)) == Some(&stamped.seq)
+                    && !known_lost.contains(&(&ticket.task, ticket.attempt)) =>
+                {
                     self.candidates += 1;
                     let name = RefName::new(format!(
                         "refs/orch/candidate/{}/{}/{}",

@@ -244,7 +244,8 @@ mod tests {
     fn each_kind_of_project_has_its_commands() {
         let scripts = r#"{"scripts": {"lint": "eslint .", "test": "vitest run", "dev": "vite"}}"#;
         let unset = r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1", "build": "tsc"}}"#;
-        let cases: [(&[(&str, &str)], &[&str]); 17] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case<'_>; 17] = [
             (&[], &[]),
             (&[("Cargo.toml", "[package]\n")], &["cargo test"]),
             (

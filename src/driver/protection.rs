@@ -42,8 +42,8 @@ pub(super) fn judged(
     let repo = site.repo.open()?;
     let links = links_in(&repo, base)?;
     let rules = rules(site, &repo, task, checks, base, &links)?;
-    let moved = changes.iter().map(moved).collect();
-    let touched = touched(&repo, &rules, moved, [base, new], links)?;
+    let moved = changes.iter().map(moved).collect::<Vec<_>>();
+    let touched = touched(&repo, &rules, &moved, [base, new], links)?;
     // Where a person is asked about what was made, they are shown what is protected, and decide about it.
     let (allowed, offences): (Vec<Touched>, Vec<Touched>) = touched
         .into_iter()
@@ -87,7 +87,7 @@ pub(super) fn protected_paths(
             });
         }
     }
-    let touched = touched(repo, &rules, moved, [base, new], links)?;
+    let touched = touched(repo, &rules, &moved, [base, new], links)?;
     Ok(touched.into_iter().map(|touched| touched.path).collect())
 }
 
@@ -137,7 +137,7 @@ fn rules(
 fn touched(
     repo: &Repository,
     rules: &Rules,
-    moved: Vec<Moved>,
+    moved: &[Moved],
     [base, new]: [&ObjectId; 2],
     mut links: Links,
 ) -> anyhow::Result<Vec<Touched>> {
@@ -154,7 +154,7 @@ fn touched(
         new: &|path: &Path| look(new, path),
         links: &links,
     };
-    Ok(Protection::new(rules)?.touched(&moved, &trees)?)
+    Ok(Protection::new(rules)?.touched(moved, &trees)?)
 }
 
 fn moved(change: &Change) -> Moved {

@@ -161,11 +161,10 @@ impl State {
     /// Whether a person or evidence is what the task waits for.
     pub(super) fn awaits_consent(&self, ix: Ix) -> bool {
         let task = &self.tasks[ix];
-        match task.phase {
-            Phase::Open { .. } => {
-                self.is_next(ix) && (task.awaits_approval() || task.awaits_evidence())
-            }
-            _ => task.awaits_approval(),
+        if matches!(task.phase, Phase::Open { .. }) {
+            self.is_next(ix) && (task.awaits_approval() || task.awaits_evidence())
+        } else {
+            task.awaits_approval()
         }
     }
 

@@ -72,6 +72,10 @@ impl History {
         self.profiles = Arc::default();
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what attempts take is in few records, and no later one changes it"
+    )]
     fn record(&mut self, record: &Record, at: Wall) {
         match record {
             Record::RunStarted(start) | Record::RunResumed { start } => {

@@ -366,7 +366,7 @@ pub fn percent(text: &str) -> Result<u32, String> {
 
 fn whole<N>(text: &str, min: N, max: N) -> Result<N, String>
 where
-    N: std::str::FromStr + PartialOrd + std::fmt::Display,
+    N: Copy + std::str::FromStr + PartialOrd + std::fmt::Display,
 {
     // Rust would read `+5`; YAML readers disagree about it.
     let is_digits = text.bytes().all(|b| b.is_ascii_digit());

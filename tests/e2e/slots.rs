@@ -131,7 +131,7 @@ fn names_modes_links_renames_and_deletions_land_exactly() {
         mkdir -p 'deep/a b' && printf x > 'deep/a b/[x]*.txt'
         printf '#!/bin/sh\\n' > run.sh && chmod +x run.sh
         ln -s 'two words.txt' link
-        ln -s /nowhere dangling
+        ln -s nowhere dangling
         git mv old.txt new.txt
         rm gone.txt
         rm file && mkdir file && printf x > file/inside",

@@ -17,7 +17,17 @@ impl State {
             Phase::Judged {
                 work, commit, onto, ..
             } if *commit == shown.commit && *onto == shown.onto => work.clone(),
-            _ => return false,
+            Phase::Open { .. }
+            | Phase::Preparing { .. }
+            | Phase::Executing { .. }
+            | Phase::Parked { .. }
+            | Phase::Collecting { .. }
+            | Phase::Queued { .. }
+            | Phase::Building { .. }
+            | Phase::Verifying { .. }
+            | Phase::Judged { .. }
+            | Phase::Landing { .. }
+            | Phase::Settled(_) => return false,
         };
         let possible = !task.lost
             && task.closing.is_none()

@@ -53,18 +53,17 @@ const CONFIGURED: [&str; 20] = [
 /// Programs that run the scripts of `package.json` by name.
 const PACKAGE_MANAGERS: [&str; 4] = ["npm", "pnpm", "yarn", "bun"];
 
+/// Gives the content of a file of the tree whose scripts count.
+pub type ReadFile<'a, E> = dyn Fn(&Path) -> Result<Option<Vec<u8>>, E> + 'a;
+
 /// What is run, and who runs it.
 pub type RunBy = BTreeMap<PathBuf, String>;
 
-/// The files that the commands, given as (how people call it, text), run. `read` gives a file of the tree whose scripts
-/// count.
+/// The files that the commands, given as (how people call it, text), run.
 ///
 /// # Errors
 /// Those of reading.
-pub fn run_by<E>(
-    commands: &[(String, String)],
-    read: &dyn Fn(&Path) -> Result<Option<Vec<u8>>, E>,
-) -> Result<RunBy, E> {
+pub fn run_by<E>(commands: &[(String, String)], read: &ReadFile<'_, E>) -> Result<RunBy, E> {
     let mut found = RunBy::new();
     let mut open: Vec<(String, Text, usize)> = commands
         .iter()
@@ -231,10 +230,7 @@ impl Text {
     }
 
     /// The Makefile of the top directory, if it runs `make`.
-    fn makefile<E>(
-        &self,
-        read: &dyn Fn(&Path) -> Result<Option<Vec<u8>>, E>,
-    ) -> Result<Option<Vec<u8>>, E> {
+    fn makefile<E>(&self, read: &ReadFile<'_, E>) -> Result<Option<Vec<u8>>, E> {
         let makes = |(_, words): &(PathBuf, Vec<String>)| {
             words
                 .first()

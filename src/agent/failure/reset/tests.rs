@@ -224,7 +224,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_time_as_the_program_prints_it_is_read_back(now in any_time(), ahead_min in 10_u32..60 * 23, zone in prop::sample::select(vec![Berlin, Warsaw, New_York])) {
+    // A day has 23 hours where clocks are set forward; what lies a whole day ahead looks as if it had just passed.
+    fn a_time_as_the_program_prints_it_is_read_back(now in any_time(), ahead_min in 10_u32..60 * 22, zone in prop::sample::select(vec![Berlin, Warsaw, New_York])) {
         let end = Wall(now.0 + i64::from(ahead_min) * 60_000);
         let shown = end.to_utc().expect("a time").with_timezone(&zone);
         let text = format!("You've hit your session limit · resets {} ({zone})", shown.format("%-I:%M%P"));
