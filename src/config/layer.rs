@@ -162,6 +162,7 @@ pub(super) fn of_plan(
         jobs: setting(plan.name, "meta.jobs", plan.jobs),
         runner: setting(plan.name, "meta.runner", plan.runner),
         max_attempts: setting(plan.name, "meta.max_attempts_default", plan.max_attempts),
+        merge: setting(plan.name, "meta.merge", plan.merge.map(<[_]>::to_vec)),
         ..Partial::default()
     };
     for bound in plan.bounds {

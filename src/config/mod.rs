@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::{self, Diagnostic};
 use crate::plan::bounds::Bound;
 use crate::plan::checks::VerifyCommand;
+use crate::plan::conflicts::KnownAnswer;
 use crate::plan::{Plan, Runner};
 use layer::LayerKind;
 use notify::Subscription;
@@ -326,6 +327,8 @@ settings! {
     protect_add: Vec<String> = Vec::new(), "protect.add" by read::globs;
     /// Globs of paths that are protected by default, and in this project are not.
     protect_remove: Vec<String> = Vec::new(), "protect.remove" by read::globs;
+    /// How conflicts in some files are settled without anybody being asked.
+    merge: Vec<KnownAnswer> = Vec::new(), "merge" by read::answers;
     /// Where the project's roles lie, from the repository's root.
     agents_dir: PathBuf = PathBuf::from(".claude/agents"), "agents_dir" by read::project_dir;
     /// How the project is built; told to agents.
@@ -439,6 +442,8 @@ pub struct PlanLayer<'a> {
     pub max_attempts: Option<u32>,
     /// What bounds its runs.
     pub bounds: &'a [Bound],
+    /// `meta.merge`.
+    pub merge: Option<&'a [KnownAnswer]>,
 }
 
 impl<'a> PlanLayer<'a> {
@@ -450,6 +455,7 @@ impl<'a> PlanLayer<'a> {
             runner: plan.meta.runner,
             max_attempts: plan.meta.max_attempts_default,
             bounds: &plan.meta.bounds,
+            merge: plan.meta.merge.as_deref(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Cache, Confinement, Mcp, OnLimit, PerMille, Permission, Usd};
 use crate::plan::bounds;
 use crate::plan::checks::{self, VerifyCommand};
+use crate::plan::conflicts::{self, KnownAnswer};
 use crate::plan::syntax::{Node, NodeKind};
 use crate::plan::{ATTEMPTS_MAX, JOBS_MAX, Runner, TIMEOUT_MAX};
 use crate::time;
@@ -308,6 +309,13 @@ pub(super) fn verify(given: &Given<'_>) -> Result<Vec<VerifyCommand>, String> {
     match given.raw {
         Raw::Node(node) => checks::of_settings(node),
         Raw::Text(text) => checked(text).map(|text| vec![VerifyCommand::plain(text)]),
+    }
+}
+
+pub(super) fn answers(given: &Given<'_>) -> Result<Vec<KnownAnswer>, String> {
+    match given.raw {
+        Raw::Node(node) => conflicts::of_settings(node),
+        Raw::Text(_) => Err("it can only be written in a settings file or a plan".to_owned()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Cache, Confinement, Mcp, OnLimit, PerMille, Permission, Usd};
 use crate::plan::Runner;
 use crate::plan::checks::VerifyCommand;
+use crate::plan::conflicts::KnownAnswer;
 use crate::time;
 
 impl Permission {
@@ -93,6 +94,13 @@ impl Show for Vec<VerifyCommand> {
     fn show(&self) -> String {
         let names: Vec<String> = self.iter().map(|command| command.name.clone()).collect();
         names.show()
+    }
+}
+
+impl Show for Vec<KnownAnswer> {
+    fn show(&self) -> String {
+        let answers: Vec<String> = self.iter().map(KnownAnswer::to_string).collect();
+        answers.show()
     }
 }
 

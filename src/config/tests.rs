@@ -57,6 +57,7 @@ fn the_highest_layer_decides_and_is_named() {
             runner: None,
             max_attempts: None,
             bounds: &[],
+            merge: None,
         }),
         project: Some(Layer {
             name: ORCH,

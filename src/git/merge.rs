@@ -3,15 +3,16 @@
 //! The answer is always git's own. Where no file was changed on both sides and no file can have been renamed, there
 //! is only one answer, and it is put together here; everything else (contents, renames, merge drivers, attributes) is
 //! `git merge-tree`'s. libgit2's merge is not used: it knows no merge drivers and no directory renames, and its line
-//! diff is another one.
+//! diff is another one. What git leaves in conflict, a person may have settled beforehand for some files, see `union`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
 
 use super::program::{Git, GitError, Version};
 use super::tree::{Entry, entry_at, object_id, tree_of, with_entry};
+use super::union::{UnionError, Unmerged, Version as FileVersion, union};
 use crate::ids::ObjectId;
 
 /// The first git that takes attributes from a tree instead of from whatever lies in the working copy.
@@ -24,6 +25,13 @@ pub enum Merge {
     Clean {
         /// The tree.
         tree: ObjectId,
+    },
+    /// It fits where the lines of both sides stand in some files.
+    United {
+        /// The tree.
+        tree: ObjectId,
+        /// Those files, sorted: paths relative to the top of the repository.
+        files: Vec<String>,
     },
     /// It does not fit; the files in conflict, sorted.
     Conflict {
@@ -49,11 +57,22 @@ pub enum MergeError {
     /// `git merge-tree` could not be asked.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// A file's lines could not be put together.
+    #[error("cannot take the lines of both sides in `{file}`")]
+    Union {
+        /// Its path.
+        file: String,
+        /// Why.
+        #[source]
+        cause: UnionError,
+    },
 }
 
 /// Merges what `candidate` changed since `base` into `tip`. All three are commits (or trees).
 ///
 /// The file at `apart` (the plan) takes no part: the result has the tip's version of it, or none if the tip has none.
+/// If git leaves conflicts, and all of them are about contents of files for which `is_united` holds, these files get the
+/// lines of both sides; else the conflicts stay, all of them.
 ///
 /// # Errors
 /// If an object cannot be read or written, or git cannot be run.
@@ -64,6 +83,7 @@ pub fn merge(
     tip: &ObjectId,
     candidate: &ObjectId,
     apart: Option<&Path>,
+    is_united: &dyn Fn(&str) -> bool,
 ) -> Result<Merge, MergeError> {
     let objects = |cause| MergeError::Objects {
         candidate: candidate.clone(),
@@ -78,7 +98,20 @@ pub fn merge(
         None => {
             let [ours, theirs] = sides.as_commits(repo).map_err(objects)?;
             match merge_by_git(git, repo, ours, theirs)? {
-                Some(merge) => Ok(merge),
+                Some(Answer::Clean(tree)) => Ok(Merge::Clean {
+                    tree: object_id(tree),
+                }),
+                Some(Answer::Conflict(conflict)) => {
+                    match conflict.united(git, repo, is_united, objects)? {
+                        Some(tree) => Ok(Merge::United {
+                            tree: object_id(tree),
+                            files: conflict.files,
+                        }),
+                        None => Ok(Merge::Conflict {
+                            files: conflict.files,
+                        }),
+                    }
+                }
                 None => Ok(Merge::Conflict {
                     files: sides.files_of_candidate(repo).map_err(objects)?,
                 }),
@@ -238,6 +271,63 @@ fn entry_named(tree: Option<&Tree<'_>>, name: &[u8]) -> Option<TreeEntry<'static
     tree?.get_name_bytes(name).map(|entry| entry.to_owned())
 }
 
+/// What git says of a merge.
+enum Answer {
+    Clean(Oid),
+    Conflict(Conflict),
+}
+
+/// What git could not merge.
+struct Conflict {
+    /// The tree, with marks of conflict in its files.
+    tree: Oid,
+    /// Every path that is in conflict in any way, sorted.
+    files: Vec<String>,
+    unmerged: Unmerged,
+    /// Whether no more is wrong than contents.
+    is_of_contents: bool,
+}
+
+impl Conflict {
+    /// The tree with the lines of both sides in every file in conflict, if all of them may have and do have them.
+    fn united(
+        &self,
+        git: &Git,
+        repo: &Repository,
+        is_united: &dyn Fn(&str) -> bool,
+        objects: impl Fn(git2::Error) -> MergeError,
+    ) -> Result<Option<Oid>, MergeError> {
+        let are_the_unmerged = self
+            .unmerged
+            .keys()
+            .map(Vec::as_slice)
+            .eq(self.files.iter().map(String::as_bytes));
+        if !self.is_of_contents
+            || !are_the_unmerged
+            || !self.files.iter().all(|file| is_united(file))
+        {
+            return Ok(None);
+        }
+        let mut tree = self.tree;
+        for (file, versions) in self.files.iter().zip(self.unmerged.values()) {
+            let failed = |cause| MergeError::Union {
+                file: file.clone(),
+                cause,
+            };
+            let Some(id) = union(git, repo, versions).map_err(failed)? else {
+                return Ok(None);
+            };
+            let found = repo.find_tree(tree).map_err(&objects)?;
+            let path = Path::new(file);
+            let Some(Entry { mode, .. }) = entry_at(&found, path).map_err(&objects)? else {
+                return Ok(None);
+            };
+            tree = with_entry(repo, &found, path, Some(Entry { id, mode })).map_err(&objects)?;
+        }
+        Ok(Some(tree))
+    }
+}
+
 /// Asks git, outside any working copy: with the attributes of `ours`, where git can take them from there. None if git
 /// died of it: its merge has assertions that fail on some files that became directories on one side and were moved on
 /// the other (seen with 2.47).
@@ -246,7 +336,7 @@ fn merge_by_git(
     repo: &Repository,
     ours: Oid,
     theirs: Oid,
-) -> Result<Option<Merge>, MergeError> {
+) -> Result<Option<Answer>, MergeError> {
     let mut command = git
         .command(repo.commondir())
         .env("GIT_DIR", repo.commondir());
@@ -254,22 +344,18 @@ fn merge_by_git(
         command = command.arg(format!("--attr-source={ours}"));
     }
     let output = command
-        .args(["merge-tree", "--write-tree", "-z", "--name-only"])
+        .args(["merge-tree", "--write-tree", "-z"])
         .args([ours.to_string(), theirs.to_string()])
         .output()?;
     let unexpected = || GitError::unexpected("git merge-tree", &output.stdout);
     match output.code {
         Some(0) => {
             let tree = output.stdout.split(|&b| b == 0).next().unwrap_or_default();
-            let tree = std::str::from_utf8(tree).map_err(|_| unexpected())?;
-            let tree = Oid::from_str(tree).map_err(|_| unexpected())?;
-            Ok(Some(Merge::Clean {
-                tree: object_id(tree),
-            }))
+            Ok(Some(Answer::Clean(oid(tree).ok_or_else(unexpected)?)))
         }
-        Some(1) => Ok(Some(Merge::Conflict {
-            files: files_in_conflict(&output.stdout, [ours, theirs]).ok_or_else(unexpected)?,
-        })),
+        Some(1) => Ok(Some(Answer::Conflict(
+            read_conflict(&output.stdout, [ours, theirs]).ok_or_else(unexpected)?,
+        ))),
         None => Ok(None),
         code => Err(MergeError::Git(GitError::Failed {
             command: "git merge-tree".to_owned(),
@@ -279,23 +365,28 @@ fn merge_by_git(
     }
 }
 
-/// Reads the output of `merge-tree -z --name-only`: a tree, the files left unmerged, an empty field, then messages
-/// (count of paths, the paths, kind, text). A conflict about whole directories leaves no file unmerged and is only
-/// told in the messages. Where a file and a directory want one name, git calls the file `name~commit`. None if it
-/// reads otherwise.
-fn files_in_conflict(output: &[u8], commits: [Oid; 2]) -> Option<Vec<String>> {
+/// Reads the output of `merge-tree -z`: a tree, the versions left unmerged (`mode id stage<TAB>path`), an empty field,
+/// then messages (count of paths, the paths, kind, text). A conflict about whole directories leaves no file unmerged and
+/// is only told in the messages. Where a file and a directory want one name, git calls the file `name~commit`. None if
+/// it reads otherwise.
+fn read_conflict(output: &[u8], commits: [Oid; 2]) -> Option<Conflict> {
     let mut fields = output.strip_suffix(b"\0")?.split(|&b| b == 0);
-    fields.next()?;
-    let mut files: BTreeSet<&[u8]> = fields
-        .by_ref()
-        .take_while(|field| !field.is_empty())
-        .collect();
+    let tree = oid(fields.next()?)?;
+    let mut unmerged: Unmerged = BTreeMap::new();
+    for field in fields.by_ref().take_while(|field| !field.is_empty()) {
+        let (path, stage, version) = read_version(field)?;
+        let versions = unmerged.entry(path).or_default();
+        *versions.get_mut(stage.checked_sub(1)?)? = Some(version);
+    }
+    let mut paths: BTreeSet<&[u8]> = unmerged.keys().map(Vec::as_slice).collect();
+    let mut is_of_contents = true;
     while let Some(count) = fields.next() {
         let count: usize = std::str::from_utf8(count).ok()?.parse().ok()?;
-        let paths: Vec<&[u8]> = fields.by_ref().take(count).collect();
+        let named: Vec<&[u8]> = fields.by_ref().take(count).collect();
         let (kind, _text) = (fields.next()?, fields.next()?);
         if kind.starts_with(b"CONFLICT") {
-            files.extend(paths);
+            paths.extend(named);
+            is_of_contents &= kind == b"CONFLICT (contents)";
         }
     }
     let suffixes = commits.map(|commit| format!("~{commit}"));
@@ -304,6 +395,27 @@ fn files_in_conflict(output: &[u8], commits: [Oid; 2]) -> Option<Vec<String>> {
         let at = suffixes.iter().find_map(|suffix| path.rfind(suffix));
         path[..at.unwrap_or(path.len())].to_owned()
     };
-    let files: BTreeSet<String> = files.into_iter().map(own_name).collect();
-    Some(files.into_iter().collect())
+    let files: BTreeSet<String> = paths.into_iter().map(own_name).collect();
+    Some(Conflict {
+        tree,
+        files: files.into_iter().collect(),
+        unmerged,
+        is_of_contents,
+    })
+}
+
+/// Path, stage and version of a file left unmerged.
+fn read_version(field: &[u8]) -> Option<(Vec<u8>, usize, FileVersion)> {
+    let tab = field.iter().position(|&b| b == b'\t')?;
+    let mut words = std::str::from_utf8(&field[..tab]).ok()?.split(' ');
+    let (mode, id, stage) = (words.next()?, words.next()?, words.next()?);
+    let version = FileVersion {
+        mode: mode.to_owned(),
+        id: Oid::from_str(id).ok()?,
+    };
+    Some((field[tab + 1..].to_vec(), stage.parse().ok()?, version))
+}
+
+fn oid(text: &[u8]) -> Option<Oid> {
+    Oid::from_str(std::str::from_utf8(text).ok()?).ok()
 }

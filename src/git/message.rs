@@ -29,6 +29,8 @@ pub struct Message<'a> {
     pub body: &'a str,
     /// The gates that vouch for the commit, which lands only if they pass; or why there are none.
     pub verified: Result<&'a str, &'a str>,
+    /// The files in which a conflict was settled by the lines of both sides.
+    pub united: &'a [String],
     /// `Name <email>` of a `Signed-off-by` line, if the project wants one.
     pub sign_off: Option<&'a str>,
 }
@@ -68,6 +70,10 @@ impl Message<'_> {
             Ok(gates) => format!("Orch-Verified: {}", one_line(gates)),
             Err(why) => format!("Orch-Verified: no ({})", one_line(why)),
         });
+        if !self.united.is_empty() {
+            let files = one_line(&self.united.join(", "));
+            lines.push(format!("Orch-Merged: union ({files})"));
+        }
         if let Some(who) = self.sign_off {
             lines.push(format!("Signed-off-by: {}", one_line(who)));
         }
@@ -133,6 +139,7 @@ mod tests {
             generation: 1,
             body,
             verified: Err("no required verify command"),
+            united: &["a\nb".to_owned(), "c".to_owned()],
             sign_off,
         }
         .text()
@@ -145,7 +152,7 @@ mod tests {
             text,
             "1.1: Add a thing\n\nDid it.\nWell.\n\nOrch-Plan: plans/a Orch-Task: x.yaml\nOrch-Task: 1.1\n\
              Orch-Run: 19700101-000000-0000\nOrch-Attempt: 2\nOrch-Verified: no (no required verify command)\n\
-             Signed-off-by: A <a@b>\n"
+             Orch-Merged: union (a b, c)\nSigned-off-by: A <a@b>\n"
         );
     }
 

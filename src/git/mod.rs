@@ -27,6 +27,7 @@ pub mod slot;
 pub mod snapshot;
 pub mod target;
 pub mod tree;
+pub mod union;
 mod update;
 
 pub use program::Git;

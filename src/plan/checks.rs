@@ -272,7 +272,8 @@ pub(crate) fn warnings_of_settings(node: &Node<'_>) -> Vec<Diagnostic> {
     found
 }
 
-fn first_error(problems: Problems) -> Option<String> {
+/// The first error in words.
+pub(super) fn first_error(problems: Problems) -> Option<String> {
     let mut found = problems.into_diagnostics().into_iter();
     found
         .find(|d| d.severity == crate::diagnostic::Severity::Error)

@@ -74,6 +74,7 @@ pub(super) const META: Level = Level {
         ("allow_protected", Read),
         ("limits", Read),
         ("red_green", Read),
+        ("merge", Read),
         ("notification_email", Read),
         ("validation", Unbuilt),
         ("model_escalation", Read),

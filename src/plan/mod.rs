@@ -4,6 +4,7 @@
 
 pub mod bounds;
 pub mod checks;
+pub mod conflicts;
 pub mod consent;
 pub mod diff;
 pub mod edit;

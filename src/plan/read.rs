@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::bounds;
 use super::checks;
+use super::conflicts;
 use super::consent;
 use super::graph::{Declared, RetryFrom, TaskKind};
 use super::keys::{self, Class, Key};
@@ -173,6 +174,7 @@ fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
         checks: checks::read(reader, fields),
         notification_email: mail_address(reader, fields),
         bounds: bounds::read(reader, fields),
+        merge: conflicts::read(reader, fields),
         unbuilt: unbuilt.map(|(key, ..)| key.to_owned()).collect(),
     }
 }

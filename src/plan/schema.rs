@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::Bound;
 use super::checks::Checks;
+use super::conflicts::KnownAnswer;
 use super::consent::{Approval, External};
 use super::graph::{Declared, Graph, RetryFrom, TaskKind};
 use crate::ids::{PlanId, SectionId, TaskId};
@@ -64,6 +65,8 @@ pub struct Meta {
     pub notification_email: Option<String>,
     /// What bounds runs of this plan: settings that it gives, in document order.
     pub bounds: Vec<Bound>,
+    /// How conflicts in some files are settled; the settings' answers, if it says nothing.
+    pub merge: Option<Vec<KnownAnswer>>,
     /// Known keys whose feature this version does not have, as `meta.budget`; each has had a warning.
     pub unbuilt: Vec<String>,
 }

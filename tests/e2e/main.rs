@@ -1,6 +1,7 @@
 //! The binary from end to end: real git, real shims, a real ledger, scripted agents.
 
 mod adoption;
+mod answers;
 mod audits;
 mod bounds;
 mod candidates;

@@ -16,7 +16,16 @@ use crate::repo::{Repo, try_run, write_script};
 const CASES: u32 = 200;
 
 fn merged(repo: &Repo, base: &ObjectId, tip: &ObjectId, candidate: &ObjectId) -> Merge {
-    merge(&repo.git, &repo.opened(), base, tip, candidate, None).unwrap()
+    merge(
+        &repo.git,
+        &repo.opened(),
+        base,
+        tip,
+        candidate,
+        None,
+        &|_| false,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -31,7 +40,16 @@ fn changes_of_different_files_merge_without_the_program() {
     let base = repo.head();
     let tip = repo.commit_on(&base, &[("a", Some("tip")), ("new/tip", Some("t"))]);
     let candidate = repo.commit_on(&base, &[("d/c", None), ("b", Some("candidate"))]);
-    let clean = merge(&no_git, &repo.opened(), &base, &tip, &candidate, None).unwrap();
+    let clean = merge(
+        &no_git,
+        &repo.opened(),
+        &base,
+        &tip,
+        &candidate,
+        None,
+        &|_| false,
+    )
+    .unwrap();
     let Merge::Clean { tree } = clean else {
         panic!("{clean:?}");
     };
@@ -89,6 +107,138 @@ fn a_new_file_in_a_directory_that_the_other_side_renamed_is_no_clean_merge() {
         panic!("git calls this a conflict");
     };
     assert!(files.contains(&"new/h".to_owned()), "{files:?}");
+}
+
+/// Merges with the union of both sides' lines in these files.
+fn united(
+    repo: &Repo,
+    base: &ObjectId,
+    tip: &ObjectId,
+    candidate: &ObjectId,
+    files: &[&str],
+) -> Merge {
+    let is_united = |file: &str| files.contains(&file);
+    merge(
+        &repo.git,
+        &repo.opened(),
+        base,
+        tip,
+        candidate,
+        None,
+        &is_united,
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_file_with_a_known_answer_gets_the_lines_of_both_sides() {
+    let repo = Repo::new();
+    let base = repo.commit_on(
+        &repo.head(),
+        &[("news", Some("old\n")), ("d/news", Some("x"))],
+    );
+    let tip = repo.commit_on(
+        &base,
+        &[
+            ("news", Some("tip\nold\n")),
+            ("d/news", Some("tip")),
+            ("a", Some("tip\n")),
+        ],
+    );
+    let candidate = repo.commit_on(
+        &base,
+        &[
+            ("news", Some("candidate\nold\n")),
+            ("d/news", Some("candidate")),
+            ("b", Some("candidate\n")),
+        ],
+    );
+    let merge = united(&repo, &base, &tip, &candidate, &["news", "d/news"]);
+    let Merge::United { tree, files } = merge else {
+        panic!("{merge:?}");
+    };
+    assert_eq!(files, ["d/news", "news"]);
+    let opened = repo.opened();
+    let text = |file: &str| {
+        let bytes = file_in(&opened, &tree, Path::new(file)).unwrap().unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_eq!(text("news"), "tip\ncandidate\nold\n");
+    assert_eq!(
+        text("d/news").lines().collect::<Vec<_>>(),
+        ["tip", "candidate"]
+    );
+    assert_eq!(
+        text("a"),
+        "tip\n",
+        "what did not conflict is merged as ever"
+    );
+    assert_eq!(text("b"), "candidate\n");
+}
+
+#[test]
+fn a_file_that_both_sides_add_gets_the_lines_of_both() {
+    let repo = Repo::new();
+    let base = repo.head();
+    let tip = repo.commit_on(&base, &[("news", Some("tip\n"))]);
+    let candidate = repo.commit_on(&base, &[("news", Some("candidate\n"))]);
+    let merge = united(&repo, &base, &tip, &candidate, &["news"]);
+    let Merge::United { tree, .. } = merge else {
+        panic!("{merge:?}");
+    };
+    let text = file_in(&repo.opened(), &tree, Path::new("news")).unwrap();
+    assert_eq!(text.unwrap(), b"tip\ncandidate\n");
+}
+
+#[test]
+fn one_conflict_without_a_known_answer_leaves_all_of_them() {
+    let repo = Repo::new();
+    let files = |of: &'static str| [("news", Some(of)), ("other", Some(of))];
+    let base = repo.commit_on(&repo.head(), &files("0\n"));
+    let tip = repo.commit_on(&base, &files("1\n"));
+    let candidate = repo.commit_on(&base, &files("2\n"));
+    let files = ["news", "other"].map(str::to_owned).to_vec();
+    assert_eq!(
+        united(&repo, &base, &tip, &candidate, &["news"]),
+        Merge::Conflict { files }
+    );
+}
+
+#[test]
+fn deleted_and_binary_files_and_those_that_are_links_have_no_union() {
+    let repo = Repo::new();
+    let cases = [
+        (Some("0\n"), Some("1\n"), None),
+        (Some("0\n"), None, Some("2\n")),
+        (Some("\0"), Some("\0one"), Some("\0two")),
+        (None, Some("1\n"), Some("\0")),
+    ];
+    for (base, tip, candidate) in cases {
+        let base = repo.commit_on(&repo.head(), &[("news", base)]);
+        let tip = repo.commit_on(&base, &[("news", tip)]);
+        let candidate = repo.commit_on(&base, &[("news", candidate)]);
+        let files = vec!["news".to_owned()];
+        assert_eq!(
+            united(&repo, &base, &tip, &candidate, &["news"]),
+            Merge::Conflict { files }
+        );
+    }
+    let link = |parent: &ObjectId, to: &str| {
+        repo.git(&["checkout", "-q", "--detach", parent.as_str()]);
+        let path = repo.path.join("news");
+        if path.is_symlink() {
+            std::fs::remove_file(&path).unwrap();
+        }
+        std::os::unix::fs::symlink(to, path).unwrap();
+        repo.commit_all("A link")
+    };
+    let base = link(&repo.head(), "0");
+    let [tip, candidate] = [link(&base, "1"), link(&base, "2")];
+    let files = vec!["news".to_owned()];
+    assert_eq!(
+        united(&repo, &base, &tip, &candidate, &["news"]),
+        Merge::Conflict { files }
+    );
 }
 
 #[test]
@@ -150,7 +300,16 @@ fn the_plan_takes_no_part() {
     let plan_of_merge = |tip: Option<&str>, candidate: Option<&str>| {
         let tip = with(&base, tip, "0\n1\n2\n3\n");
         let candidate = with(&base, candidate, "1\n2\n3\n4\n");
-        let merge = merge(&repo.git, &opened, &base, &tip, &candidate, Some(plan)).unwrap();
+        let merge = merge(
+            &repo.git,
+            &opened,
+            &base,
+            &tip,
+            &candidate,
+            Some(plan),
+            &|_| false,
+        )
+        .unwrap();
         let Merge::Clean { tree } = merge else {
             panic!("{merge:?}");
         };
@@ -167,7 +326,10 @@ fn the_plan_takes_no_part() {
     assert_eq!(plan_of_merge(Some("tip"), None).unwrap(), b"tip");
     assert_eq!(plan_of_merge(None, Some("candidate")), None);
     let only = repo.commit_on(&base, &[("plans/p.yaml", Some("edited"))]);
-    let unmoved = merge(&repo.git, &opened, &base, &base, &only, Some(plan)).unwrap();
+    let unmoved = merge(&repo.git, &opened, &base, &base, &only, Some(plan), &|_| {
+        false
+    })
+    .unwrap();
     let tree = repo.id(&format!("{base}^{{tree}}"));
     assert_eq!(unmoved, Merge::Clean { tree });
 }
@@ -327,6 +489,7 @@ fn random_merges_agree_with_git() {
                 prop_assert_eq!(asked.status.code(), Some(0));
                 prop_assert_eq!(Some(ours), tree);
             }
+            Merge::United { .. } => prop_assert!(false, "no answer is known"),
             Merge::Conflict { files } => {
                 // git dies of some merges, which are no clean ones then.
                 prop_assert!(matches!(asked.status.code(), Some(1) | None));

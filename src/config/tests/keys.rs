@@ -60,6 +60,7 @@ verify:
 protect:
   add: [db]
   remove: ['**/CMakeLists.txt']
+merge: {CHANGELOG.md: union, 'docs/**/news.md': union}
 agents_dir: ./.claude/agents/
 build_command: make
 test_command: make check
@@ -153,6 +154,7 @@ x-note: [anything]
     verify.require_base_files = true
     protect.add = db
     protect.remove = **/CMakeLists.txt
+    merge = CHANGELOG.md: union, docs/**/news.md: union
     agents_dir = ./.claude/agents/
     build_command = make
     test_command = make check
@@ -243,6 +245,7 @@ fn defaults_are_the_documented_ones() {
     verify.require_base_files = false
     protect.add = none
     protect.remove = none
+    merge = none
     agents_dir = .claude/agents
     build_command = not set
     test_command = not set

@@ -24,10 +24,12 @@ use crate::git::pins;
 use crate::git::refs::{self, RefError};
 use crate::git::tree::{file_in, tree_with_file};
 use crate::ids::{ObjectId, Ticket};
+use crate::plan::conflicts::Answer;
 use crate::plan::diff::{Permitted, PlanEdit, difference, permit};
 use crate::plan::edit::TaskChange;
 use crate::plan::graph::Declared;
 use crate::store::read_limited;
+use crate::verify::scope::Scope;
 
 /// Largest plan copy that is read back.
 const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as u64;
@@ -162,6 +164,34 @@ pub(super) fn plan_at_target(site: &Site) -> anyhow::Result<Option<String>> {
     Ok(Some(text))
 }
 
+/// The files whose conflicts a person settled beforehand.
+pub(super) struct Settled(Option<Scope>);
+
+impl Settled {
+    /// Those of the setting `merge`.
+    pub(super) fn by(site: &Site) -> anyhow::Result<Self> {
+        let globs: Vec<&str> = site
+            .settings
+            .merge
+            .value
+            .iter()
+            .map(|known| match known.answer {
+                Answer::Union => known.files.as_str(),
+            })
+            .collect();
+        // A scope of no globs holds every path.
+        let scope = (!globs.is_empty()).then(|| Scope::new(&globs));
+        Ok(Self(scope.transpose()?))
+    }
+
+    /// Whether a file gets the lines of both sides.
+    pub(super) fn by_union(&self, file: &str) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|scope| scope.contains(Path::new(file)))
+    }
+}
+
 pub(super) async fn build(site: Arc<Site>, landings: PlanThread, order: BuildOrder) -> Event {
     let ticket = order.ticket.clone();
     let work =
@@ -192,15 +222,21 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
         return Ok(Err(lost(&order.candidate)));
     }
     let apart = site.plan.tracked().map(Path::new);
-    let merged = match merge(
+    let settled = Settled::by(site)?;
+    let (merged, united) = match merge(
         site.repo.program(),
         &repo,
         &order.place.base,
         &tip,
         &order.candidate,
         apart,
+        &|file| settled.by_union(file),
     )? {
-        Merge::Clean { tree } => tree,
+        Merge::Clean { tree } => (tree, Vec::new()),
+        Merge::United { tree, files } => {
+            tracing::info!(ticket = %order.ticket, ?files, "conflicts were settled by union");
+            (tree, files)
+        }
         Merge::Conflict { files } => return Ok(Err(BuildFailure::Conflict(files))),
     };
     let edit = plan_edit(site, &order.ticket)?;
@@ -228,7 +264,7 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
         CommitSpec {
             tree: &tree,
             parents: std::slice::from_ref(&tip),
-            message: &message(site, order)?,
+            message: &message(site, order, &united)?,
             author: &site.identity,
             committer: &site.identity,
             at: commit_time(),
@@ -274,7 +310,7 @@ fn lost(candidate: &ObjectId) -> BuildFailure {
     ))
 }
 
-fn message(site: &Site, order: &BuildOrder) -> anyhow::Result<String> {
+fn message(site: &Site, order: &BuildOrder, united: &[String]) -> anyhow::Result<String> {
     let checks = super::verify::checks(site, &order.ticket)?;
     let gates: Vec<&str> = checks
         .verify
@@ -300,6 +336,7 @@ fn message(site: &Site, order: &BuildOrder) -> anyhow::Result<String> {
             "" => Err("no required verify command"),
             gates => Ok(gates),
         },
+        united,
         sign_off: sign_off.as_deref(),
     };
     Ok(text.text())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 
+use super::landing::Settled;
 use super::trouble::Trouble;
 use super::{Executor, Recalled, blocking, execute};
 use crate::agent::prompt::{
@@ -295,6 +296,7 @@ fn on_tip(
         return Ok(None);
     }
     let base = commit::first_parent(repo, candidate)?;
+    let settled = Settled::by(site)?;
     match merge(
         site.repo.program(),
         repo,
@@ -302,8 +304,9 @@ fn on_tip(
         tip,
         candidate,
         site.plan.tracked().map(Path::new),
+        &|file| settled.by_union(file),
     )? {
-        Merge::Clean { tree } => Ok(Some(tree)),
+        Merge::Clean { tree } | Merge::United { tree, .. } => Ok(Some(tree)),
         Merge::Conflict { files } => {
             tracing::info!(?files, "the last attempt's files no longer fit the tip");
             Ok(None)

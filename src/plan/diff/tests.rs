@@ -229,10 +229,14 @@ fn the_edit_of_a_person_wins_over_that_of_an_agent() {
 #[test]
 fn what_gives_power_is_refused_by_name() {
     type Edit = fn(&mut serde_yaml::Value);
-    let cases: [(Edit, &str); 17] = [
+    let cases: [(Edit, &str); 18] = [
         (
             |p| p["meta"]["jobs"] = 9.into(),
             "`meta.jobs` may only be changed by a person",
+        ),
+        (
+            |p| p["meta"]["merge"]["src/main.rs"] = "union".into(),
+            "`meta.merge` may only be changed by a person",
         ),
         (
             |p| p["orch"] = 1.into(),
