@@ -56,7 +56,7 @@ impl Turn<'_> {
     fn declarations(&self, revision: &PlanRevision) -> Vec<Declaration> {
         let is_new = |task: &TaskId, declared| {
             self.state.get(task).is_none_or(|(_, known)| {
-                known.node.declared != declared && known.unwritten != Some(declared)
+                known.node.declared != declared && !known.unwritten.contains(&declared)
             })
         };
         let nodes = revision.graph.nodes.iter();

@@ -42,8 +42,8 @@ pub(super) struct Task {
     pub fresh: bool,
     /// 1, plus how often it was reopened: it lands once in each.
     pub generation: u32,
-    /// What the plan's text said before the task was settled otherwise and reopened, and may still say.
-    pub unwritten: Option<Declared>,
+    /// What the plan's text said before the task was settled otherwise or reopened, and may still say.
+    pub unwritten: Vec<Declared>,
     /// Attempts spent since it was last reopened.
     pub spent: u32,
     /// Uncounted ends in a row.
@@ -509,7 +509,7 @@ impl Task {
             epoch: 0,
             fresh: true,
             generation: 1,
-            unwritten: None,
+            unwritten: Vec::new(),
             spent: 0,
             streak: 0,
             conflicts: 0,

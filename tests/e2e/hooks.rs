@@ -83,7 +83,7 @@ fn a_hook_that_fails_afterwards_is_logged_and_changes_nothing() {
 #[test]
 fn a_hook_after_a_task_whose_orch_was_killed_runs_with_the_next_start() {
     let f = fixture(
-        "hooks: {after_task: 'test -e \"$GATE/go\" || { touch \"$GATE/began\"; while :; do :; done; }; echo \"$ORCH_EVENT_ID\" >> \"$GATE/told\"'}\n",
+        "hooks: {after_task: 'test -e \"$GATE/go\" || { touch \"$GATE/began\"; while [ -d \"$GATE\" ] && [ ! -e \"$GATE/go\" ]; do sleep 0.05; done; exit 1; }; echo \"$ORCH_EVENT_ID\" >> \"$GATE/told\"'}\n",
         &[("1", "run: echo a > a.txt")],
     );
     let orch = f.live(["run"]);

@@ -252,9 +252,7 @@ impl State {
                 task.enter(Phase::Open { pause: None }, at);
                 task.fresh = true;
             }
-            if task.unwritten != Some(node.declared) {
-                task.unwritten = None;
-            }
+            task.unwritten.retain(|said| *said == node.declared);
             let is_current = task.node.declared == node.declared
                 && task.node.gates == node.gates
                 && task.node.approval == node.approval;

@@ -57,6 +57,9 @@ impl State {
             | Settlement::Reverted { .. }
             | Settlement::LeftOut => return false,
         };
+        if let Phase::Settled(before) = &task.phase {
+            task.unwritten.push(before.written());
+        }
         task.closing = None;
         task.enter(Phase::Settled(settled), at);
         true
@@ -87,7 +90,7 @@ impl State {
             // The plan's text may still say so for a while, which is no news.
             let written = settled.written();
             if task.node.declared != written {
-                task.unwritten = Some(task.node.declared);
+                task.unwritten.push(task.node.declared);
             }
             Arc::make_mut(&mut task.node).declared = written;
             if let Some(newer) = &mut task.newer {

@@ -1,5 +1,7 @@
 //! What people decide, in every state of a task.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// The states that a decision can meet, and how to get there.
@@ -281,4 +283,27 @@ fn cancelling_a_parked_task_frees_its_slot_at_once() {
     assert_eq!(bench.ask(Verb::Cancel { task: id("a") }), None);
     assert_eq!(bench.state("a"), TaskState::Cancelled);
     assert_eq!(bench.running(), ["z"]);
+}
+
+#[test]
+fn what_the_plan_said_before_two_decisions_without_an_orch_is_no_news() {
+    let mut start = asks_for(vec![with(task("a", &[]), |n| n.max_attempts = 1)]);
+    let mut bench = Bench::start(&start);
+    bench.ends("a", Ending::AgentFailed);
+    assert_eq!(bench.finish(), Outcome::Failed);
+    let done = Verb::MarkDone {
+        task: id("a"),
+        commit: None,
+    };
+    assert_eq!(bench.ask(done), None);
+    let retry = Verb::Retry {
+        task: id("a"),
+        from: None,
+    };
+    assert_eq!(bench.ask(retry), None);
+    start.revision.text_sha256 = "as the first orch left it".to_owned();
+    let nodes = &mut start.revision.graph.nodes;
+    Arc::make_mut(&mut nodes[0]).declared = Declared::Failed;
+    bench.resume(&start);
+    assert_eq!(bench.running(), ["a"]);
 }
