@@ -230,7 +230,7 @@ pub struct RunArgs {
     /// What bounds the run.
     #[command(flatten)]
     pub bounds: BoundArgs,
-    /// Accepted for plans of other systems; there is no smoke test to skip yet.
+    /// Leave out the smoke commands, which judge what has landed when the plan is through.
     #[arg(long, help_heading = "How")]
     pub skip_smoke: bool,
 

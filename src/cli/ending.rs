@@ -40,6 +40,12 @@ fn ways_on(engine: &Engine, outcome: Outcome) -> Vec<String> {
                         .to_owned(),
                 );
             }
+            if engine.run().has_red_smoke {
+                ways.push(
+                    "mend it on the target, or add a task that does; `orch run` then asks the smoke commands again"
+                        .to_owned(),
+                );
+            }
             let cancelled = engine.tasks().filter(|v| v.state == TaskState::Cancelled);
             ways.extend(cancelled.take(FAILED_SHOWN).map(|v| {
                 format!(

@@ -120,6 +120,9 @@ async fn work(
     let jobs = asked.settings.jobs.value;
     let site = site(repo, signature, asked, &ledger.reader(), args, claude, out)?;
     log_to(&site, args.verbose)?;
+    if args.skip_smoke {
+        out.talk("smoke commands are left out: --skip-smoke\n");
+    }
     before_run(&site, started).await?;
     ledger
         .describe(&Holder {

@@ -176,6 +176,7 @@ pub(super) fn site(
         roles: asked.roles,
         claude,
         waits: asked.waits,
+        skip_smoke: args.skip_smoke,
         force: asked.force,
         environment: environment(),
         identity,

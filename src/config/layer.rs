@@ -12,7 +12,7 @@ use crate::plan::nearest;
 use crate::plan::syntax::{self, Node, NodeKind};
 
 /// Words that later versions give a meaning: refused, so that nobody relies on a gate or a limit that does not exist.
-pub(super) const RESERVED: [&str; 17] = [
+pub(super) const RESERVED: [&str; 16] = [
     "allow_protected",
     "env",
     "executor",
@@ -27,7 +27,6 @@ pub(super) const RESERVED: [&str; 17] = [
     "review",
     "sandbox",
     "secrets",
-    "smoke",
     "validation",
     "vars",
 ];
@@ -163,6 +162,7 @@ pub(super) fn of_plan(
         runner: setting(plan.name, "meta.runner", plan.runner),
         max_attempts: setting(plan.name, "meta.max_attempts_default", plan.max_attempts),
         merge: setting(plan.name, "meta.merge", plan.merge.map(<[_]>::to_vec)),
+        smoke: setting(plan.name, "meta.smoke", plan.smoke.map(<[_]>::to_vec)),
         ..Partial::default()
     };
     for bound in plan.bounds {
@@ -210,7 +210,7 @@ fn without_text(name: &str, diagnostic: Diagnostic) -> Problems {
 }
 
 /// The keys whose values are verify commands.
-const GATES: [&str; 3] = ["verify.commands", "build_command", "test_command"];
+const GATES: [&str; 4] = ["verify.commands", "smoke", "build_command", "test_command"];
 
 struct FileReader<'a> {
     name: &'a str,

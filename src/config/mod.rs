@@ -347,6 +347,8 @@ settings! {
     hooks_after_task: Option<String> = None, "hooks.after_task" by read::command;
     /// What runs after a run.
     hooks_after_run: Option<String> = None, "hooks.after_run" by read::command;
+    /// Commands that judge the target when the plan is through, in order.
+    smoke: Vec<VerifyCommand> = Vec::new(), "smoke" by read::verify;
     /// Whether commits get a `Signed-off-by` line.
     commit_sign_off: bool = false, "commit.sign_off" by read::switch;
     /// How many of the newest runs keep their directories and refs, whatever their age.
@@ -440,6 +442,8 @@ pub struct PlanLayer<'a> {
     pub runner: Option<Runner>,
     /// `meta.max_attempts_default`.
     pub max_attempts: Option<u32>,
+    /// `meta.smoke`.
+    pub smoke: Option<&'a [VerifyCommand]>,
     /// What bounds its runs.
     pub bounds: &'a [Bound],
     /// `meta.merge`.
@@ -454,6 +458,7 @@ impl<'a> PlanLayer<'a> {
             jobs: plan.meta.jobs,
             runner: plan.meta.runner,
             max_attempts: plan.meta.max_attempts_default,
+            smoke: plan.meta.smoke.as_deref(),
             bounds: &plan.meta.bounds,
             merge: plan.meta.merge.as_deref(),
         }

@@ -56,6 +56,7 @@ fn the_highest_layer_decides_and_is_named() {
             jobs: Some(5),
             runner: None,
             max_attempts: None,
+            smoke: None,
             bounds: &[],
             merge: None,
         }),

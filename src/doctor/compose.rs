@@ -333,6 +333,7 @@ impl Composing<'_> {
                 policy: Policy::default(),
                 waits: false,
                 baseline: false,
+                smoke: false,
                 learned: Vec::new(),
                 spent_today: crate::engine::budget::Amount::default(),
             })

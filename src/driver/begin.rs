@@ -233,6 +233,7 @@ fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
         revision,
         waits: site.waits,
         baseline: has_gates,
+        smoke: !site.skip_smoke && site.force.is_none(),
         landed_before: landed_before(site, reader)?,
         policy: Policy {
             gate_slots: site.settings.verify_parallel.value,

@@ -22,7 +22,7 @@ use super::site::Site;
 use crate::agent::command;
 use crate::config::Cache;
 use crate::crash::point;
-use crate::engine::record::{Record, Stamped};
+use crate::engine::record::Stamped;
 use crate::engine::verification::{GateRecord, GateResult, On, Verification};
 use crate::git::slot::{Slot, Start};
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -141,7 +141,7 @@ impl Gates {
     /// Learns what records say of trees; `foreign` ones count only where a person called the gates hermetic.
     pub(super) fn learn<'a>(&self, records: impl IntoIterator<Item = &'a Stamped>, foreign: bool) {
         for Stamped { record, .. } in records {
-            if let Record::Verified { result, .. } | Record::Baselined { result } = record {
+            if let Some(result) = judging::said_in(record) {
                 self.note(result, foreign);
             }
         }

@@ -32,7 +32,7 @@ use crate::engine::action::Action;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Author, BuildFailure, Control, Event, StopLevel, Unprepared, Verb};
 use crate::engine::outcome::Outcome;
-use crate::engine::record::{Record, Stamped};
+use crate::engine::record::{Record, Smoke, Stamped};
 use crate::engine::verification::{Environment, Verdict, Verification};
 use crate::engine::{Effects, Engine};
 use crate::ids::ObjectId;
@@ -351,6 +351,7 @@ impl Loop {
                 Action::EndAgent { ticket } => self.executor.end_agent(&ticket),
                 Action::EndGates { ticket } => self.executor.end_gates(&Some(ticket)),
                 Action::EndBaseline => self.executor.end_gates(&None),
+                Action::EndSmoke => self.executor.end_gates(&executor::smoke_job()),
                 action => {
                     let fallback = panicked(&action);
                     let work = self.executor.start(action, &self.engine, effects.at);
@@ -425,12 +426,18 @@ fn panicked(action: &Action) -> Event {
             result: Box::new(unasked(what)),
         },
         Action::Baseline => Event::Baselined(Box::new(unasked(what))),
+        Action::Smoke { tip } => Event::Smoked(Some(Box::new(Smoke {
+            tip: tip.clone(),
+            commit: tip.clone(),
+            result: unasked(what),
+        }))),
         // Whether the target moved is for recovery to find out.
         Action::Land { .. }
         | Action::Execute { .. }
         | Action::EndAgent { .. }
         | Action::EndGates { .. }
         | Action::EndBaseline
+        | Action::EndSmoke
         | Action::LookForEvidence { .. }
         | Action::Collect { .. }
         | Action::WritePlan

@@ -49,6 +49,8 @@ pub struct Site {
     pub claude: Option<ClaudeSettings>,
     /// Whether the run stays for people and evidence when nothing else is left to do.
     pub waits: bool,
+    /// Whether the smoke commands are left out.
+    pub skip_smoke: bool,
     /// Set in a rehearsal: what every task is run by.
     pub force: Option<Runner>,
     /// What agents inherit.

@@ -88,6 +88,13 @@ pub enum Action {
     Baseline,
     /// End the gates of a running `Baseline`. No event of its own.
     EndBaseline,
+    /// Run the smoke commands on the target as it stands, at the last landing commit or beyond it. Answered by `Smoked`.
+    Smoke {
+        /// The last landing commit.
+        tip: ObjectId,
+    },
+    /// End a running `Smoke`. No event of its own.
+    EndSmoke,
     /// Move the target from `onto` to `commit` if it still stands there. Answered by `Landed`.
     Land {
         /// The order.
@@ -153,6 +160,8 @@ impl Action {
             Self::LookForEvidence { task } => Some(task),
             Self::Baseline
             | Self::EndBaseline
+            | Self::Smoke { .. }
+            | Self::EndSmoke
             | Self::WritePlan
             | Self::Publish
             | Self::Finish { .. } => None,

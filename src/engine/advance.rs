@@ -19,7 +19,7 @@ impl Turn<'_> {
         self.settle_leftovers();
         self.end_waits();
         if !self.state.is_recovering() {
-            if !self.is_quiet() {
+            if !self.is_quiet() || self.shell.smoke.is_under_way() {
                 self.end_overdue();
             }
             self.tend_queue();
@@ -151,11 +151,14 @@ impl Turn<'_> {
         if asks || !self.is_quiet() || self.shell.plan != Errand::Done {
             return;
         }
+        if self.ask_smoke() {
+            return;
+        }
         if self.shell.publication.order() {
             self.effects.actions.push(Action::Publish);
         }
         if self.shell.publication == Errand::Done {
-            let outcome = judge::outcome(self.state, self.now.wall);
+            let outcome = judge::outcome(self.state, self.misses_smoke(), self.now.wall);
             self.record(Record::RunEnded { outcome });
         }
     }

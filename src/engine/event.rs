@@ -14,6 +14,7 @@ use super::outcome::Outcome;
 use super::profile::Profile;
 use super::record::Salvage;
 use super::scope::Scope;
+use super::smoke::Smoke;
 use super::usage::Usage;
 use super::verification::Verification;
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -66,6 +67,8 @@ pub enum Event {
     },
     /// The gates were asked about the untouched target.
     Baselined(Box<Verification>),
+    /// `Smoke` is done; none if there is nothing to ask.
+    Smoked(Option<Box<Smoke>>),
     /// The compare-and-swap of the target was tried.
     Landed {
         /// The order answered.

@@ -7,8 +7,8 @@ use super::state::State;
 use super::task::Phase;
 use crate::time::Wall;
 
-/// The outcome if the run ended as it stands.
-pub(super) fn outcome(state: &State, at: Wall) -> Outcome {
+/// The outcome if the run ended as it stands; `misses_smoke`: without the smoke commands having been asked.
+pub(super) fn outcome(state: &State, misses_smoke: bool, at: Wall) -> Outcome {
     let failed = state.failed.as_ref().map(|failure| failure.outcome);
     // These two say something about the work that is left, and stand where the order has them.
     let is_about_work =
@@ -28,21 +28,21 @@ pub(super) fn outcome(state: &State, at: Wall) -> Outcome {
         task.is_held() || task.phase.in_the_way().is_some() || state.awaits_consent(ix)
     };
     let could_go_on = |ix: usize| is_open(ix) && !awaits_person(ix) && state.needs_are_met(ix);
-    if state.stop > StopLevel::Running && judged().any(could_go_on) {
+    if state.stop > StopLevel::Running && (misses_smoke || judged().any(could_go_on)) {
         return Outcome::Stopped;
     }
     let is_limited = |ix: usize| {
         let refused = || state.bar(ix, at).is_some_and(|bar| bar.is_final());
         state.is_overdue() || state.waits_for_limits_alone(ix) && refused()
     };
-    if judged().any(|ix| could_go_on(ix) && is_limited(ix)) {
+    if misses_smoke && state.is_overdue() || judged().any(|ix| could_go_on(ix) && is_limited(ix)) {
         return Outcome::LimitReached;
     }
     if judged().any(|ix| is_open(ix) && awaits_person(ix) && blockage.by(ix).is_none()) {
         return Outcome::WaitingForPerson;
     }
     let gave_up = failed == Some(Outcome::Failed) && judged().any(is_open);
-    if gave_up || judged().any(|ix| state.tasks[ix].blocks()) {
+    if gave_up || state.red_smoke().is_some() || judged().any(|ix| state.tasks[ix].blocks()) {
         return Outcome::Failed;
     }
     if judged().any(is_open) {

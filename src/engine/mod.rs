@@ -49,6 +49,7 @@ mod recover;
 pub mod salvage;
 mod schedule;
 pub mod scope;
+pub mod smoke;
 mod start;
 mod state;
 mod task;
@@ -212,6 +213,7 @@ impl Engine {
             Event::Verified { ticket, result } => turn.verified(&ticket, *result),
             Event::Landed { ticket, result } => turn.landed(&ticket, result),
             Event::Baselined(result) => turn.baselined(*result),
+            Event::Smoked(said) => turn.smoked(said),
             Event::PlanWritten => turn.shell.plan.is_done_once(),
             Event::EvidenceLooked { task, found, said } => turn.evidence_looked(&task, found, said),
             Event::Published => turn.shell.publication.is_done_once(),

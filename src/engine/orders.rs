@@ -24,6 +24,10 @@ pub(super) struct Shell {
     pub looks: Looks,
     /// Asking the gates about the untouched target.
     pub baseline: Errand,
+    /// Asking the smoke commands about what has landed.
+    pub smoke: Errand,
+    /// Whether they were ended without an answer.
+    pub smoke_was_ended: bool,
     /// Orders to verify that were told to end because what they verify will not land.
     pub recalled: BTreeSet<Ticket>,
 }
@@ -55,6 +59,11 @@ impl Errand {
         due
     }
 
+    /// Whether an answer is to come.
+    pub(super) fn is_under_way(self) -> bool {
+        matches!(self, Self::Ordered | Self::Outdated)
+    }
+
     /// Hears that it was run; whether that was expected.
     pub(super) fn is_done_once(&mut self) -> bool {
         let (next, expected) = match self {
@@ -75,6 +84,8 @@ impl Shell {
             publication: Errand::Due,
             looks: Looks::default(),
             baseline: Errand::Due,
+            smoke: Errand::Due,
+            smoke_was_ended: false,
             recalled: BTreeSet::new(),
         }
     }
@@ -92,6 +103,7 @@ impl Shell {
             Record::Landed { .. } => {
                 self.plan.is_due_again();
                 self.publication.is_due_again();
+                self.smoke.is_due_again();
             }
             Record::Settled { .. } | Record::Reopened { .. } => self.plan.is_due_again(),
             Record::Collected { next, .. } | Record::NotLandable { next, .. } => match next {
@@ -121,6 +133,7 @@ impl Shell {
             | Record::ApprovalLapsed { .. }
             | Record::EvidenceLooked { .. }
             | Record::Baselined { .. }
+            | Record::Smoked(_)
             | Record::LandingIntended { .. }
             | Record::LandingMissed { .. }
             | Record::Superseded { .. }
@@ -142,6 +155,11 @@ impl Shell {
     /// The order that ends the gates which are asked about the untouched target, if they are.
     fn end_baseline(&self) -> Option<Action> {
         (self.baseline == Errand::Ordered).then_some(Action::EndBaseline)
+    }
+
+    /// The order that ends the smoke commands, if they are asked.
+    fn end_smoke(&self) -> Option<Action> {
+        self.smoke.is_under_way().then_some(Action::EndSmoke)
     }
 }
 
@@ -188,9 +206,13 @@ impl Turn<'_> {
             } => {
                 actions.extend(state.tasks.iter().filter_map(end_of));
                 actions.extend(self.shell.end_baseline());
+                actions.extend(self.shell.end_smoke());
             }
-            // Nothing starts any more that it could be asked for.
-            Record::Stopping { .. } => actions.extend(self.shell.end_baseline()),
+            // Nothing starts any more that the baseline could be asked for; smoke is asked again by the next start.
+            Record::Stopping { .. } => {
+                actions.extend(self.shell.end_baseline());
+                actions.extend(self.shell.end_smoke());
+            }
             Record::Controlled {
                 control,
                 refused: None,
@@ -212,6 +234,7 @@ impl Turn<'_> {
             },
             Record::RunFailed { .. } if state.is_overdue() => {
                 actions.extend(state.tasks.iter().filter_map(end_of));
+                actions.extend(self.shell.end_smoke());
             }
             Record::RunEnded { outcome } => actions.push(Action::Finish { outcome: *outcome }),
             Record::RunStarted(_)
@@ -223,6 +246,7 @@ impl Turn<'_> {
             | Record::ApprovalLapsed { .. }
             | Record::EvidenceLooked { .. }
             | Record::Baselined { .. }
+            | Record::Smoked(_)
             | Record::SessionDropped { .. }
             | Record::Observed { .. }
             | Record::Limited { .. }

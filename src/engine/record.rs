@@ -13,6 +13,7 @@ use super::limit::{LimitHit, LimitScope, UsageWindow};
 use super::outcome::Outcome;
 pub use super::salvage::{Salvage, SalvageOf, SalvagePlace};
 use super::scope::Scope;
+pub use super::smoke::Smoke;
 pub use super::start::{RunStart, Selection};
 use super::usage::Usage;
 use super::verification::Verification;
@@ -203,6 +204,8 @@ pub enum Record {
         /// What they said.
         result: Verification,
     },
+    /// What the smoke commands said of the target when the plan was through.
+    Smoked(Box<Smoke>),
     /// The landing commit stands, and a person is asked whether it may land. The candidate waits in the landing queue.
     ApprovalAsked {
         /// Task, attempt, epoch.
@@ -497,6 +500,7 @@ impl Record {
             | Self::ApprovalLapsed { .. }
             | Self::EvidenceLooked { .. }
             | Self::Baselined { .. }
+            | Self::Smoked(_)
             | Self::NotLandable { .. }
             | Self::LandingMissed { .. }
             | Self::Settled { .. }
@@ -547,6 +551,7 @@ impl Record {
             | Self::PlanAccepted { .. }
             | Self::Discarded { .. }
             | Self::Baselined { .. }
+            | Self::Smoked(_)
             | Self::Limited { .. }
             | Self::LimitLifted { .. }
             | Self::BreakerOpened { .. }

@@ -37,6 +37,9 @@ pub struct RunStart {
     /// Whether the gates are asked about the untouched target before the first attempt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub baseline: bool,
+    /// Whether the smoke commands are asked about what has landed when the plan is through.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub smoke: bool,
     /// What earlier attempts spent, by agent and model.
     #[serde(default)]
     pub learned: Vec<Learned>,

@@ -12,6 +12,7 @@ use super::outcome::Outcome;
 use super::policy::Policy;
 use super::record::{RunStart, Selection};
 use super::schedule::{Need, Topology};
+use super::smoke::Smoked;
 use super::task::{Phase, Task};
 use super::usage::Usage;
 use crate::ids::{ObjectId, RefName, RunId, TaskId};
@@ -60,6 +61,10 @@ pub(super) struct State {
     pub awaits_baseline: bool,
     /// They were, and nothing spoke against a start.
     pub has_baseline: bool,
+    /// The smoke commands are asked about what has landed when the plan is through.
+    pub smokes: bool,
+    /// What they said last.
+    pub smoked: Option<Smoked>,
     /// The target no longer contains what was landed; a person must look.
     pub parked: bool,
     pub failed: Option<Failure>,
@@ -106,6 +111,8 @@ impl State {
             waits: start.waits,
             awaits_baseline: start.baseline,
             has_baseline: false,
+            smokes: start.smoke,
+            smoked: None,
             parked: false,
             failed: None,
             ended: None,

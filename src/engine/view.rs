@@ -42,6 +42,8 @@ pub struct RunView<'a> {
     pub target_rewritten: bool,
     /// Why it cannot go on, if it cannot.
     pub failure: Option<&'a str>,
+    /// The smoke commands are red on what has landed.
+    pub has_red_smoke: bool,
     /// How it ended, if it did.
     pub ended: Option<Outcome>,
     /// How it would end if it ended now.
@@ -270,11 +272,15 @@ impl Engine {
             running: state.running() as usize,
             stop: state.stop,
             target_rewritten: state.parked,
-            failure: state.failed.as_ref().map(|f| f.detail.as_str()),
+            failure: match &state.failed {
+                Some(failure) => Some(failure.detail.as_str()),
+                None => state.red_smoke(),
+            },
+            has_red_smoke: state.red_smoke().is_some(),
             ended: state.ended,
             outcome: state
                 .ended
-                .unwrap_or_else(|| judge::outcome(state, self.heard)),
+                .unwrap_or_else(|| judge::outcome(state, state.owes_smoke().is_some(), self.heard)),
             tip: state.tip.as_ref(),
             usage: state.usage,
             charged: state.charged,

@@ -256,6 +256,14 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<B
     }))
 }
 
+/// The commands of `smoke`, which are written as those of `verify` are; an empty list says that there are none.
+pub(super) fn read_smoke<'t>(
+    reader: &mut Reader<'t>,
+    fields: &Fields<'t>,
+) -> Option<Vec<VerifyCommand>> {
+    fields.get("smoke").map(|node| commands(reader, node))
+}
+
 /// Verify commands of a settings file; the first problem in words.
 pub(crate) fn of_settings(node: &Node<'_>) -> Result<Vec<VerifyCommand>, String> {
     let mut reader = Reader::new("", node, true);

@@ -6,10 +6,9 @@ use Class::{Kept, Read, Unbuilt};
 
 /// Words that later versions give a meaning, at every level but the innermost: refused, so that no plan relies on them
 /// being ignored.
-pub(super) const RESERVED: [&str; 13] = [
+pub(super) const RESERVED: [&str; 12] = [
     "review",
     "candidates",
-    "smoke",
     "models",
     "env",
     "include",
@@ -80,6 +79,7 @@ pub(super) const META: Level = Level {
         ("model_escalation", Read),
         ("budget", Read),
         ("hooks", Read),
+        ("smoke", Read),
         ("budget_limit_usd", Read),
         ("circuit_breaker_threshold", Read),
         ("circuit_breaker_reset_timeout", Read),

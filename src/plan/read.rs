@@ -171,6 +171,7 @@ fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
             )
             .unwrap_or_default(),
         id,
+        smoke: checks::read_smoke(reader, fields),
         checks: checks::read(reader, fields),
         notification_email: mail_address(reader, fields),
         bounds: bounds::read(reader, fields),

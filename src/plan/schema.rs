@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Bound;
-use super::checks::Checks;
+use super::checks::{Checks, VerifyCommand};
 use super::conflicts::KnownAnswer;
 use super::consent::{Approval, External};
 use super::graph::{Declared, Graph, RetryFrom, TaskKind};
@@ -59,6 +59,8 @@ pub struct Meta {
     pub schedule: Schedule,
     /// The plan's identity, where a path will not do.
     pub id: Option<PlanId>,
+    /// What judges the target when the plan is through, if the plan says so.
+    pub smoke: Option<Vec<VerifyCommand>>,
     /// What every task is checked by.
     pub checks: Option<Box<Checks>>,
     /// Kept for claude-plan-orchestrator; nothing is sent.

@@ -52,6 +52,8 @@ pub struct Account {
     numbers: Numbers,
     /// What the gates said of the untouched target, oldest first.
     baseline: Vec<Judgement>,
+    /// What the smoke commands said when the plan was through, oldest first.
+    smoke: Vec<Judgement>,
     tasks: Vec<TaskAccount>,
     /// Decisions about the run as a whole.
     decided: Vec<Decision>,
@@ -176,6 +178,7 @@ impl Account {
             confinement: "none",
             numbers: Numbers::of(&tasks),
             baseline: gates::of_the_target(records),
+            smoke: gates::of_the_end(records),
             tasks,
             decided: decided.remove(&None).unwrap_or_default(),
         }

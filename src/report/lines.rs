@@ -158,6 +158,21 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => return None,
             }
         }
+        Record::Smoked(smoke) => {
+            let said: Vec<String> = smoke.result.gates.iter().map(gate_in_words).collect();
+            match &smoke.result.verdict {
+                Verdict::Passed => line(
+                    Tone::Good,
+                    format!("smoke on {}: {}", smoke.commit.short(), said.join(", ")),
+                ),
+                Verdict::Failed(why) => line(
+                    Tone::Bad,
+                    format!("smoke on {}: {why}", smoke.commit.short()),
+                ),
+                // What follows says it all.
+                Verdict::Broken(_) | Verdict::Interrupted => return None,
+            }
+        }
         Record::NotLandable {
             ticket, end, next, ..
         } => line(

@@ -72,6 +72,7 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
         | Record::EvidenceLooked { .. }
         | Record::Verified { .. }
         | Record::Baselined { .. }
+        | Record::Smoked(_)
         | Record::NotLandable { .. }
         | Record::LandingIntended { .. }
         | Record::LandingMissed { .. }

@@ -31,6 +31,7 @@ mod screens;
 mod shapes;
 mod silence;
 mod slots;
+mod smoke;
 mod stops;
 mod surroundings;
 mod tally;

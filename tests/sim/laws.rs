@@ -18,6 +18,7 @@ use orch::time::Wall;
 
 use crate::bounds::{Bounds, Verdict, law};
 use crate::consents::Consents;
+use crate::smokes::Smokes;
 use queue::Queued;
 
 const REWRITTEN: &str = "a rewritten target";
@@ -59,6 +60,7 @@ pub(crate) struct Laws {
     pub landed: Vec<ObjectId>,
     pub bounds: Bounds,
     consents: Consents,
+    pub smokes: Smokes,
 }
 
 /// A task in the book.
@@ -105,6 +107,7 @@ impl Laws {
         let at = stamped.at;
         self.bounds.follow(stamped)?;
         self.consents.follow(stamped)?;
+        self.smokes.follow(stamped)?;
         let hurried = self.hurried.take();
         let just_failed = std::mem::take(&mut self.just_failed);
         if let Record::Superseded { ticket }
@@ -143,7 +146,8 @@ impl Laws {
             | Record::Limited { .. }
             | Record::LimitLifted { .. }
             | Record::BreakerOpened { .. }
-            | Record::BreakerClosed => {}
+            | Record::BreakerClosed
+            | Record::Smoked(_) => {}
             Record::AgentEnded { ticket, .. } => {
                 law(self.entry(ticket).slot.is_some(), || {
                     format!("{ticket} ends without a slot")
@@ -252,13 +256,7 @@ impl Laws {
                 })?;
                 self.judged.insert(commit.clone(), (passed, vouched));
             }
-            Record::Baselined { result } => {
-                law(self.awaits_baseline, || {
-                    "a baseline that nobody asked for".to_owned()
-                })?;
-                self.has_baseline |= result.verdict == GatesSay::Passed;
-                self.awaits_baseline = !self.has_baseline;
-            }
+            Record::Baselined { result } => self.baselined(result)?,
             Record::LandingIntended {
                 ticket,
                 commit,

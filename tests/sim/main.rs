@@ -8,6 +8,7 @@ mod laws;
 mod night;
 mod plans;
 mod rng;
+mod smokes;
 mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +67,11 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "Verifying",
         "Verified",
         "Baselined",
+        "Smoked",
+        "red smoke",
+        "smoke is ended",
+        "nothing to smoke",
+        "a crash during smoke",
         "gates passed",
         "gates red",
         "gates broken",

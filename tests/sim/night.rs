@@ -93,6 +93,7 @@ fn start() -> RunStart {
         policy,
         waits: false,
         baseline: false,
+        smoke: false,
         learned: Vec::new(),
         spent_today: Amount::default(),
     }

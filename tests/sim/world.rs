@@ -63,6 +63,8 @@ pub(crate) struct World {
     to_end: BTreeSet<Ticket>,
     /// Whether the gates on the untouched target are to end.
     ends_baseline: bool,
+    /// Whether the smoke commands are to end.
+    ends_smoke: bool,
     agents: BTreeMap<TaskId, Agent>,
     slots: BTreeMap<SlotId, TaskId>,
     target: Vec<ObjectId>,
@@ -253,6 +255,7 @@ impl World {
             orders: Vec::new(),
             to_end: BTreeSet::new(),
             ends_baseline: false,
+            ends_smoke: false,
             agents: BTreeMap::new(),
             slots: BTreeMap::new(),
             target: vec![ObjectId::new("c0")],

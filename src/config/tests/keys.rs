@@ -70,6 +70,7 @@ notify:
   - {on: [run_ended, task_failed], run: ./tell}
   - webhook: https://ann:pw@chat.example.org/hooks/s3cret
 hooks: {before_run: ./up, after_task: ./tell, after_run: ./down}
+smoke: [{name: paths, run: ./paths}]
 commit: {sign_off: true}
 gc: {keep_runs: 5, keep_days: 7}
 claude:
@@ -164,6 +165,7 @@ x-note: [anything]
     hooks.before_run = ./up
     hooks.after_task = ./tell
     hooks.after_run = ./down
+    smoke = paths
     commit.sign_off = true
     gc.keep_runs = 5
     gc.keep_days = 7
@@ -255,6 +257,7 @@ fn defaults_are_the_documented_ones() {
     hooks.before_run = not set
     hooks.after_task = not set
     hooks.after_run = not set
+    smoke = none
     commit.sign_off = false
     gc.keep_runs = 20
     gc.keep_days = 30

@@ -42,6 +42,7 @@ use crate::time::{Now, Wall};
 pub(super) use landing::plan_after;
 use plan_thread::PlanThread;
 pub(super) use prepare::setup_parts;
+pub(super) use verify::smoke_job;
 
 /// Carries out actions.
 #[derive(Debug, Clone)]
@@ -352,6 +353,7 @@ impl Executor {
                 let tasks = verify::pending(engine);
                 Box::pin(verify::baseline(site, self.gates.clone(), tasks, at))
             }
+            Action::Smoke { tip } => Box::pin(verify::smoke(site, self.gates.clone(), tip, at)),
             Action::WritePlan => {
                 let settled = landing::settled_fields(engine);
                 Box::pin(publish::write_plan(self.clone(), settled))
@@ -367,6 +369,10 @@ impl Executor {
             }
             Action::EndBaseline => {
                 self.end_gates(&None);
+                Box::pin(std::future::ready(Event::Tick))
+            }
+            Action::EndSmoke => {
+                self.end_gates(&smoke_job());
                 Box::pin(std::future::ready(Event::Tick))
             }
             Action::Finish { .. } => Box::pin(std::future::ready(Event::Tick)),

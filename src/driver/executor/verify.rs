@@ -1,8 +1,10 @@
-//! `Verify` and `Baseline`: the gates of a landing commit, or of the untouched target, one after the other.
+//! `Verify`, `Baseline` and `Smoke`: the commands that judge a landing commit, the untouched target, or the target when
+//! the plan is through, one after the other.
 //!
 //! What a gate's end means is judged in `verify::judge`; here it is brought about.
 
 mod beyond;
+mod smoke;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +15,7 @@ use anyhow::Context;
 use super::blocking;
 use crate::config::Cache;
 use crate::driver::attempt::Sheet;
-use crate::driver::gates::{self, GateError, Gates, Ran, Room};
+use crate::driver::gates::{self, GateError, Gates, Job, Ran, Room};
 use crate::driver::how;
 use crate::driver::protection;
 use crate::driver::site::Site;
@@ -30,6 +32,8 @@ use crate::verify::judge::{Facts, Judged, judge};
 use crate::verify::outputs;
 use crate::verify::protect::Protection;
 use beyond::Changed;
+pub(super) use smoke::smoke;
+pub(in crate::driver) use smoke::smoke_job;
 
 /// A landing commit that is to be judged.
 #[derive(Debug)]
@@ -452,6 +456,17 @@ async fn base_judged(
     said: &mut Said,
 ) -> Result<(), Halt> {
     let commands = commands_of(site, tasks);
+    asked(site, gates, (tip, None), &commands, said).await
+}
+
+/// Asks commands about a commit that nobody is to blame for: what it was built on is not asked.
+async fn asked(
+    site: &Arc<Site>,
+    gates: &Gates,
+    (tip, job): (&ObjectId, Job),
+    commands: &[VerifyCommand],
+    said: &mut Said,
+) -> Result<(), Halt> {
     if commands.is_empty() {
         return Ok(());
     }
@@ -463,11 +478,11 @@ async fn base_judged(
     let cache = site.settings.verify_cache.value;
     let mut room: Option<Room<'_>> = None;
     if !site.settings.verify_env_probe.value.is_empty() {
-        let taken = room.insert(gates.enter(site, None).await?);
+        let taken = room.insert(gates.enter(site, job.clone()).await?);
         taken.stand_at(tip).await?;
         said.probes = taken.probe().await?;
     }
-    for command in &commands {
+    for command in commands {
         if let Some(record) = gates.known(&tree, command, cache, &said.probes)
             && record.result == GateResult::Passed
         {
@@ -478,7 +493,7 @@ async fn base_judged(
             continue;
         }
         if room.is_none() {
-            let taken = room.insert(gates.enter(site, None).await?);
+            let taken = room.insert(gates.enter(site, job.clone()).await?);
             taken.stand_at(tip).await?;
         }
         let room = room.as_mut().context("the room was just taken")?;

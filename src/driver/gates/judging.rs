@@ -1,4 +1,5 @@
-//! Which landing commits are being judged: whoever judges what is built on one waits for what is said of it.
+//! Which landing commits are being judged: whoever judges what is built on one waits for what is said of it. And which
+//! records keep what was said.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,7 +8,18 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::lock;
+use crate::engine::record::Record;
+use crate::engine::verification::Verification;
 use crate::ids::ObjectId;
+
+/// What a record says that gates said of a tree.
+pub(super) fn said_in(record: &Record) -> Option<&Verification> {
+    match record {
+        Record::Verified { result, .. } | Record::Baselined { result } => Some(result),
+        Record::Smoked(smoke) => Some(&smoke.result),
+        _ => None,
+    }
+}
 
 /// The commits, and who waits for them.
 #[derive(Debug, Default)]

@@ -159,6 +159,7 @@ impl State {
                 self.evidence_looked(task, *found, said, at)
             }
             Record::Baselined { result } => self.baselined(result),
+            Record::Smoked(smoke) => self.smoked(smoke),
             Record::NotLandable { ticket, end, next } => self.not_landable(ticket, end, *next, at),
             Record::LandingIntended {
                 ticket,
@@ -292,6 +293,8 @@ impl State {
         self.selection.clone_from(&start.selection);
         self.waits = start.waits;
         self.awaits_baseline = start.baseline && !self.has_baseline;
+        self.smokes = start.smoke;
+        self.forget_red_smoke();
         self.go_by(start, at);
         if self.ended.take().is_some() {
             // Another run may have used the slots since.
@@ -461,6 +464,7 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::Verifying { .. }
         | Record::Verified { .. }
         | Record::Baselined { .. }
+        | Record::Smoked(_)
         | Record::ApprovalAsked { .. }
         | Record::ApprovalLapsed { .. }
         | Record::EvidenceLooked { .. }

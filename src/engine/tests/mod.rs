@@ -14,6 +14,7 @@ mod recovery;
 mod rows;
 mod schedule;
 mod selection;
+mod smoke;
 mod world;
 
 use super::action::Action;
@@ -105,6 +106,7 @@ fn asks_for(nodes: Vec<Node>) -> RunStart {
         policy: Policy::default(),
         waits: false,
         baseline: false,
+        smoke: false,
         learned: Vec::new(),
         spent_today: Amount::default(),
     }

@@ -16,7 +16,7 @@ const NAMED_MAX: usize = 30;
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Judgement {
     at: Wall,
-    /// Of which attempt; none for the untouched target.
+    /// Of which attempt; none for the target itself.
     attempt: Option<u32>,
     /// The landing commit; none for the untouched target.
     commit: Option<ObjectId>,
@@ -159,4 +159,16 @@ pub(super) fn of_the_target(records: &[Stamped]) -> Vec<Judgement> {
     });
     said.filter(|judgement| !judgement.gates.is_empty() || judgement.verdict != "passed")
         .collect()
+}
+
+/// Of the target when the plan was through.
+pub(super) fn of_the_end(records: &[Stamped]) -> Vec<Judgement> {
+    let said = records.iter().filter_map(|stamped| match &stamped.record {
+        Record::Smoked(smoke) => Some(Judgement {
+            commit: Some(smoke.commit.clone()),
+            ..Judgement::new(stamped.at, &smoke.result)
+        }),
+        _ => None,
+    });
+    said.collect()
 }

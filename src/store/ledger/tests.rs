@@ -108,6 +108,7 @@ fn run_start(tasks: &[(&str, &str)]) -> RunStart {
         policy: Policy::default(),
         waits: false,
         baseline: false,
+        smoke: false,
         learned: Vec::new(),
         spent_today: Amount::default(),
     }

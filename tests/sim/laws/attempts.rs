@@ -1,11 +1,21 @@
 //! The laws of what may start, and when.
 
+use orch::engine::verification::{Verdict as GatesSay, Verification};
 use orch::ids::{SlotId, Ticket};
 use orch::time::Wall;
 
 use super::{Laws, Verdict, law};
 
 impl Laws {
+    pub(super) fn baselined(&mut self, result: &Verification) -> Verdict {
+        law(self.awaits_baseline, || {
+            "a baseline that nobody asked for".to_owned()
+        })?;
+        self.has_baseline |= result.verdict == GatesSay::Passed;
+        self.awaits_baseline = !self.has_baseline;
+        Ok(())
+    }
+
     pub(super) fn attempt_started(&mut self, ticket: &Ticket, slot: SlotId, at: Wall) -> Verdict {
         if let Some(why) = self.barred {
             return Err(format!("{ticket} starts after {why}"));

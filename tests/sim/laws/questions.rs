@@ -75,11 +75,16 @@ impl Laws {
             !waits || !matches!(outcome, Outcome::Failed | Outcome::Stuck),
             || format!("ended as {outcome:?} although a commit waits for a person"),
         )?;
-        law(outcome != Outcome::Failed || !all_done, || {
+        let is_red = self.smokes.is_red();
+        law(outcome != Outcome::Completed || !is_red, || {
+            "completed, and smoke is red".to_owned()
+        })?;
+        law(outcome != Outcome::Failed || !all_done || is_red, || {
             "failed, but all tasks are done".to_owned()
         })?;
         let could_start = judged().any(|t| self.is_startable(t) && !self.clashes(t));
         let is_left = judged().any(|t| t.done == Done::No && !t.held);
+        let is_left = is_left || self.smokes.is_owed();
         law(outcome != Outcome::LimitReached || is_left, || {
             "ended by a limit, but nothing is left".to_owned()
         })?;

@@ -3,6 +3,7 @@
 use orch::engine::action::Action;
 use orch::engine::event::{Event, Found};
 use orch::engine::outcome::Outcome;
+use orch::engine::record::Record;
 use orch::engine::{Engine, InFlight};
 use orch::ids::TaskId;
 
@@ -13,6 +14,9 @@ use crate::laws::Laws;
 impl World {
     pub(super) fn crash(&mut self, when: &str) -> Step {
         self.trouble.crashes -= 1;
+        if self.smoke_order().is_some() {
+            self.seen.note("a crash during smoke");
+        }
         self.forgets = false;
         let power = self.rng.percent(25);
         self.say(|_| {
@@ -39,7 +43,12 @@ impl World {
             self.delivered.clear();
             let lost = self.rng.below(self.ledger.len() - self.safe + 1);
             self.forgets = lost > 0;
-            self.ledger.truncate(self.ledger.len() - lost);
+            for stamped in self.ledger.split_off(self.ledger.len() - lost).concat() {
+                // The plan's text outlives the record of a person's decision that it was written by.
+                if let Record::Settled { task, .. } = &stamped.record {
+                    self.plan.say(task);
+                }
+            }
         }
         let absence = self.rng.ms(7_200_000);
         self.pass_until(self.now.mono.0 + absence);

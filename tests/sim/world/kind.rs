@@ -21,6 +21,7 @@ pub(super) fn kind(record: &Record) -> &'static str {
         Record::Verifying { .. } => "Verifying",
         Record::Verified { .. } => "Verified",
         Record::Baselined { .. } => "Baselined",
+        Record::Smoked(_) => "Smoked",
         Record::ApprovalAsked { .. } => "ApprovalAsked",
         Record::ApprovalLapsed { .. } => "ApprovalLapsed",
         Record::EvidenceLooked { .. } => "EvidenceLooked",

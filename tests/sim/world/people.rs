@@ -46,6 +46,7 @@ pub(super) fn random_start(rng: &mut Rng, plan: &Plan) -> RunStart {
         landed_before,
         waits: rng.percent(20),
         baseline: rng.percent(30),
+        smoke: rng.percent(50),
         policy: random_policy(rng),
         learned: Vec::new(),
         spent_today: Amount::default(),

@@ -6,7 +6,7 @@ use orch::engine::ending::{AttemptEnd, Ending};
 use orch::engine::event::{
     Author, BuildFailure, Collected, Event, LandResult, Landing, Unprepared,
 };
-use orch::engine::record::{Salvage, SalvageOf, SalvagePlace};
+use orch::engine::record::{Salvage, SalvageOf, SalvagePlace, Smoke};
 use orch::engine::usage::Usage;
 use orch::engine::verification::{Environment, GateRecord, GateResult, Verdict, Verification};
 use orch::engine::view::TaskState;
@@ -179,6 +179,24 @@ impl World {
                     return Err("the baseline is asked for twice".to_owned());
                 }
             }
+            Action::Smoke { tip } => {
+                due += self.rng.ms(300_000);
+                self.ends_smoke = false;
+                if self.smoke_order().is_some() {
+                    return Err("smoke is asked for twice".to_owned());
+                }
+                self.laws.smokes.may_ask(tip)?;
+            }
+            Action::EndSmoke => {
+                self.ends_smoke = true;
+                return match self.smoke_order() {
+                    Some(order) => {
+                        order.due = order.due.min(due);
+                        Ok(())
+                    }
+                    None => Err("smoke is to end and is not asked for".to_owned()),
+                };
+            }
             Action::Build { .. }
             | Action::LookForEvidence { .. }
             | Action::Land { .. }
@@ -298,6 +316,25 @@ impl World {
                 let ended = self.ends_baseline;
                 Event::Baselined(Box::new(self.verified(Gates::Required, ended, None)))
             }
+            Action::Smoke { tip } => {
+                if self.rng.percent(20) {
+                    self.seen.note("nothing to smoke");
+                    return Ok(Event::Smoked(None));
+                }
+                let result = self.verified(Gates::Required, self.ends_smoke, None);
+                if matches!(result.verdict, Verdict::Failed(_)) {
+                    self.seen.note("red smoke");
+                }
+                if result.verdict == Verdict::Interrupted {
+                    self.seen.note("smoke is ended");
+                }
+                let commit = tip.clone();
+                Event::Smoked(Some(Box::new(Smoke {
+                    tip,
+                    commit,
+                    result,
+                })))
+            }
             Action::WritePlan => {
                 self.write_plan();
                 Event::PlanWritten
@@ -306,12 +343,18 @@ impl World {
             Action::EndAgent { .. }
             | Action::EndGates { .. }
             | Action::EndBaseline
+            | Action::EndSmoke
             | Action::Finish { .. } => unreachable!("not kept as orders"),
         })
     }
 
     fn baseline_order(&mut self) -> Option<&mut Order> {
         let asks = |order: &&mut Order| matches!(order.work, Work::Action(Action::Baseline));
+        self.orders.iter_mut().find(asks)
+    }
+
+    pub(super) fn smoke_order(&mut self) -> Option<&mut Order> {
+        let asks = |order: &&mut Order| matches!(order.work, Work::Action(Action::Smoke { .. }));
         self.orders.iter_mut().find(asks)
     }
 
