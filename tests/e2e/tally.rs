@@ -52,9 +52,14 @@ impl Tally {
             self.adopted, self.alive,
             "every agent that outlived orch is adopted"
         );
-        // How two tasks overlap is not the same each time; a place that is never reached proves nothing, though.
+        // How two tasks overlap is not the same each time, and a session that is soon over may be seen only when it has
+        // ended; a place that is never reached proves nothing, though.
+        let missed = self
+            .not_reached
+            .iter()
+            .filter(|at| !at.contains("-observed:"));
         assert!(
-            self.not_reached.len() * 10 <= self.cases,
+            missed.count() * 10 <= self.cases,
             "not reached: {:?}",
             self.not_reached
         );
