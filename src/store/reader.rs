@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::layout::{SessionPart, StateDir};
@@ -314,6 +315,8 @@ impl Reader {
         let connect = || {
             let conn = Connection::open_with_flags(uri, flags)?;
             conn.busy_timeout(BUSY_PATIENCE)?;
+            // Else the end of reading removes a log in which nothing stands yet, under the orch that just made it.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             if access == Access::LogAlone {
                 // Exclusive locking keeps the log's index in memory; `unix-none` locks nothing.
                 conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;

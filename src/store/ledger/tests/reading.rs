@@ -86,6 +86,18 @@ fn asking_creates_and_changes_no_file_before_during_and_after_an_orch() {
 }
 
 #[test]
+fn the_log_of_an_orch_that_is_just_starting_is_left_to_it() {
+    let tmp = tempfile::tempdir().unwrap();
+    drop(open(tmp.path()));
+    let state = StateDir::of_repository(tmp.path());
+    // Where a starting orch is between making the log and making its index.
+    std::fs::write(state.path().join("ledger.db-wal"), "").unwrap();
+    let left = files(state.path());
+    assert!(reader(tmp.path()).runs(9).unwrap().is_empty());
+    assert_eq!(files(state.path()), left);
+}
+
+#[test]
 fn a_ledger_as_a_killed_orch_leaves_it_is_read_and_opened_with_all_that_was_appended() {
     let tmp = tempfile::tempdir().unwrap();
     let killed = tempfile::tempdir().unwrap();
