@@ -236,7 +236,7 @@ impl SessionReader {
         // The result tells of all of its turn, with the price.
         self.open_turn = OpenTurn::default();
         let resumed = self.start == Start::Resume;
-        self.spent = self.spent.after(&result, resumed);
+        self.spent = self.spent.after(result.spent, resumed);
         let report = &mut self.report;
         report.turn_open = false;
         report.usage.turns = report.usage.turns.saturating_add(result.turns);

@@ -106,7 +106,7 @@ fn text(asked: &Asked, out: &Out<'_>) -> Result<String> {
         &rows,
         out.paint,
     ));
-    for line in protected::lines(asked) {
+    for line in protected::lines(&asked.plan, &asked.settings, asked.force) {
         text.push_str(&format!("{line}\n"));
     }
     for (a, b, why) in conflicts(asked) {
@@ -253,7 +253,7 @@ fn as_json(asked: &Asked) -> Result<serde_json::Value> {
         "settings": asked.settings.for_record(),
         "tasks": tasks,
         "conflicts": conflicts,
-        "protection": protected::lines(asked),
+        "protection": protected::lines(&asked.plan, &asked.settings, asked.force),
         "critical_path": plan.graph.critical_path().into_iter().map(|ix| plan.tasks[ix].id.clone()).collect::<Vec<_>>(),
         "policy": policy,
         "last_run": before.as_ref().map(report::bounds::json),

@@ -1,6 +1,5 @@
 //! What a plan lets tasks write and protection will refuse: told before a night is spent on it.
 
-use super::asked::Asked;
 use crate::config::{Problems, Settings};
 use crate::diagnostic::Diagnostic;
 use crate::driver::how;
@@ -8,7 +7,7 @@ use crate::engine::scope::Rules;
 use crate::plan::checks::{Allowed, Gates};
 use crate::plan::consent::When;
 use crate::plan::graph::Declared;
-use crate::plan::{Plan, Task};
+use crate::plan::{Plan, Runner, Task};
 use crate::verify::protect::Protection;
 
 /// A path that `files` of a task names, that is protected, and that nothing allows.
@@ -45,10 +44,10 @@ pub(super) fn warnings(name: &str, plan: &Plan, settings: &Settings) -> Option<P
 }
 
 /// Lines of a dry run: what is allowed, and what will be refused.
-pub(super) fn lines(asked: &Asked) -> Vec<String> {
+pub(super) fn lines(plan: &Plan, settings: &Settings, force: Option<Runner>) -> Vec<String> {
     let mut lines = Vec::new();
-    for task in asked.plan.tasks.iter().filter(|task| is_open(task)) {
-        let checks = how::checks(task, &asked.plan, &asked.settings, asked.force);
+    for task in plan.tasks.iter().filter(|task| is_open(task)) {
+        let checks = how::checks(task, plan, settings, force);
         match &checks.allow_protected {
             Allowed::None => {}
             Allowed::Globs(globs) => lines.push(format!(
@@ -59,7 +58,7 @@ pub(super) fn lines(asked: &Asked) -> Vec<String> {
             Allowed::All => lines.push(format!("task {} may change every protected path", task.id)),
         }
     }
-    for named in named(&asked.plan, &asked.settings) {
+    for named in named(plan, settings) {
         lines.push(format!(
             "warning: task {} may write `{}`, which {}; without `allow_protected` a change of it is refused",
             named.task.id, named.path, named.why

@@ -4,8 +4,8 @@
 //! person's own staged change, ready to be committed. `hold` keeps others out meanwhile, `update` does it.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::program::{GitCommand, GitError};
 use super::refs::RefError;
@@ -178,6 +178,21 @@ impl CheckoutError {
     }
 }
 
+/// `a/b` is absent too if `a` is a file.
+pub(super) fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+pub(super) fn remove_if_there(file: &Path) -> Result<(), CheckoutError> {
+    match fs::remove_file(file) {
+        Err(e) if !is_absent(&e) => Err(CheckoutError::io(file)(e)),
+        _ => Ok(()),
+    }
+}
+
 /// A file that differs between two commits: what stands there before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Change {
@@ -239,7 +254,7 @@ pub fn checked_out_in(repo: &Repository, branch: &RefName) -> Result<Vec<Worktre
 fn suspends(worktree: &Worktree, branch: &RefName) -> Result<bool, CheckoutError> {
     for file in SUSPENDED {
         let path = worktree.git_dir.join(file);
-        match std::fs::read(&path) {
+        match fs::read(&path) {
             Ok(name) => {
                 let names = [branch.as_str(), branch.short()].map(str::as_bytes);
                 if names.contains(&name.trim_ascii_end()) {

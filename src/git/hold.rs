@@ -23,11 +23,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::checkout::{CheckoutError, Refusal, changes, refused_by_state};
+use super::checkout::{CheckoutError, Refusal, changes, refused_by_state, remove_if_there};
 use super::plan_copy::PlanCopy;
 use super::refs::{self, LOCK_PAUSE, LOCK_TRIES};
 use super::repository::{Repository, Worktree};
-use super::update::{Update, remove_if_there};
+use super::update::Update;
 use crate::crash::{point, synced};
 use crate::ids::{ObjectId, RefName};
 

@@ -3,8 +3,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use super::checkout::CheckoutError;
-use super::update::{is_absent, remove_if_there};
+use super::checkout::{CheckoutError, is_absent, remove_if_there};
 use crate::crash::{point, synced};
 
 /// The person's copy of a tracked plan, when its branch moves: the new text is the

@@ -6,13 +6,12 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::checkout::{Change, Changes, CheckoutError, Refusal, git_in};
+use super::checkout::{Change, Changes, CheckoutError, Refusal, git_in, is_absent};
 use super::plan_copy::PlanCopy;
 use super::program::{GitCommand, GitError};
 use super::repository::{Repository, Worktree};
@@ -324,19 +323,4 @@ pub(super) fn shown(files: &BTreeSet<PathBuf>) -> Vec<String> {
         .iter()
         .map(|file| file.display().to_string())
         .collect()
-}
-
-/// `a/b` is absent too if `a` is a file.
-pub(super) fn is_absent(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
-}
-
-pub(super) fn remove_if_there(file: &Path) -> Result<(), CheckoutError> {
-    match fs::remove_file(file) {
-        Err(e) if !is_absent(&e) => Err(CheckoutError::io(file)(e)),
-        _ => Ok(()),
-    }
 }

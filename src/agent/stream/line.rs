@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::spent::{Spent, Tokens};
+use super::spent::{Tokens, Told};
 use super::tool_line;
 use crate::engine::limit::UsageWindow;
-use crate::engine::usage::MicroUsd;
 use crate::time::Wall;
 
 /// A line by its kind.
@@ -87,17 +86,11 @@ pub struct ResultLine {
     pub structured_output: Option<Value>,
     /// Turns of this turn's conversation as the program counts them.
     pub turns: u32,
-    /// Cost of all of the process, and of a resumed session also of what came before it.
-    pub total_cost: Option<MicroUsd>,
     /// Time spent waiting for the service.
     pub api_ms: Option<u64>,
     /// Denied tool calls of the session.
     pub denials: Vec<String>,
-    pub(super) tokens: Tokens,
-    /// By model, since the last result; from 2.1.329 on.
-    pub(super) of_turn: Option<Spent>,
-    /// By model, all of the process, and of a resumed session also what came before it.
-    pub(super) of_process: Option<Spent>,
+    pub(super) spent: Told,
 }
 
 /// An error of the service that the program reported in the place of an answer.
@@ -349,10 +342,6 @@ fn block(mut value: Value) -> Option<Block> {
 }
 
 fn result(mut o: Map<String, Value>) -> ResultLine {
-    let total_cost = o
-        .get("total_cost_usd")
-        .and_then(Value::as_f64)
-        .and_then(MicroUsd::from_usd);
     let turns = o.get("num_turns").and_then(Value::as_u64).unwrap_or(0);
     ResultLine {
         subtype: text(&o, "subtype").unwrap_or_default(),
@@ -368,14 +357,9 @@ fn result(mut o: Map<String, Value>) -> ResultLine {
         terminal_reason: text(&o, "terminal_reason"),
         stop_reason: text(&o, "stop_reason"),
         turns: u32::try_from(turns).unwrap_or(u32::MAX),
-        total_cost,
         api_ms: o.get("duration_api_ms").and_then(Value::as_u64),
         denials: list(&o, "permission_denials").map(denial).collect(),
-        tokens: o.get("usage").map(Tokens::of_turn).unwrap_or_default(),
-        of_turn: o
-            .get("model_usage_since_last_result")
-            .and_then(Spent::of_models),
-        of_process: o.get("modelUsage").and_then(Spent::of_models),
+        spent: Told::of(&o),
         structured_output: o.remove("structured_output").filter(|v| !v.is_null()),
     }
 }

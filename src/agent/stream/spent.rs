@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::line::ResultLine;
 use crate::engine::usage::{MicroUsd, Usage};
 
 /// Tokens by kind.
@@ -44,6 +43,34 @@ impl OpenTurn {
     }
 }
 
+/// What a result tells of what was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Told {
+    tokens: Tokens,
+    /// By model, since the last result; from 2.1.329 on.
+    of_turn: Option<Spent>,
+    /// By model, all of the process, and of a resumed session also what came before it.
+    of_process: Option<Spent>,
+    /// Cost of all of the process, and of a resumed session also of what came before it.
+    total_cost: Option<MicroUsd>,
+}
+
+impl Told {
+    /// Of the members of a result.
+    pub(super) fn of(result: &Map<String, Value>) -> Self {
+        let models = |key| result.get(key).and_then(Spent::of_models);
+        Self {
+            tokens: result.get("usage").map(Tokens::of_turn).unwrap_or_default(),
+            of_turn: models("model_usage_since_last_result"),
+            of_process: models("modelUsage"),
+            total_cost: result
+                .get("total_cost_usd")
+                .and_then(Value::as_f64)
+                .and_then(MicroUsd::from_usd),
+        }
+    }
+}
+
 /// Tokens and their price; none: unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spent {
@@ -76,9 +103,9 @@ impl Spent {
         Some(sum)
     }
 
-    /// This, and what `result` adds to it. Totals of a `resumed` process begin with what its session used before; only
+    /// This, and what a result adds to it. Totals of a `resumed` process begin with what its session used before; only
     /// differences are its own.
-    pub(super) fn after(self, result: &ResultLine, resumed: bool) -> Self {
+    pub(super) fn after(self, result: Told, resumed: bool) -> Self {
         match (result.of_turn, result.of_process) {
             (Some(turn), _) => self.plus(turn),
             (None, _) if resumed => Self {

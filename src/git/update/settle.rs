@@ -6,9 +6,9 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::checkout::{Change, CheckoutError, git_in};
+use super::super::checkout::{Change, CheckoutError, git_in, remove_if_there};
 use super::super::tree::Entry;
-use super::{Update, names, push_entry, remove_if_there, succeed};
+use super::{Update, names, push_entry, succeed};
 
 /// How many names one command line is given: with git's longest paths (4096 bytes) far below what Linux takes (2 MiB).
 const NAMES_AT_ONCE: usize = 250;
