@@ -116,6 +116,12 @@ pub fn is_whole(repo: &Repository, commit: &ObjectId) -> Result<bool, git2::Erro
     }
 }
 
+/// Whether an object that was to be read, or to be named in a tree, is not there.
+pub fn is_missing(error: &git2::Error) -> bool {
+    // A tree is not made of what is not there: libgit2 has no code of its own for that.
+    error.code() == ErrorCode::NotFound || error.class() == ErrorClass::Tree
+}
+
 /// Whether an object is gone, or is none.
 pub(super) fn is_damage(error: &git2::Error) -> bool {
     error.code() == ErrorCode::NotFound

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use orch::git::collect::{Change, ChangeKind, collect};
+use orch::git::durable::is_missing;
 use orch::git::left_out::{Limits, Reason, save};
 use orch::git::slot::SlotError;
 
@@ -289,10 +290,21 @@ fn a_required_filter_that_fails_fails_the_collection() {
 fn objects_that_a_collection_of_garbage_took_are_stored_again_once_the_index_is_forgotten() {
     let scene = Scene::new();
     let mut slot = scene.prepared();
-    write(&slot.tree().join("new.txt"), "only here\n");
+    let new = slot.tree().join("new.txt");
+    write(&new, "only here\n");
+    // Git stores files anew whose time does not tell whether they changed since.
+    let file = fs::File::options().write(true).open(&new).expect("a file");
+    file.set_modified(std::time::UNIX_EPOCH).expect("a time");
     let first = scene.collect(&mut slot);
     scene.git(&["prune", "--expire=now"]);
     let blob = format!("{}:new.txt", first.tree);
+    write(&slot.tree().join("other.txt"), "makes the tree anew\n");
+    let error = collect(&mut slot, &scene.tip(), Limits::default()).expect_err("it is gone");
+    let SlotError::Libgit2 { cause, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(is_missing(&cause), "{cause}");
+    fs::remove_file(slot.tree().join("other.txt")).expect("removed");
     slot.forget_index().expect("removed");
     let second = scene.collect(&mut slot);
     assert_eq!(second, first);

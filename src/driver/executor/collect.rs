@@ -19,6 +19,7 @@ use crate::engine::event::{Collected, Event};
 use crate::engine::outcome::Outcome;
 use crate::engine::usage::Usage;
 use crate::git::collect::collect as collect_files;
+use crate::git::durable::is_missing;
 use crate::git::left_out::{self, Limits};
 use crate::git::slot::{Slot, SlotError};
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -187,11 +188,8 @@ fn slot_of(site: &Site, sheet: &Sheet) -> Result<Slot, SlotError> {
 struct ObjectsTaken(ObjectId);
 
 fn is_taken(error: &anyhow::Error) -> bool {
-    let is_missing = |e: &git2::Error| e.code() == git2::ErrorCode::NotFound;
-    error.is::<ObjectsTaken>()
-        || error
-            .chain()
-            .any(|cause| cause.downcast_ref().is_some_and(is_missing))
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    error.is::<ObjectsTaken>() || causes.any(is_missing)
 }
 
 fn read_slot(
