@@ -12,6 +12,7 @@ use super::args::{
     RejectArgs, RetryArgs, RetryStart, StopArgs,
 };
 use super::locate;
+use crate::driver::crash::{self, Side};
 use crate::driver::{control, now};
 use crate::engine::Engine;
 use crate::engine::event::{Author, Control, Event, StopLevel, Verb};
@@ -208,8 +209,10 @@ fn into_ledger(state: &StateDir, control: Control) -> Result<Option<String>> {
         Record::Controlled { refused, .. } => refused.clone(),
         _ => None,
     });
-    ledger
+    crash::pass(Side::Before, effects.records.iter());
+    let kept = ledger
         .append(&run, effects.at, effects.records)
         .or_environment()?;
+    crash::pass(Side::After, kept.iter().map(|stamped| &stamped.record));
     Ok(why)
 }

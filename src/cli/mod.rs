@@ -28,6 +28,7 @@ mod run;
 mod salvage;
 mod show;
 mod site;
+mod stall;
 mod status;
 mod why;
 
@@ -124,6 +125,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
             )
         })?;
     }
+    stall::watch();
     match cli.command {
         Command::Init(args) => init::init(&args, out),
         Command::Check(args) => {

@@ -19,7 +19,7 @@ use crate::engine::outcome::Outcome;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::git::Repository;
 use crate::notify::Notifier;
-use crate::process::Awake;
+use crate::process::{Awake, Errands};
 use crate::report::Reporter;
 use crate::store::{Holder, Ledger, LockError};
 use crate::time::Wall;
@@ -116,6 +116,9 @@ async fn work(
         Ledger::open(lock)
     };
     let ledger = ledger.map_err(locate::unusable)?;
+    // Before any of them is run again.
+    let errands = Errands::noted_in(state.errands());
+    errands.end_left().or_environment()?;
     let selection = asked.selection.clone();
     let jobs = asked.settings.jobs.value;
     let site = site(repo, signature, asked, &ledger.reader(), args, claude, out)?;
@@ -123,7 +126,7 @@ async fn work(
     if args.skip_smoke {
         out.talk("smoke commands are left out: --skip-smoke\n");
     }
-    before_run(&site, started).await?;
+    before_run(&site, &errands, started).await?;
     ledger
         .describe(&Holder {
             run: Some(site.run.clone()),
@@ -194,7 +197,7 @@ async fn work(
 }
 
 /// Runs the hook that may keep a run from starting.
-async fn before_run(site: &Site, started: Instant) -> Result<()> {
+async fn before_run(site: &Site, errands: &Errands, started: Instant) -> Result<()> {
     let Some(hook) = site.settings.hooks_before_run.value.as_deref() else {
         return Ok(());
     };
@@ -202,6 +205,11 @@ async fn before_run(site: &Site, started: Instant) -> Result<()> {
         return Ok(());
     }
     let id = format!("{}-before-{}", site.run, driver::now(started).wall.0);
+    let errand = errands.begin("before_run").or_environment()?;
+    let errand = errand
+        .context("another orch waits for the hook before_run")
+        .or_environment()?;
+    let (name, mark) = errand.variable();
     let mut command = tokio::process::Command::new("/bin/sh");
     command
         .args(["-c", hook])
@@ -210,9 +218,14 @@ async fn before_run(site: &Site, started: Instant) -> Result<()> {
         .env("ORCH_EVENT_ID", id)
         .env("ORCH_RUN", site.run.to_string())
         .env("ORCH_PLAN", site.plan.shown())
+        .env(name, mark)
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true);
     let status = tokio::time::timeout(HOOK_MAX, command.status()).await;
+    if status.is_err() {
+        errand.end().or_environment()?;
+    }
+    errand.done().or_environment()?;
     let wrong = match status {
         Ok(Ok(status)) if status.success() => return Ok(()),
         Ok(Ok(status)) => format!("ended with {status}"),

@@ -5,7 +5,7 @@ use crate::engine::record::Record;
 
 /// On which side of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub enum Side {
     /// The record is decided, and not kept.
     Before,
     /// It is kept, and nothing that it orders has begun.
@@ -13,7 +13,7 @@ pub(super) enum Side {
 }
 
 /// Passes the places `before-<kind>` or `after-<kind>` of records.
-pub(super) fn pass<'a>(side: Side, records: impl Iterator<Item = &'a Record>) {
+pub fn pass<'a>(side: Side, records: impl Iterator<Item = &'a Record>) {
     if !is_armed() {
         return;
     }

@@ -13,6 +13,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::git::slot::EXCHANGE_DIR;
 use crate::plan::consent::{External, Source};
+use crate::process::Errand;
 
 /// Where evidence lies in a slot.
 pub(super) const EVIDENCE_DIR: &str = ".orch/evidence";
@@ -29,7 +30,7 @@ const BYTES_MAX: u64 = 64 << 20;
 /// How much of a command's output is told.
 const SAID_CHARS_MAX: usize = 200;
 
-/// Looks once. Whether the evidence is there, and a line about it.
+/// Looks once. Whether the evidence is there, and a line about it. `errand` notes a command that looks.
 ///
 /// # Errors
 /// If it cannot be told.
@@ -37,9 +38,10 @@ pub(super) async fn look(
     external: &External,
     worktree: &Path,
     env: &[(String, String)],
+    errand: impl FnOnce() -> anyhow::Result<Errand>,
 ) -> anyhow::Result<(bool, String)> {
     match &external.source {
-        Source::Run(run) => look_by_command(run, worktree, env).await,
+        Source::Run(run) => look_by_command(run, worktree, env, errand()?).await,
         Source::Files(globs) => {
             let (globs, worktree) = (globs.clone(), worktree.to_owned());
             let found = tokio::task::spawn_blocking(move || files(&globs, &worktree));
@@ -55,18 +57,23 @@ async fn look_by_command(
     run: &str,
     worktree: &Path,
     env: &[(String, String)],
+    errand: Errand,
 ) -> anyhow::Result<(bool, String)> {
+    let (name, mark) = errand.variable();
     let mut command = tokio::process::Command::new("sh");
     command
         .args(["-c", run])
         .current_dir(worktree)
         .envs(env.iter().map(|(name, value)| (name, value)))
+        .env(name, mark)
         .stdin(Stdio::null())
         .process_group(0)
         .kill_on_drop(true);
     let Ok(ended) = tokio::time::timeout(LOOK_MAX, command.output()).await else {
+        tokio::task::spawn_blocking(move || errand.end().and_then(|()| errand.done())).await??;
         return Ok((false, format!("`{run}` took longer than 10 min")));
     };
+    errand.done()?;
     let output = ended.with_context(|| format!("cannot run `{run}`"))?;
     let printed = if output.stdout.is_empty() {
         output.stderr

@@ -6,7 +6,7 @@
 pub mod attempt;
 pub mod begin;
 pub mod control;
-mod crash;
+pub mod crash;
 mod evidence;
 mod executor;
 mod gates;

@@ -213,6 +213,14 @@ pub fn damaged(repo: &Repository) -> io::Result<Vec<PathBuf>> {
     Ok(damaged)
 }
 
+/// The same for the repository around a directory, without a look at any commit of it.
+///
+/// # Errors
+/// As above, or if there is no repository.
+pub fn damaged_around(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    damaged(&Repository::discover(dir).map_err(io::Error::other)?)
+}
+
 /// The loose objects, by name.
 fn loose(repo: &Repository) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();

@@ -14,9 +14,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Notice;
-use super::marks::{Marking, Marks};
+use super::marks::{self, Marking, Marks};
 use crate::config::notify::{Channel, Subscription};
+use crate::crash::point;
 use crate::ids::RunId;
+use crate::process::{Errand, Errands};
 use crate::store::StateDir;
 
 /// Pauses between tries; one more try than pauses.
@@ -123,8 +125,9 @@ impl Courier {
             .iter()
             .filter(|s| s.on.contains(&notice.occasion) && !marks.has(&notice.id, s));
         for subscription in wanting {
-            match self.try_to_deliver(notice, &subscription.by, closing).await {
+            match self.deliver_to(subscription, notice, closing).await {
                 Ok(()) => {
+                    point("notice-delivered");
                     self.mark(&notice.run, |marking| {
                         marking.delivered(&notice.id, subscription)
                     });
@@ -139,15 +142,32 @@ impl Courier {
         all
     }
 
+    async fn deliver_to(
+        &self,
+        subscription: &Subscription,
+        notice: &Notice,
+        closing: &mut oneshot::Receiver<()>,
+    ) -> anyhow::Result<()> {
+        let name = format!("{}-{}", notice.id, marks::name_of(subscription));
+        let errand = Errands::noted_in(self.state.errands()).begin(&name)?;
+        let errand = errand.context("an orch whose run is over is at it")?;
+        let told = self
+            .try_to_deliver(notice, &subscription.by, &errand, closing)
+            .await;
+        errand.done()?;
+        told
+    }
+
     async fn try_to_deliver(
         &self,
         notice: &Notice,
         channel: &Channel,
+        errand: &Errand,
         closing: &mut oneshot::Receiver<()>,
     ) -> anyhow::Result<()> {
         let mut pauses = PAUSES.into_iter();
         loop {
-            let Err(error) = self.deliver_once(notice, channel).await else {
+            let Err(error) = self.deliver_once(notice, channel, errand).await else {
                 return Ok(());
             };
             let Some(pause) = pauses.next() else {
@@ -166,29 +186,32 @@ impl Courier {
         }
     }
 
-    async fn deliver_once(&self, notice: &Notice, channel: &Channel) -> anyhow::Result<()> {
-        match channel {
-            Channel::Run(command) => self.run(command, notice, None).await,
+    async fn deliver_once(
+        &self,
+        notice: &Notice,
+        channel: &Channel,
+        errand: &Errand,
+    ) -> anyhow::Result<()> {
+        let (text, most, email) = match channel {
+            Channel::Run(command) => (command.as_str(), COMMAND_MAX, None),
             Channel::Hook(command) => {
                 // It has run, and may have done half of its work: that is for its writer, not for another try.
-                if let Err(error) = self.run_for(HOOK_MAX, command, notice, None).await {
+                if let Err(error) = self.run(errand, HOOK_MAX, command, notice, None).await {
                     tracing::warn!(id = notice.id, hook = command, "the hook failed: {error:#}");
                 }
-                Ok(())
+                return Ok(());
             }
-            Channel::Desktop => self.run(DESKTOP, notice, None).await,
-            Channel::Email(address) => self.run(EMAIL, notice, Some(address)).await,
-            Channel::Webhook(url) => post(url, notice),
-        }
+            Channel::Desktop => (DESKTOP, COMMAND_MAX, None),
+            Channel::Email(address) => (EMAIL, COMMAND_MAX, Some(address.as_str())),
+            Channel::Webhook(url) => return post(url, notice),
+        };
+        self.run(errand, most, text, notice, email).await
     }
 
     /// Runs a shell command, with the notice in its environment and, as JSON, on its standard input.
-    async fn run(&self, text: &str, notice: &Notice, email: Option<&str>) -> anyhow::Result<()> {
-        self.run_for(COMMAND_MAX, text, notice, email).await
-    }
-
-    async fn run_for(
+    async fn run(
         &self,
+        errand: &Errand,
         most: Duration,
         text: &str,
         notice: &Notice,
@@ -199,11 +222,13 @@ impl Courier {
             std::fs::create_dir_all(dir)?;
         }
         let log = OpenOptions::new().create(true).append(true).open(&log)?;
+        let (name, mark) = errand.variable();
         let mut child = tokio::process::Command::new("/bin/sh")
             .arg("-c")
             .arg(text)
             .current_dir(&self.directory)
             .envs(variables(notice, email))
+            .env(name, mark)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -211,9 +236,6 @@ impl Courier {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start /bin/sh")?;
-        let group = child
-            .id()
-            .and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
         let json = serde_json::to_vec(notice)?;
         let told = async {
             if let Some(mut stdin) = child.stdin.take() {
@@ -228,10 +250,8 @@ impl Courier {
                 status => bail!("the command ended with {status}"),
             },
             Err(_) => {
-                if let Some(group) = group {
-                    // Its children, too. That they have ended meanwhile is no trouble.
-                    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
-                }
+                // Its children, too.
+                errand.end()?;
                 bail!("the command took longer than {} s", most.as_secs())
             }
         }

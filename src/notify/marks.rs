@@ -92,7 +92,7 @@ impl Marking {
 }
 
 /// A subscriber's name in the marks: it stays the same when others are added, and gives no address away.
-fn name_of(subscription: &Subscription) -> String {
+pub(super) fn name_of(subscription: &Subscription) -> String {
     let told = format!("{:?}", subscription.by);
     sha256_hex(told.as_bytes())
         .chars()

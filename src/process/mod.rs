@@ -8,6 +8,7 @@
 
 mod awake;
 mod environment;
+mod errand;
 mod follow;
 mod identity;
 mod launch;
@@ -19,6 +20,7 @@ mod table;
 
 pub use awake::Awake;
 pub use environment::scrub_environment;
+pub use errand::{Errand, Errands};
 pub use follow::{Changes, LINE_BYTES_MAX, Line, LineFollower};
 pub use identity::{ProcessIdentity, boot_id};
 pub use launch::{

@@ -52,8 +52,16 @@ pub struct Swept {
 /// # Errors
 /// If the process table or `tree` cannot be read.
 pub fn sweep(marker: &Marker, tree: Option<&Path>) -> io::Result<SweepReport> {
+    end_found(Search::new(marker.environ_entry(), tree)?)
+}
+
+/// The same for every process whose environment holds `entry`, `NAME=value`.
+pub(super) fn sweep_entry(entry: &str) -> io::Result<SweepReport> {
+    end_found(Search::new(entry.to_owned(), None)?)
+}
+
+fn end_found(mut search: Search) -> io::Result<SweepReport> {
     let deadline = Instant::now() + SWEEP_MAX;
-    let mut search = Search::new(marker, tree)?;
     let mut killed = BTreeMap::new();
     let mut empty_passes = 0;
     loop {
@@ -90,7 +98,7 @@ pub fn sweep(marker: &Marker, tree: Option<&Path>) -> io::Result<SweepReport> {
 /// # Errors
 /// If the process table cannot be read.
 pub fn alive(marker: &Marker) -> io::Result<Vec<Swept>> {
-    let found = Search::new(marker, None)?.pass()?;
+    let found = Search::new(marker.environ_entry(), None)?.pass()?;
     Ok(found.iter().map(Swept::from).collect())
 }
 
@@ -207,9 +215,9 @@ struct Search {
 }
 
 impl Search {
-    fn new(marker: &Marker, tree: Option<&Path>) -> io::Result<Self> {
+    fn new(entry: String, tree: Option<&Path>) -> io::Result<Self> {
         Ok(Self {
-            entry: marker.environ_entry(),
+            entry,
             // As the links in `/proc` show it. By a directory that is gone nobody can be found.
             tree: match tree.map(fs::canonicalize).transpose() {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,

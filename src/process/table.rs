@@ -18,6 +18,8 @@ pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) comm: String,
     pub(super) is_dead: bool,
+    /// Whether it is dead, or giving back what it has.
+    pub(super) is_ending: bool,
     /// 0 for the first process and for parents outside this pid namespace.
     pub(super) parent: i32,
     pub(super) has_terminal: bool,
@@ -36,6 +38,9 @@ pub(super) enum Delivery {
 }
 
 impl Process {
+    /// Of a process that is giving back what it has (`PF_EXITING`, `include/linux/sched.h`).
+    const EXITING: u64 = 0x4;
+
     /// The process that has `pid` now, if any.
     pub(super) fn look(pid: Pid) -> io::Result<Option<Self>> {
         let path = format!("/proc/{}/stat", pid.as_raw_pid());
@@ -66,10 +71,13 @@ impl Process {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // `fields[0]` is field 3 of the manual page.
         let field = |number: usize| fields.get(number - 3).copied();
+        let is_dead = matches!(field(3)?, "Z" | "X");
+        let flags: u64 = field(9)?.parse().ok()?;
         Some(Self {
             pid: Pid::from_raw(pid.parse().ok()?)?,
             comm: comm.to_owned(),
-            is_dead: matches!(field(3)?, "Z" | "X"),
+            is_dead,
+            is_ending: is_dead || flags & Self::EXITING != 0,
             parent: field(4)?.parse().ok()?,
             has_terminal: field(7)? != "0",
             start_time: field(22)?.parse().ok()?,
@@ -147,6 +155,7 @@ mod tests {
             pid: Pid::from_raw(pid).expect("positive"),
             comm: String::new(),
             is_dead: false,
+            is_ending: false,
             parent,
             has_terminal: false,
             start_time: 0,
@@ -160,7 +169,7 @@ mod tests {
         let process = Process::parse(stat).expect("a stat line");
         assert_eq!(process.comm, "tmux: (x) y");
         assert_eq!((process.parent, process.start_time), (7, 9876));
-        assert!(process.has_terminal && !process.is_dead);
+        assert!(process.has_terminal && !process.is_dead && !process.is_ending);
     }
 
     #[test]

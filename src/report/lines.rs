@@ -36,6 +36,16 @@ fn line(tone: Tone, text: impl Into<String>) -> Line {
     }
 }
 
+/// That a person is still asked for an approval.
+pub(super) fn still_asked(task: &crate::ids::TaskId) -> Line {
+    line(
+        Tone::Bad,
+        format!(
+            "{task}  still waits for approval: `orch gates {task}` shows it, `orch approve {task}` lets it go on"
+        ),
+    )
+}
+
 /// The line of a record, if people hear of it at all. `name` gives a task's name.
 pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String) -> Option<Line> {
     let made = match &stamped.record {

@@ -20,7 +20,8 @@ use std::io::Write;
 pub use doing::{Board, Doing};
 
 use crate::engine::Engine;
-use crate::engine::record::Stamped;
+use crate::engine::record::{Record, Stamped};
+use crate::engine::view::{TaskState, Wait};
 use crate::ids::TaskId;
 use crate::time::Now;
 use lines::{Line, Tone};
@@ -90,9 +91,30 @@ impl Reporter {
                 let text = self.dress(record, &line);
                 self.print(&text);
             }
+            if matches!(record.record, Record::RunResumed { .. }) {
+                self.remind(engine, record);
+            }
         }
         if let Voice::Live(region) = &mut self.voice {
             region.draw(engine, now);
+        }
+    }
+
+    /// Tells again what an earlier orch asked of a person.
+    fn remind(&mut self, engine: &Engine, record: &Stamped) {
+        let is_asked = |state: &TaskState| {
+            matches!(
+                state,
+                TaskState::Waiting {
+                    reason: Wait::Approval,
+                    ..
+                }
+            )
+        };
+        for view in engine.tasks().filter(|view| is_asked(&view.state)) {
+            let line = lines::still_asked(&view.node.id);
+            let text = self.dress(record, &line);
+            self.print(&text);
         }
     }
 

@@ -133,6 +133,11 @@ impl StateDir {
         self.root.join("orch.lock")
     }
 
+    /// Where commands that belong to no attempt are noted while they run.
+    pub fn errands(&self) -> PathBuf {
+        self.root.join("errands")
+    }
+
     /// Where the directories of runs lie.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")

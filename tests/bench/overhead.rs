@@ -5,6 +5,8 @@
 //! figure that has a bar is marked where it is over it; nothing fails for it, because machines differ.
 //! `docs/performance.md` says how to read the table. Names of parts as arguments run only those.
 
+mod looks;
+
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
             "hundred" => hundred(),
             "thousand" => finished = Some(thousand()),
             "queue" => queue(),
+            "looks" => looks::looks(),
             _ => restart(&finished.take().unwrap_or_else(with_a_thousand_landed)),
         }
     }
@@ -59,8 +62,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-const PARTS: [&str; 7] = [
-    "start", "check", "memory", "hundred", "queue", "thousand", "restart",
+const PARTS: [&str; 8] = [
+    "start", "check", "memory", "hundred", "queue", "looks", "thousand", "restart",
 ];
 
 /// How long it takes to say a version, and to show the schedule of 1,000 tasks.

@@ -200,6 +200,7 @@ fn a_run_that_is_killed_while_it_waits_for_a_person_still_waits_and_takes_the_an
     orch.await_says("1  waits for approval");
     orch.killed();
     f.orch(["gates", "1"]).exits(0).says("+a");
+    f.orch(["run"]).exits(4).says("1  still waits for approval");
     f.orch(["approve", "1"])
         .exits(0)
         .says("the next `orch run` goes on from there");

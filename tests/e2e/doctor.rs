@@ -151,6 +151,10 @@ fn an_object_that_is_cut_off_is_named_before_anything_reads_it() {
     let file = fs::File::options().write(true).open(&object).expect("it");
     file.set_modified(long_ago).expect("a time");
     assert!(findings(&f).contains_key("object-damaged"));
+    f.orch(["run"])
+        .exits(8)
+        .says("reading it does not end")
+        .says(&id[2..8]);
     fs::write(&object, whole).expect("mended");
     assert!(!findings(&f).contains_key("object-damaged"));
 }

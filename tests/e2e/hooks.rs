@@ -94,6 +94,60 @@ fn a_hook_after_a_task_whose_orch_was_killed_runs_with_the_next_start() {
     assert_eq!(told(&f).len(), 1);
 }
 
+/// A command that says when another one works beside it, and goes on until it is ended as long as `go` is not open.
+const BUSY: &str = "exec 9> \"$GATE/lock\"; flock -n 9 || echo beside >> \"$GATE/told\"; echo ran >> \"$GATE/told\"; test -e \"$GATE/go\" || { touch \"$GATE/began\"; setsid sleep 600 & wait; }";
+
+/// Kills orch while its command runs, which then goes on alone, until the next orch runs it again; `more`: what that one
+/// has to run for itself.
+fn is_ended_and_run_again(f: &Fixture, more: usize) {
+    let orch = f.live(["run"]);
+    f.await_gate("began");
+    orch.killed();
+    f.open("go");
+    f.orch(["run"]).exits(0);
+    assert_eq!(told(f), vec!["ran"; 2 + more]);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_hook_that_outlived_its_orch_is_ended_before_it_runs_again() {
+    // A run begins that has nothing to do, and ends, too.
+    for (when, more) in [("before_run", 0), ("after_task", 0), ("after_run", 1)] {
+        let settings = format!("hooks: {{{when}: '{BUSY}'}}\n");
+        is_ended_and_run_again(&fixture(&settings, &[("1", "run: echo a > a.txt")]), more);
+    }
+}
+
+#[test]
+fn a_command_that_tells_somebody_or_looks_for_evidence_and_outlived_its_orch_is_ended_first() {
+    let settings = format!("notify: [{{on: task_done, run: '{BUSY}'}}]\n");
+    is_ended_and_run_again(&fixture(&settings, &[("1", "run: echo a > a.txt")]), 0);
+    let looks = format!("external: {{run: '{BUSY}'}}\nrun: echo a > a.txt");
+    is_ended_and_run_again(&fixture("", &[("1", &looks)]), 0);
+}
+
+#[test]
+fn a_hook_that_an_orch_waits_for_whose_run_is_over_is_left_to_it() {
+    let wait = crate::fixture::waits("go");
+    let id = "echo \"$ORCH_EVENT_ID\" >> \"$GATE/";
+    let settings = format!("hooks: {{after_run: '{id}begun\"; {wait}; {id}told\"'}}\n");
+    let f = fixture(&settings, &[("1", "max_attempts: 1\nrun: exit 1")]);
+    let first = f.live(["run"]);
+    // It has no lock any more while its hook runs.
+    let have_begun = |count| {
+        let text = std::fs::read_to_string(f.gate().join("begun")).unwrap_or_default();
+        (text.lines().count() == count).then_some(())
+    };
+    f.await_that("its hook", || have_begun(1));
+    let second = f.live(["run"]);
+    f.await_that("the hook of the second", || have_begun(2));
+    f.open("go");
+    first.ended().exits(1);
+    second.ended().exits(1);
+    let ids: std::collections::BTreeSet<String> = told(&f).into_iter().collect();
+    assert_eq!((told(&f).len(), ids.len()), (2, 2), "each end once");
+}
+
 #[test]
 fn a_plan_may_bring_hooks_of_its_own_and_an_agent_may_not() {
     let text = plan(&[(

@@ -167,6 +167,31 @@ fn a_queue_of_landing_commits_survives_a_kill() {
 }
 
 #[test]
+fn questions_to_a_person_and_the_answers_survive_a_kill() {
+    own_places(&Shape::approved()).assert_clean();
+}
+
+#[test]
+fn an_answer_to_an_orch_that_waits_for_it_survives_a_kill() {
+    own_places(&Shape::answered()).assert_clean();
+}
+
+#[test]
+fn a_wait_for_evidence_survives_a_kill() {
+    own_places(&Shape::evidence()).assert_clean();
+}
+
+#[test]
+fn hooks_and_smoke_survive_a_kill() {
+    own_places(&Shape::crowned()).assert_clean();
+}
+
+#[test]
+fn refused_and_allowed_changes_of_protected_paths_survive_a_kill() {
+    own_places(&Shape::protected()).assert_clean();
+}
+
+#[test]
 fn a_kill_in_the_recovery_from_a_kill_is_survived() {
     let shape = Shape::live();
     let (expected, _) = shape.undisturbed();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{Fixture, Live, Ran, await_end, working_below};
+use crate::fixture::{Fixture, Ran, await_end, working_below};
 use crate::shapes::{Shape, files_below};
 use crate::tally::{Tally, tried};
 
@@ -67,15 +67,15 @@ fn disk(f: &Fixture) -> Disk {
 }
 
 fn orch(shape: &Shape, f: &Fixture, boot: &str, at: Option<&str>) -> Ran {
-    let mut command = shape.command(f);
-    command
-        .env("ORCH_CRASH_BOOT", boot)
-        .env("ORCH_CRASH_DIR", f.root().join("passings"))
-        .env("ORCH_CRASH_DISK", f.root().join("disk"));
-    if let Some(at) = at {
-        command.env("ORCH_CRASH_AT", at);
-    }
-    Live::of(command, f.root()).ended()
+    shape.played(f, |command| {
+        command
+            .env("ORCH_CRASH_BOOT", boot)
+            .env("ORCH_CRASH_DIR", f.root().join("passings"))
+            .env("ORCH_CRASH_DISK", f.root().join("disk"));
+        if let Some(at) = at {
+            command.env("ORCH_CRASH_AT", at);
+        }
+    })
 }
 
 /// Ends every process of the run: the power is gone.
@@ -264,12 +264,19 @@ fn a_loss_of_power_while_landings_go_into_the_checkout_loses_and_doubles_nothing
 #[expect(clippy::print_stderr, reason = "the table is what it is run for")]
 fn many_losses_of_power_lose_and_double_no_landed_work() {
     let mut total = Tally::default();
-    for shape in [
+    let wanted = std::env::var("ORCH_POWER_SHAPES").unwrap_or_default();
+    let is_wanted =
+        |shape: &Shape| wanted.is_empty() || wanted.split(',').any(|name| name == shape.name);
+    let shapes = [
         Shape::sequence(),
         Shape::live(),
         Shape::extension(),
         Shape::outside(),
-    ] {
+        Shape::verified(),
+        Shape::approved(),
+        Shape::crowned(),
+    ];
+    for shape in shapes.into_iter().filter(is_wanted) {
         let tally = tries(&Shape::patient(shape.clone()), u32::MAX, 4);
         eprintln!("{}", tally.row(&format!("power, {}", shape.name)));
         total.add(tally);

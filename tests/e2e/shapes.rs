@@ -31,6 +31,10 @@ pub(crate) struct Shape {
     lands: &'static [&'static str],
     /// Files of the repository beside the plan.
     files: &'static [(&'static str, &'static str)],
+    /// What a person has to approve.
+    approves: &'static [&'static str],
+    /// Lines that hooks leave, each at least once.
+    tells: &'static [&'static str],
 }
 
 impl Shape {
@@ -45,6 +49,8 @@ impl Shape {
             debris: false,
             lands: &["1", "2"],
             files: &[],
+            approves: &[],
+            tells: &[],
         }
     }
 
@@ -63,6 +69,11 @@ impl Shape {
             Self::red(),
             Self::baseline(),
             Self::queue(),
+            Self::approved(),
+            Self::answered(),
+            Self::evidence(),
+            Self::crowned(),
+            Self::protected(),
         ]
     }
 
@@ -232,6 +243,96 @@ sections:
         }
     }
 
+    /// A person approves what the first task makes, and that the second one starts; each time orch has ended meanwhile.
+    pub(crate) fn approved() -> Self {
+        Self {
+            approves: &["1", "2"],
+            ..Self::new(
+                "approved",
+                plan(&[
+                    ("1", "gate: approval\nmax_attempts: 1\nrun: echo a > a.txt"),
+                    (
+                        "2",
+                        "gate: {when: before}\nmax_attempts: 1\nrun: cat a.txt a.txt > b.txt",
+                    ),
+                ]),
+            )
+        }
+    }
+
+    /// A person approves while orch waits for it.
+    pub(crate) fn answered() -> Self {
+        Self {
+            args: &["run", "--wait"],
+            approves: &["1"],
+            ..Self::new(
+                "answered",
+                plan(&[
+                    ("1", "gate: approval\nmax_attempts: 1\nrun: echo a > a.txt"),
+                    ("2", "max_attempts: 1\nrun: cat a.txt a.txt > b.txt"),
+                ]),
+            )
+        }
+    }
+
+    /// The first task waits for evidence, which is there at the second look.
+    pub(crate) fn evidence() -> Self {
+        let looks = "external: {run: 'test -e \"$GATE/seen\" || { touch \"$GATE/seen\"; exit 1; }', every: 1s}";
+        Self {
+            args: &["run", "--wait"],
+            ..Self::new(
+                "evidence",
+                plan(&[
+                    (
+                        "1",
+                        &format!("{looks}\nmax_attempts: 1\nrun: echo a > a.txt"),
+                    ),
+                    ("2", "max_attempts: 1\nrun: cat a.txt a.txt > b.txt"),
+                ]),
+            )
+        }
+    }
+
+    /// Hooks run around the run, after its tasks and never two at once; what has landed is judged at the end.
+    pub(crate) fn crowned() -> Self {
+        Self {
+            name: "crowned",
+            files: &[(
+                "orch.yaml",
+                r#"smoke: [{name: whole, run: test -e a.txt && test -e b.txt}]
+hooks:
+  before_run: echo "$ORCH_EVENT" >> "$GATE/told"
+  after_task: exec 9> "$GATE/lock"; flock -n 9 || echo two >> "$GATE/told"; echo "$ORCH_EVENT $ORCH_TASK" >> "$GATE/told"
+  after_run: exec 9> "$GATE/lock"; flock -n 9 || echo two >> "$GATE/told"; echo "$ORCH_EVENT" >> "$GATE/told"
+"#,
+            )],
+            tells: &["before_run", "run_ended", "task_done 1", "task_done 2"],
+            ..Self::sequence()
+        }
+    }
+
+    /// The first attempt changes what agents are told, which is refused; the second task may change the gate's script.
+    pub(crate) fn protected() -> Self {
+        let refused_once = "max_attempts: 6\nrun: 'rm -f CLAUDE.md; test -e \"$GATE/tried\" && echo a > a.txt || { echo trust me > CLAUDE.md; touch \"$GATE/tried\"; }'";
+        Self {
+            counts_vary: true,
+            files: &[
+                ("check.sh", "test -e orch.yaml\n"),
+                ("orch.yaml", "verify: [{name: check, run: sh check.sh}]\n"),
+            ],
+            ..Self::new(
+                "protected",
+                plan(&[
+                    ("1", refused_once),
+                    (
+                        "2",
+                        "allow_protected: [check.sh]\nmax_attempts: 1\nrun: echo 'test -e a.txt' > check.sh",
+                    ),
+                ]),
+            )
+        }
+    }
+
     /// Any tasks, of which nothing is asserted but what they do.
     pub(crate) fn of_tasks(tasks: &[(&str, &str)]) -> Self {
         Self::new("tasks", plan(tasks))
@@ -288,20 +389,63 @@ sections:
         command
     }
 
-    /// orch run to its end; `at` names places at which it, or a shim, kills itself.
+    /// orch run to its end, with what a person has to say meanwhile; `at` names places at which it, or a shim, kills
+    /// itself.
     pub(crate) fn run(&self, f: &Fixture, at: Option<&str>) -> Ran {
-        let mut command = self.command(f);
-        if let Some(at) = at {
-            command.env("ORCH_CRASH_AT", at);
+        self.played(f, |command| {
+            if let Some(at) = at {
+                command.env("ORCH_CRASH_AT", at);
+            }
+            command.env("ORCH_CRASH_DIR", f.root().join("passings"));
+        })
+    }
+
+    /// Starts orch, and says yes to what it asks, until it ends for another reason than a question; `prepared` is done to
+    /// each command of orch's.
+    pub(crate) fn played(&self, f: &Fixture, prepared: impl Fn(&mut std::process::Command)) -> Ran {
+        loop {
+            let mut command = self.command(f);
+            prepared(&mut command);
+            let mut live = Live::of(command, f.root());
+            if self.args.contains(&"--wait") {
+                f.await_that("an end or a question", || {
+                    let is_asked = live.said().contains("waits for approval");
+                    (is_asked || !live.has_not_ended()).then_some(())
+                });
+                if live.has_not_ended() {
+                    self.approve(f, &prepared);
+                }
+            }
+            let ran = live.ended();
+            if ran.code != 4 || self.approves.is_empty() {
+                return ran;
+            }
+            if let Some(killed) = self.approve(f, &prepared) {
+                return killed;
+            }
         }
-        command.env("ORCH_CRASH_DIR", f.root().join("passings"));
-        Live::of(command, f.root()).ended()
+    }
+
+    /// Whether a person is asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.approves.is_empty()
+    }
+
+    /// Approves whatever may wait for it; the command that was killed, if one was.
+    fn approve(&self, f: &Fixture, prepared: impl Fn(&mut std::process::Command)) -> Option<Ran> {
+        let approve = |task: &&str| {
+            let mut command = f.command(["approve", task]);
+            prepared(&mut command);
+            Ran::of(command.output().expect("orch"))
+        };
+        // Not all of it is asked yet, or still; a live orch may end at this moment.
+        self.approves.iter().map(approve).find(|ran| ran.code == -1)
     }
 
     /// Starts orch until it is done; how often.
     pub(crate) fn finish(&self, f: &Fixture, after: &str) -> u32 {
         for start in 1..=STARTS_MAX {
-            let ran = Live::of(self.command(f), f.root()).ended();
+            let ran = self.played(f, |_| ());
             if ran.code == 0 {
                 return start;
             }
@@ -357,6 +501,7 @@ sections:
             Vec::<PathBuf>::new(),
             "{after}: no lock is left or held"
         );
+        self.assert_told(f, after);
         let pins = f.git(["for-each-ref", "refs/orch/pin"]);
         assert_eq!(pins, "", "{after}: no commit is pinned any more");
         let files = f.git(["ls-tree", "-r", "main"]);
@@ -377,6 +522,18 @@ sections:
         };
         let files: Vec<&str> = files.collect();
         [files.join("\n"), committed, on_disk].join("\n---\n")
+    }
+
+    /// Asserts that hooks ran for whatever they are for, and none beside another.
+    #[track_caller]
+    fn assert_told(&self, f: &Fixture, after: &str) {
+        let told = std::fs::read_to_string(f.gate().join("told")).unwrap_or_default();
+        let told: std::collections::BTreeSet<&str> = told.lines().collect();
+        let wanted = self.tells.iter().copied().collect();
+        assert_eq!(told, wanted, "{after}: what hooks were told");
+        let errands = f.repo().join(".git/orch/errands");
+        let noted = errands.read_dir().map_or(0, Iterator::count);
+        assert_eq!(noted, 0, "{after}: no command is noted that has ended");
     }
 
     fn normalised(&self, plan: &str) -> String {

@@ -58,11 +58,6 @@ impl Plan {
         self.said.contains(id)
     }
 
-    /// Takes the status of a task for somebody's word.
-    pub(crate) fn say(&mut self, id: &TaskId) {
-        self.said.insert(id.clone());
-    }
-
     /// Only the first tasks, without what leads to others.
     pub(crate) fn cut(&mut self, tasks: usize) {
         self.graph.nodes.truncate(tasks);

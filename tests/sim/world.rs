@@ -18,6 +18,7 @@ use orch::engine::record::{Record, Settlement, Stamped};
 use orch::engine::usage::MicroUsd;
 use orch::engine::{Effects, Engine, InFlight};
 use orch::ids::{ObjectId, RunId, SlotId, TaskId, Ticket};
+use orch::store::Durability;
 use orch::time::{Mono, Now, Wall};
 
 use crate::laws::Laws;
@@ -499,7 +500,8 @@ impl World {
             transaction.push(stamped);
         }
         self.ledger.push(transaction);
-        if effects.records.iter().any(Record::is_barrier) {
+        let is_synced = |record| Durability::of(record) == Durability::Synced;
+        if effects.records.iter().any(is_synced) {
             self.safe = self.ledger.len();
         }
         if self.reads && self.reader != self.engine {

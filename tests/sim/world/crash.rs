@@ -3,7 +3,6 @@
 use orch::engine::action::Action;
 use orch::engine::event::{Event, Found};
 use orch::engine::outcome::Outcome;
-use orch::engine::record::Record;
 use orch::engine::{Engine, InFlight};
 use orch::ids::TaskId;
 
@@ -43,12 +42,7 @@ impl World {
             self.delivered.clear();
             let lost = self.rng.below(self.ledger.len() - self.safe + 1);
             self.forgets = lost > 0;
-            for stamped in self.ledger.split_off(self.ledger.len() - lost).concat() {
-                // The plan's text outlives the record of a person's decision that it was written by.
-                if let Record::Settled { task, .. } = &stamped.record {
-                    self.plan.say(task);
-                }
-            }
+            self.ledger.truncate(self.ledger.len() - lost);
         }
         let absence = self.rng.ms(7_200_000);
         self.pass_until(self.now.mono.0 + absence);
@@ -63,14 +57,6 @@ impl World {
             for stamped in self.ledger.iter().flatten() {
                 self.laws.follow(stamped)?;
             }
-        }
-        if self.ledger.is_empty() {
-            // The power went before anything was safe: there is no run, and the same command starts one.
-            let start = random_start(&mut self.rng, &self.plan);
-            let (engine, effects) = Engine::start(run_id(), &start, self.now);
-            self.reader = engine.clone();
-            self.engine = engine;
-            return self.absorb(effects);
         }
         self.engine = self.replay()?;
         self.forgets = false;
