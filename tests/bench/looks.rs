@@ -70,8 +70,8 @@ fn before_a_slot_is_used_again(scene: &Scene, repo: &Repository, files: usize) {
     slot.note(&tenant).expect("noted");
     slot.prepare(&base, Start::Base, &[]).expect("prepared");
     slot.note_working(tenant).expect("noted");
-    let files = collect(&mut slot, &base, Limits::default()).expect("collected");
-    slot.note_kept(&files.tree, &files.left_out).expect("noted");
+    let left = collect(&mut slot, &base, Limits::default()).expect("collected");
+    slot.note_kept(&left.tree, &left.left_out).expect("noted");
     let identity = repo.identity().expect("an identity");
     let nowhere = |_: &RunId, _: &TaskId, _: u32| PathBuf::new();
     let around = Surroundings {
