@@ -125,7 +125,10 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
             )
         })?;
     }
-    stall::watch();
+    // Which looks for such objects itself, and may take long.
+    if !matches!(cli.command, Command::Doctor(_)) {
+        stall::watch();
+    }
     match cli.command {
         Command::Init(args) => init::init(&args, out),
         Command::Check(args) => {
