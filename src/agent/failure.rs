@@ -44,9 +44,11 @@ pub struct Evidence<'a> {
 pub fn limit_hit(session: &SessionReport, written: Wall, local: &impl TimeZone) -> LimitHit {
     let text = error_text(session, session.result.as_ref());
     let limit = session.limit.as_ref().filter(|limit| limit.is_hit());
-    let resets_at = limit
-        .and_then(|limit| reset::from_epoch(limit.resets_at?, written))
-        .or_else(|| reset::from_text(&text, written, local));
+    // What has passed by the field is over; its text, without a day, would mean tomorrow.
+    let resets_at = match limit.and_then(|limit| limit.resets_at) {
+        Some(epoch) => reset::from_epoch(epoch, written),
+        None => reset::from_text(&text, written, local),
+    };
     LimitHit {
         scope: limit
             .and_then(scope_of_window)

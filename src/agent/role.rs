@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use crate::config::Permission;
+use crate::plan::bounds;
 
 #[cfg(test)]
 mod tests;
@@ -158,6 +159,8 @@ pub enum RoleError {
     Invalid {
         /// Which role.
         name: String,
+        /// The key of its front matter that is wrong, if it is one.
+        key: Option<&'static str>,
         /// What is wrong, with the line where it is known.
         what: String,
     },
@@ -249,20 +252,23 @@ fn read(path: &Path) -> io::Result<String> {
 /// Reads a role file: a front matter between two lines of `---` with `name`, `description`, `tools`, `model`,
 /// `permission` and `effort`, then the text. Other keys belong to the agent program. A text that does not begin with `---` has no front matter.
 fn parse(name: &str, file: &str, source: Source) -> Result<Role, RoleError> {
-    let invalid = |what: String| RoleError::Invalid {
+    let wrong = |key, what| RoleError::Invalid {
         name: name.to_owned(),
+        key,
         what,
     };
+    let invalid = |what: String| wrong(None, what);
     let file = file.strip_prefix('\u{feff}').unwrap_or(file);
     let (front, text) = split(file).map_err(|what| invalid(what.to_owned()))?;
     let front = match front {
         None => Front::default(),
-        Some(yaml) => Front::parse(yaml).map_err(invalid)?,
+        Some(yaml) => Front::parse(yaml).map_err(|(key, what)| wrong(key, what))?,
     };
     if let Some(other) = front.name.filter(|n| n != name) {
-        return Err(invalid(format!(
-            "its front matter calls it `{other}`; name and file name must agree"
-        )));
+        return Err(wrong(
+            Some("name"),
+            format!("its front matter calls it `{other}`; name and file name must agree"),
+        ));
     }
     if text.trim().is_empty() {
         return Err(invalid("it has no text".to_owned()));
@@ -307,18 +313,23 @@ struct Front {
     effort: Option<Effort>,
 }
 
+/// What is wrong with a front matter, and with which key of it.
+type Wrong = (Option<&'static str>, String);
+
 impl Front {
-    fn parse(yaml: &str) -> Result<Self, String> {
+    fn parse(yaml: &str) -> Result<Self, Wrong> {
         let value: Value = serde_yaml::from_str(yaml).map_err(|e| {
             // The parser counts from the line after `---`; people count from the top of the file.
             let line = e.location().map_or(1, |l| l.line() + 1);
-            format!("line {line} of its front matter is not YAML: {e}; a value with `: ` or `#` needs quotes")
+            (None, format!("line {line} of its front matter is not YAML: {e}; a value with `: ` or `#` needs quotes"))
         })?;
         if !matches!(value, Value::Mapping(_) | Value::Null) {
-            return Err("its front matter is not a list of `key: value`".to_owned());
+            let what = "its front matter is not a list of `key: value`";
+            return Err((None, what.to_owned()));
         }
-        let tools = tools(&value)?;
-        let profile = profile(&value)?;
+        let of = |key: &'static str| move |what: String| (Some(key), what);
+        let tools = tools(&value).map_err(of("tools"))?;
+        let profile = profile(&value).map_err(of("permission"))?;
         let writes = |tools: &Vec<String>| {
             tools
                 .iter()
@@ -328,19 +339,28 @@ impl Front {
         if profile == Some(Profile::ReadOnly)
             && let Some(tool) = tools.as_ref().and_then(writes)
         {
-            return Err(format!("a `{READ_ONLY}` role has no tool `{tool}`"));
+            let what = format!("a `{READ_ONLY}` role has no tool `{tool}`");
+            return Err((Some("tools"), what));
         }
+        let description = string(&value, "description").map_err(of("description"))?;
         Ok(Self {
-            name: string(&value, "name")?,
-            description: string(&value, "description")?
-                .map(|d| d.split_whitespace().collect::<Vec<_>>().join(" ")),
+            name: string(&value, "name").map_err(of("name"))?,
+            description: description.map(|d| d.split_whitespace().collect::<Vec<_>>().join(" ")),
             tools,
-            // `inherit` is the agent program's word for "whatever the others use".
-            model: string(&value, "model")?.filter(|m| m != "inherit"),
+            model: model(&value).map_err(of("model"))?,
             profile,
-            effort: effort(&value)?,
+            effort: effort(&value).map_err(of("effort"))?,
         })
     }
+}
+
+/// `inherit` is the agent program's word for "whatever the others use".
+fn model(front: &Value) -> Result<Option<String>, String> {
+    let named = string(front, "model")?;
+    if let Some(model) = &named {
+        bounds::model(model).map_err(|wrong| format!("`model` in its front matter: {wrong}"))?;
+    }
+    Ok(named.filter(|model| model != "inherit"))
 }
 
 fn string(front: &Value, key: &str) -> Result<Option<String>, String> {

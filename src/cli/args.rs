@@ -213,7 +213,7 @@ pub struct RunArgs {
     #[arg(long, hide = true, conflicts_with = "runner")]
     pub every_task_rehearsed: bool,
     /// How many agents may run at once.
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "How")]
+    #[arg(short, long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "How")]
     pub jobs: Option<u32>,
     /// As --jobs, with 4 if nothing else says how many.
     #[arg(long, help_heading = "How")]

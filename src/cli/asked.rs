@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use super::args::{RunArgs, RunnerName};
-use super::{Out, locate, propose, protected};
-use crate::agent::role::{self, Profile, Role};
-use crate::config::{self, Permission, Settings};
+use super::{Out, locate, propose, protected, roles};
+use crate::agent::role::Role;
+use crate::config::{self, Settings};
 use crate::driver::how;
 use crate::engine::record::Selection;
-use crate::error::{Error, ErrorKind, OrKind, Result};
+use crate::error::{Error, OrKind, Result};
 use crate::ids::{PlanId, TaskId};
 use crate::plan::checks::Gates;
 use crate::plan::graph::{Declared, TaskKind};
@@ -72,7 +72,7 @@ impl Asked {
         };
         let settings = settings(&root, Some((&shown, &plan)), args, out)?;
         let plan_id = plan.id_or(relative.as_deref().unwrap_or(&plan_path));
-        let roles = roles(&root, &plan, &settings)?;
+        let roles = roles::load(&root, &plan, &settings)?;
         let force = args.every_task_rehearsed.then_some(Runner::Rehearsal);
         let selection = selection(args, &plan)?;
         let unjudged = match force {
@@ -184,7 +184,7 @@ fn selection(args: &RunArgs, plan: &Plan) -> Result<Selection> {
     })
 }
 
-/// What is wrong with the settings that a plan would have here; outside of a repository there are none.
+/// What is wrong with the settings and the roles that a plan would have here; outside of a repository there are none.
 pub(super) fn problems(plan: Option<(&str, &Plan)>) -> Result<Vec<config::Problems>> {
     let here = std::env::current_dir().or_environment()?;
     let found = git2::Repository::discover(here).ok();
@@ -194,11 +194,12 @@ pub(super) fn problems(plan: Option<(&str, &Plan)>) -> Result<Vec<config::Proble
     };
     Ok(match layers(&root, plan, config::Flags::default())? {
         Ok(resolved) => {
-            let mut warnings = resolved.warnings;
-            let of_plan =
-                plan.and_then(|(name, plan)| protected::warnings(name, plan, &resolved.settings));
-            warnings.extend(of_plan);
-            warnings
+            let mut found = resolved.warnings;
+            if let Some((name, plan)) = plan {
+                found.extend(protected::warnings(name, plan, &resolved.settings));
+                found.extend(roles::problems(&root, name, plan, &resolved.settings)?);
+            }
+            found
         }
         Err(problems) => problems,
     })
@@ -317,53 +318,4 @@ fn text_if_there(path: &Path) -> Result<Option<String>> {
             .with_context(|| format!("cannot read {}", path.display()))
             .or_usage(),
     }
-}
-
-/// Whether a role asks for more than the settings give.
-fn oversteps(role: &Role, settings: &Settings) -> bool {
-    role.profile == Some(Profile::Mode(Permission::Bypass))
-        && settings.claude_permission.value != Permission::Bypass
-}
-
-/// Every role that a task names or could name later; one that the plan names must be readable.
-fn roles(root: &Path, plan: &Plan, settings: &Settings) -> Result<BTreeMap<String, Role>> {
-    let dir = root.join(&settings.agents_dir.value);
-    let mut roles = BTreeMap::new();
-    for (name, role) in role::list(&dir)
-        .with_context(|| format!("cannot read {}", dir.display()))
-        .or_usage()?
-    {
-        let named = name == role::DEFAULT
-            || plan
-                .tasks
-                .iter()
-                .any(|t| t.agent.as_deref() == Some(name.as_str()));
-        match role {
-            Ok(role) if named && oversteps(&role, settings) => {
-                return Err(Error::usage(format!(
-                    "role `{name}` asks for `permission: bypass`, and `claude.permission` is {}",
-                    settings.claude_permission.value.as_str()
-                ))
-                .hint(
-                    "a role can narrow what the settings allow; widen it in orch.yaml, for all",
-                ));
-            }
-            Ok(role) => drop(roles.insert(name, role)),
-            Err(error) if named => return Err(Error::new(ErrorKind::Usage, error)),
-            Err(error) => tracing::debug!(%error, "a role that no task names is left out"),
-        }
-    }
-    for task in &plan.tasks {
-        if let Some(name) = task.agent.as_deref().filter(|n| !roles.contains_key(*n)) {
-            let error = role::load(&dir, name)
-                .err()
-                .map_or_else(|| anyhow!("there is no role `{name}`"), Into::into);
-            return Err(Error::new(
-                ErrorKind::Usage,
-                error.context(format!("task {} names an agent", task.id)),
-            )
-            .hint("orch agents list              shows the roles that tasks can name"));
-        }
-    }
-    Ok(roles)
 }

@@ -22,25 +22,25 @@ pub struct BoundArgs {
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Bounds")]
     pub on_limit: Option<OnLimitName>,
     /// End agents, keep their work and stop with exit code 5 after this long: `90m`, `8h`.
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Bounds")]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true, help_heading = "Bounds")]
     pub max_duration: Option<String>,
     /// Start nothing new while a usage window is reported to be this full: `90%`.
-    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = "Bounds")]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, allow_negative_numbers = true, help_heading = "Bounds")]
     pub pause_at: Option<String>,
     /// What the run may cost in US dollars; 0 is no bound.
-    #[arg(long, visible_alias = "quota-ceiling", value_name = "USD", value_parser = usd, help_heading = "Bounds")]
+    #[arg(long, visible_alias = "quota-ceiling", value_name = "USD", value_parser = usd, allow_negative_numbers = true, help_heading = "Bounds")]
     pub quota_ceiling_usd: Option<String>,
     /// Which part of the ceiling may be spent.
-    #[arg(long, visible_alias = "max-budget-pct", value_name = "PERCENT", value_parser = percent, help_heading = "Bounds")]
+    #[arg(long, visible_alias = "max-budget-pct", value_name = "PERCENT", value_parser = percent, allow_negative_numbers = true, help_heading = "Bounds")]
     pub max_quota_percent: Option<String>,
     /// What of the ceiling is left alone, in US dollars.
-    #[arg(long, visible_alias = "reserved-budget", value_name = "USD", value_parser = usd, help_heading = "Bounds")]
+    #[arg(long, visible_alias = "reserved-budget", value_name = "USD", value_parser = usd, allow_negative_numbers = true, help_heading = "Bounds")]
     pub reserved_budget_usd: Option<String>,
     /// Climb the model ladder haiku, sonnet, opus after failures, from this model on.
     #[arg(long, value_name = "MODEL", value_parser = model, help_heading = "Bounds")]
     pub starting_model: Option<String>,
     /// Climb the ladder after so many failures on a rung that a better model could mend.
-    #[arg(long, value_name = "N", value_parser = failures, help_heading = "Bounds")]
+    #[arg(long, value_name = "N", value_parser = failures, allow_negative_numbers = true, help_heading = "Bounds")]
     pub escalate_after_failures: Option<String>,
     /// Climb the ladder up to this model.
     #[arg(long, value_name = "MODEL", value_parser = model, help_heading = "Bounds")]
@@ -285,6 +285,74 @@ mod tests {
         let others = "model_escalation: {enabled: true, ladder: [a-1, b-2]}";
         assert_eq!(starts(others).as_deref(), Some("a-1"));
         assert_eq!(of(others).ladder.model(None, 2).as_deref(), Some("b-2"));
+    }
+
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Cases {
+        ladders: Vec<Case>,
+        ceilings: Vec<Case>,
+    }
+
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        says: String,
+        meta: String,
+        #[serde(default)]
+        flags: Vec<String>,
+        declares: Option<String>,
+        #[serde(default)]
+        failures: u32,
+        model: Option<String>,
+        may_spend: Option<String>,
+    }
+
+    impl Case {
+        fn policy(&self) -> Policy {
+            #[derive(clap::Parser)]
+            struct Typed {
+                #[command(flatten)]
+                bounds: BoundArgs,
+            }
+            let typed = std::iter::once("run").chain(self.flags.iter().map(String::as_str));
+            let typed = <Typed as clap::Parser>::try_parse_from(typed).unwrap();
+            let text = format!(
+                "meta: {{{}}}\nsections:\n- {{id: s, name: S, tasks: [{{id: a, name: A}}]}}\n",
+                self.meta
+            );
+            let checked =
+                crate::plan::check("plan", text.as_bytes(), crate::plan::Strictness::AsWritten);
+            let plan = checked.plan.unwrap();
+            let resolved = config::resolve(&config::Sources {
+                flags: config::Flags {
+                    others: &typed.bounds.given(),
+                    ..config::Flags::default()
+                },
+                plan: Some(config::PlanLayer::of("plan", &plan)),
+                ..config::Sources::default()
+            });
+            policy(&resolved.unwrap().settings)
+        }
+    }
+
+    #[test]
+    fn plans_of_the_seed_climb_and_spend_as_they_say() {
+        let text = include_str!("../../tests/fixtures/ladders-and-ceilings.yaml");
+        let cases: Cases = serde_yaml::from_str(text).unwrap();
+        assert!(cases.ladders.len() > 10 && cases.ceilings.len() > 5);
+        for case in cases.ladders {
+            let ladder = case.policy().ladder;
+            let model = ladder.model(case.declares.as_deref(), case.failures);
+            assert_eq!(model, case.model, "{}", case.says);
+        }
+        for case in cases.ceilings {
+            let most = case.policy().budgets.run.cost;
+            let written = case
+                .may_spend
+                .map(|usd| MicroUsd(bounds::usd(&usd).unwrap()));
+            assert_eq!(most, written, "{}", case.says);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::config::Problems;
-use crate::diagnostic::{Located, has_errors, tally};
+use crate::diagnostic::{self, Diagnostic, Located, has_errors};
 use crate::error::{OrKind, Result};
 use crate::plan::syntax::SOURCE_BYTES_MAX;
 use crate::plan::{self, Checked, Plan, Strictness};
@@ -90,7 +90,13 @@ fn text(
     for problems in settings {
         write!(out, "{}", problems.render(color))?;
     }
-    let tally = tally(&checked.diagnostics);
+    // What the settings and roles say about a plan stands under its name, too.
+    let of_plan = settings.iter().filter(|p| p.name == checked.name);
+    let all: Vec<Diagnostic> = (checked.diagnostics.iter())
+        .chain(of_plan.flat_map(|p| &p.diagnostics))
+        .cloned()
+        .collect();
+    let tally = diagnostic::tally(&all);
     match &checked.plan {
         Some(plan) => {
             let count = |n: usize, word: &str| match n {
@@ -99,10 +105,19 @@ fn text(
             };
             let tasks = count(plan.tasks.len(), "task");
             let sections = count(plan.sections.len(), "section");
-            writeln!(out, "{}: {tasks} in {sections}, {tally}", checked.name)
+            writeln!(out, "{}: {tasks} in {sections}, {tally}", checked.name)?;
         }
-        None => writeln!(out, "{}: {tally}", checked.name),
+        None => writeln!(out, "{}: {tally}", checked.name)?,
     }
+    for problems in settings.iter().filter(|p| p.name != checked.name) {
+        writeln!(
+            out,
+            "{}: {}",
+            problems.name,
+            diagnostic::tally(&problems.diagnostics)
+        )?;
+    }
+    Ok(())
 }
 
 fn json(checked: &Checked, settings: &[Problems], out: &mut dyn Write) -> std::io::Result<()> {

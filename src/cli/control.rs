@@ -131,15 +131,25 @@ fn task(id: &str) -> Result<TaskId> {
 }
 
 fn decision(verb: Verb, note: Option<&str>, by: Option<&str>) -> Control {
-    let name = by
-        .map_or_else(|| std::env::var("USER"), |name| Ok(name.to_owned()))
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_else(|_| "somebody".to_owned());
     Control {
         verb,
-        by: Author::Person(name),
+        by: Author::Person(by.map_or_else(person, str::to_owned)),
         note: note.map(str::to_owned),
     }
+}
+
+/// Who types: the user's name, else git's, else the user's number.
+fn person() -> String {
+    let of_git = || {
+        let repo = git2::Repository::discover(".").ok()?;
+        repo.config().ok()?.get_string("user.name").ok()
+    };
+    ["USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .chain(of_git())
+        .find(|name| !name.trim().is_empty())
+        .unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
 }
 
 fn refused(why: Option<&str>) -> Result<()> {

@@ -58,9 +58,15 @@ fn text(asked: &Asked, out: &Out<'_>) -> Result<String> {
     }
     match &asked.selection {
         Selection::All => {}
-        Selection::From { task, .. } => text.push_str(&format!(
-            "note: starts at {task}; open tasks before it are left out\n"
-        )),
+        Selection::From { task, redo } => {
+            let again = match redo {
+                true => format!("{task} and all completed tasks after it are done again"),
+                false => format!("{task} is done again if it is completed"),
+            };
+            text.push_str(&format!(
+                "note: starts at {task}; open tasks before it are left out, and {again}\n"
+            ));
+        }
         Selection::Single { task: Some(task) } => {
             text.push_str(&format!("note: only task {task} would run\n"));
         }

@@ -1,5 +1,7 @@
 //! What a person reads when a run has ended: the table, and the ways on.
 
+use std::path::Path;
+
 use super::Out;
 use crate::engine::Engine;
 use crate::engine::outcome::Outcome;
@@ -13,10 +15,17 @@ const FAILED_SHOWN: usize = 3;
 const WAITING_SHOWN: usize = 10;
 
 /// Prints the table to stdout and the ways on to stderr.
-pub(super) fn print(engine: &Engine, outcome: Outcome, out: &mut Out<'_>) -> Result<()> {
+///
+/// `stop_file`: the file that would keep the next run from starting, if there is one.
+pub(super) fn print(
+    engine: &Engine,
+    outcome: Outcome,
+    stop_file: Option<&Path>,
+    out: &mut Out<'_>,
+) -> Result<()> {
     let text = summary::text(engine, false, out.paint);
     out.print(&format!("\n{text}"))?;
-    let ways = ways_on(engine, outcome);
+    let ways = ways_on(engine, outcome, stop_file);
     if !ways.is_empty() {
         out.talk("\n");
     }
@@ -26,7 +35,7 @@ pub(super) fn print(engine: &Engine, outcome: Outcome, out: &mut Out<'_>) -> Res
     Ok(())
 }
 
-fn ways_on(engine: &Engine, outcome: Outcome) -> Vec<String> {
+fn ways_on(engine: &Engine, outcome: Outcome, stop_file: Option<&Path>) -> Vec<String> {
     match outcome {
         Outcome::Failed => {
             let failed = engine.tasks().filter(|v| v.state == TaskState::Failed);
@@ -55,7 +64,13 @@ fn ways_on(engine: &Engine, outcome: Outcome) -> Vec<String> {
             }));
             ways
         }
-        Outcome::Stopped => vec!["orch run                            goes on".to_owned()],
+        Outcome::Stopped => vec![match stop_file {
+            Some(file) => format!(
+                "orch run --clear-stop               removes {} and goes on",
+                file.display()
+            ),
+            None => "orch run                            goes on".to_owned(),
+        }],
         Outcome::WaitingForPerson if engine.run().target_rewritten => rewritten(engine),
         Outcome::WaitingForPerson => waiting(engine),
         Outcome::Stuck => engine
@@ -64,10 +79,19 @@ fn ways_on(engine: &Engine, outcome: Outcome) -> Vec<String> {
             .take(FAILED_SHOWN)
             .map(|v| format!("orch why {}", v.node.id))
             .collect(),
+        Outcome::LimitReached => {
+            let mut ways: Vec<String> = engine
+                .tasks()
+                .filter(|v| matches!(v.state, TaskState::Waiting { .. }))
+                .take(FAILED_SHOWN)
+                .map(|v| format!("{}: {}", v.node.id, engine.why(&v.node.id).join("; ")))
+                .collect();
+            ways.push("orch run                            goes on, once there is more or the limit is over".to_owned());
+            ways
+        }
         Outcome::Environment => vec!["mend it, then `orch run` goes on".to_owned()],
         Outcome::Completed
         | Outcome::Invalid
-        | Outcome::LimitReached
         | Outcome::Busy
         | Outcome::Bug
         | Outcome::Abandoned => Vec::new(),

@@ -24,6 +24,7 @@ mod propose;
 mod protected;
 mod rehearse;
 mod report;
+mod roles;
 mod run;
 mod salvage;
 mod show;

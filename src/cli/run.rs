@@ -122,7 +122,7 @@ async fn work(
     let selection = asked.selection.clone();
     let jobs = asked.settings.jobs.value;
     let site = site(repo, signature, asked, &ledger.reader(), args, claude, out)?;
-    log_to(&site, args.verbose)?;
+    log_to(&site, args.verbose, out.talk.is_coloured())?;
     if args.skip_smoke {
         out.talk("smoke commands are left out: --skip-smoke\n");
     }
@@ -135,14 +135,13 @@ async fn work(
         .or_environment()?;
     let signals = Signals::take().or_environment()?;
     let requests = control::listen(&state.control_socket()).or_environment()?;
-    let files: Vec<PathBuf> = stop_files(site.plan.path(), site.repo.worktree())
-        .into_iter()
-        .chain([site.plan.path().to_owned()])
-        .collect();
+    let stop_files = stop_files(site.plan.path(), site.repo.worktree());
+    let mut watched = stop_files.clone();
+    watched.push(site.plan.path().to_owned());
     // Outlives the loop and its lock: whoever waits for the end of the run is told by the end of their connection.
     let mut inputs = Inputs {
         requests,
-        watch: watch::Watch::over(&files),
+        watch: watch::Watch::over(&watched),
         signals,
     };
     let reporter = reporter(args, out);
@@ -170,7 +169,8 @@ async fn work(
     let code = match ended {
         Ended::Run(outcome) => {
             if args.format == Format::Text {
-                ending::print(&done.engine, outcome, out)?;
+                let stop_file = stop_files.iter().find(|file| file.exists());
+                ending::print(&done.engine, outcome, stop_file.map(PathBuf::as_path), out)?;
             }
             outcome.exit_code()
         }
@@ -178,7 +178,12 @@ async fn work(
             out.talk("ended at once; agents that still run are picked up by the next `orch run`\n");
             Outcome::Abandoned.exit_code()
         }
-        Ended::Detached => Outcome::Stopped.exit_code(),
+        Ended::Detached => {
+            out.talk(
+                "left by SIGHUP; agents that still run are picked up by the next `orch run`\n",
+            );
+            Outcome::Stopped.exit_code()
+        }
     };
     let Loop {
         notifier, ledger, ..
@@ -272,7 +277,7 @@ fn reporter(args: &RunArgs, out: &Out<'_>) -> Reporter {
 }
 
 /// Diagnostics go to the run's log, and to stderr if asked for.
-fn log_to(site: &Site, verbose: bool) -> Result<()> {
+fn log_to(site: &Site, verbose: bool, is_coloured: bool) -> Result<()> {
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
     use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -296,6 +301,7 @@ fn log_to(site: &Site, verbose: bool) -> Result<()> {
     let to_stderr = verbose.then(|| {
         fmt::layer()
             .with_writer(std::io::stderr)
+            .with_ansi(is_coloured)
             .with_filter(EnvFilter::new("orch=debug"))
     });
     tracing_subscriber::registry()

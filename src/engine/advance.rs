@@ -170,7 +170,8 @@ fn is_quiet(state: &State, at: Wall) -> bool {
     let will_go_on = |ix| {
         !state.is_halting()
             && state.waits_for_limits_alone(ix)
-            && (state.paused || state.bar(ix, at).is_some_and(|bar| bar.until().is_some()))
+            && (state.paused.is_some()
+                || state.bar(ix, at).is_some_and(|bar| bar.until().is_some()))
     };
     state
         .tasks

@@ -3,6 +3,7 @@
 use super::bars::Bar;
 use super::event::{Control, StopLevel, Verb};
 use super::limiter::Stage;
+use super::outcome::Outcome;
 use super::record::Record;
 use super::task::{Closing, Phase, Settled, Task};
 use super::{Turn, after};
@@ -75,15 +76,16 @@ impl Turn<'_> {
 
     fn pause(&self, pause: bool) -> Result<Vec<Record>, String> {
         refuse_if(
-            !self.shell.attached || self.state.ended.is_some(),
-            "the run is not going on; `orch run` goes on with it",
+            self.state.ended == Some(Outcome::Completed),
+            "the run is completed",
         )?;
+        // One that has stopped goes on with the next `orch run`, and may do so paused.
         refuse_if(
-            pause && self.state.stop > StopLevel::Running,
+            pause && self.state.stop > StopLevel::Running && self.state.ended.is_none(),
             "the run is stopping",
         )?;
-        refuse_if(pause && self.state.paused, "it is paused already")?;
-        refuse_if(!pause && !self.state.paused, "it is not paused")?;
+        refuse_if(pause && self.state.paused.is_some(), "it is paused already")?;
+        refuse_if(!pause && self.state.paused.is_none(), "it is not paused")?;
         Ok(Vec::new())
     }
 

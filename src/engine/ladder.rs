@@ -14,17 +14,13 @@ impl Ladder {
             return asked();
         }
         let lowest = declared.or(self.starting.as_deref())?;
-        let (Some(floor), Some(start)) = (
-            self.rung(lowest),
-            self.rung(self.starting.as_deref().unwrap_or(lowest)),
-        ) else {
+        let Some(floor) = self.rung(lowest) else {
             return Some(lowest.to_owned());
         };
         let top = self.max.as_deref().and_then(|max| self.rung(max));
         let top = top.unwrap_or(self.models.len() - 1);
-        let first = floor.max(start.min(top));
         let steps = (failures / self.escalate_after.max(1)) as usize;
-        let rung = first.saturating_add(steps).min(top).max(first);
+        let rung = floor.saturating_add(steps).min(top).max(floor);
         if rung == floor {
             // Perhaps a full name of that rung.
             return Some(lowest.to_owned());

@@ -132,6 +132,21 @@ fn model_of_window(kind: &str) -> Option<&str> {
         .find_map(|prefix| kind.strip_prefix(prefix))
 }
 
+impl Policy {
+    /// Until when a window of which the service told at `seen` keeps what counts into it from starting; none if it is
+    /// not full enough for that.
+    pub fn pauses_until(&self, window: &UsageWindow, seen: Wall) -> Option<Wall> {
+        if window.utilisation < self.pause_at? {
+            return None;
+        }
+        let until = match window.resets_at {
+            Some(resets_at) => resets_at.plus_ms(self.limit_margin_ms),
+            None => seen.plus_ms(WINDOW_MS),
+        };
+        Some(until.min(seen.plus_ms(self.limit_wait_max_ms)))
+    }
+}
+
 impl Limiter {
     /// What keeps `asking` from starting: of several, the one that lasts longest.
     pub(super) fn bars(
@@ -162,19 +177,12 @@ impl Limiter {
         policy: &Policy,
         at: Wall,
     ) -> Option<(&UsageWindow, Wall)> {
-        let most = policy.pause_at?;
         let (seen, windows) = self.windows.get(asking.entitlement)?;
-        let full = windows.iter().filter(|window| {
-            window.utilisation >= most && concerns(model_of_window(&window.kind), asking.model)
-        });
-        let ends = full.map(|window| {
-            let until = match window.resets_at {
-                Some(resets_at) => resets_at.plus_ms(policy.limit_margin_ms),
-                None => seen.plus_ms(WINDOW_MS),
-            };
-            (window, until.min(seen.plus_ms(policy.limit_wait_max_ms)))
-        });
-        ends.filter(|(_, until)| at < *until && at >= *seen)
+        windows
+            .iter()
+            .filter(|window| concerns(model_of_window(&window.kind), asking.model))
+            .filter_map(|window| Some((window, policy.pauses_until(window, *seen)?)))
+            .filter(|(_, until)| at < *until && at >= *seen)
             .max_by_key(|(_, until)| *until)
     }
 

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::Turn;
-use super::event::{Author, PlanRevision};
+use super::event::{Author, Control, PlanRevision, Verb};
 use super::outcome::Outcome;
 use super::record::{Record, RunStart, Selection, Settlement};
 use super::state::Ix;
-use super::task::{Phase, Settled, Task};
+use super::task::{Decision, Phase, Settled, Task};
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::graph::Declared;
 
@@ -31,9 +31,19 @@ impl Turn<'_> {
     /// Goes on with a run under what the resuming person asks for.
     pub(super) fn resume(&mut self, start: &RunStart) {
         let declarations = self.declarations(&start.revision);
+        let paused = self.state.paused.clone();
         self.record(Record::RunResumed {
             start: Box::new(start.clone()),
         });
+        // Whoever starts orch again need not be the one who paused the run.
+        if let Some(Decision { by, note }) = paused {
+            let verb = Verb::Pause;
+            let control = Control { verb, by, note };
+            self.record(Record::Controlled {
+                control,
+                refused: None,
+            });
+        }
         self.settle_landed_before(start);
         self.settle_declared(declarations, true);
         self.select();

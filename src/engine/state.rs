@@ -13,7 +13,7 @@ use super::policy::Policy;
 use super::record::{RunStart, Selection};
 use super::schedule::{Need, Topology};
 use super::smoke::Smoked;
-use super::task::{Phase, Task};
+use super::task::{Decision, Phase, Task};
 use super::usage::Usage;
 use crate::ids::{ObjectId, RefName, RunId, TaskId};
 use crate::time::Wall;
@@ -53,7 +53,7 @@ pub(super) struct State {
     pub reserved: Amount,
     pub day: Day,
     /// A person wants nothing new to start for now.
-    pub paused: bool,
+    pub paused: Option<Decision>,
     pub stop: StopLevel,
     /// Whether the run stays for people and evidence when nothing else is left to do.
     pub waits: bool,
@@ -106,7 +106,7 @@ impl State {
             charged: Amount::default(),
             reserved: Amount::default(),
             day: Day::default(),
-            paused: false,
+            paused: None,
             stop: StopLevel::Running,
             waits: start.waits,
             awaits_baseline: start.baseline,
@@ -134,7 +134,7 @@ impl State {
         };
         self.begun = at;
         self.worked = false;
-        self.paused = false;
+        self.paused = None;
         self.breaker = Breaker::default();
         self.limiter.resumed(at);
     }
@@ -146,7 +146,7 @@ impl State {
 
     /// Whether new attempts are out of the question for now, whichever the task.
     pub(super) fn bars_starts(&self) -> bool {
-        self.paused || self.is_halting()
+        self.paused.is_some() || self.is_halting()
     }
 
     /// Whether the run goes towards its end, so that what has not started stays unstarted.

@@ -73,7 +73,7 @@ pub(super) struct Task {
     /// The newest candidate.
     pub candidate: Option<ObjectId>,
     /// No attempt starts until a person releases it.
-    pub held: Option<Box<Hold>>,
+    pub held: Option<Box<Decision>>,
     /// Not part of what the run was asked for: no attempt starts, and those that need it go on.
     pub left_out: bool,
     /// A priority set by a person during the run.
@@ -88,9 +88,9 @@ pub(super) struct Task {
     past: Option<Box<Past>>,
 }
 
-/// Who holds a task, and why.
+/// Who decided something, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hold {
+pub(super) struct Decision {
     pub by: Author,
     /// In the person's words.
     pub note: Option<String>,
@@ -109,6 +109,8 @@ pub(super) struct Past {
     pub notes: Vec<String>,
     /// What changed in the user's repository while attempts of it ran.
     pub meanwhile: Vec<String>,
+    /// Who settled it, if a person did.
+    pub settled_by: Option<Decision>,
 }
 
 impl Past {
@@ -120,6 +122,7 @@ impl Past {
         report: None,
         notes: Vec::new(),
         meanwhile: Vec::new(),
+        settled_by: None,
     };
 }
 

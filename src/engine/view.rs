@@ -7,7 +7,6 @@ use super::budget::Amount;
 use super::consent::Shown;
 use super::ending::AttemptEnd;
 use super::event::StopLevel;
-use super::judge;
 use super::limit::{LimitHit, UsageWindow};
 use super::limiter;
 use super::outcome::Outcome;
@@ -46,8 +45,6 @@ pub struct RunView<'a> {
     pub has_red_smoke: bool,
     /// How it ended, if it did.
     pub ended: Option<Outcome>,
-    /// How it would end if it ended now.
-    pub outcome: Outcome,
     /// The newest landing commit of the run.
     pub tip: Option<&'a ObjectId>,
     /// What all its sessions used.
@@ -278,9 +275,6 @@ impl Engine {
             },
             has_red_smoke: state.red_smoke().is_some(),
             ended: state.ended,
-            outcome: state
-                .ended
-                .unwrap_or_else(|| judge::outcome(state, state.owes_smoke().is_some(), self.heard)),
             tip: state.tip.as_ref(),
             usage: state.usage,
             charged: state.charged,
@@ -295,7 +289,7 @@ impl Engine {
                 .collect(),
             breaker: open.map(|open| (open.cause.as_str(), open.until)),
             breaker_probe: open.and_then(|open| open.probe.as_ref()),
-            paused: state.paused,
+            paused: state.paused.is_some(),
         }
     }
 
@@ -415,7 +409,7 @@ impl Engine {
                 };
                 (reason, bar.until())
             }
-            None if self.state.paused => (Wait::Resume, None),
+            None if self.state.paused.is_some() => (Wait::Resume, None),
             None => return TaskState::Ready,
         };
         TaskState::Waiting { reason, until }

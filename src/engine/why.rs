@@ -6,7 +6,7 @@ use super::blockage::Blockage;
 use super::event::{Author, StopLevel};
 use super::limiter::Stage;
 use super::state::{Ix, State};
-use super::task::{Phase, Settled, Task};
+use super::task::{Decision, Phase, Settled, Task};
 use crate::ids::TaskId;
 use crate::time::{Wall, for_people};
 
@@ -151,10 +151,12 @@ fn why_not_started(state: &State, ix: Ix, at: Wall) -> Vec<String> {
             None => "waits before its next attempt".to_owned(),
         });
     }
-    lines.extend(run_reason(state));
-    if lines.is_empty() && state.is_ready(ix) {
+    let run = run_reason(state);
+    // What kept it from starting is why the run ended, or stands beside that.
+    if lines.is_empty() && (run.is_none() || state.ended.is_some()) && state.is_ready(ix) {
         lines.extend(why_barred(state, ix, at));
     }
+    lines.extend(run);
     if lines.is_empty() {
         lines.push(why_not_scheduled(state, ix));
     }
@@ -163,16 +165,23 @@ fn why_not_started(state: &State, ix: Ix, at: Wall) -> Vec<String> {
 
 fn held(task: &Task) -> Option<String> {
     let hold = task.held.as_ref()?;
-    let who = match &hold.by {
+    Some(format!(
+        "{} holds it; `orch release {}` lets it go on",
+        who(hold),
+        task.node.id
+    ))
+}
+
+/// Who decided, and their words: `Ann (wait for Bob)`.
+fn who(decision: &Decision) -> String {
+    let who = match &decision.by {
         Author::Person(name) => name.as_str(),
         Author::Agent(_) | Author::Signal | Author::StopFile | Author::Orch => "a person",
     };
-    let note = hold.note.as_ref().map(|note| format!(" ({note})"));
-    Some(format!(
-        "{who}{} holds it; `orch release {}` lets it go on",
-        note.unwrap_or_default(),
-        task.node.id
-    ))
+    match &decision.note {
+        Some(note) => format!("{who} ({note})"),
+        None => who.to_owned(),
+    }
 }
 
 /// The rule that bars a start, with its numbers, and what gets around it.
@@ -246,7 +255,10 @@ fn clock(at: Wall) -> String {
 /// What keeps the whole run from starting anything.
 fn run_reason(state: &State) -> Option<String> {
     match (&state.ended, &state.failed, state.stop) {
-        (Some(outcome), _, _) => Some(format!("the run has ended: {}", outcome.in_words())),
+        (Some(outcome), _, _) => Some(format!(
+            "the run has ended: {}; `orch run` goes on",
+            outcome.in_words()
+        )),
         (None, Some(failure), _) => Some(format!("the run cannot go on: {}", failure.detail)),
         (None, None, _) if state.parked => {
             Some("the target no longer contains what was landed; a person must look".to_owned())
@@ -256,7 +268,8 @@ fn run_reason(state: &State) -> Option<String> {
         }
         (None, None, StopLevel::Running) => state
             .paused
-            .then(|| "a person paused the run; `resume` lets it go on".to_owned()),
+            .as_ref()
+            .map(|by| format!("{} paused the run; `orch resume` lets it go on", who(by))),
     }
 }
 
@@ -398,13 +411,15 @@ fn why_settled(task: &Task, settled: &Settled) -> String {
         (Settled::DeclaredFailed, _) => {
             "it failed, says the plan; `retry` gives it fresh attempts".to_owned()
         }
+        (Settled::MarkedDone { .. } | Settled::Skipped | Settled::Cancelled, _) => {
+            let by = task.past().settled_by.as_ref().map(who);
+            let by = by.map_or_else(|| ", says the plan".to_owned(), |who| format!(" by {who}"));
+            format!("it is settled: {words}{by}")
+        }
         (
             Settled::Failed
             | Settled::Unchanged
             | Settled::Believed
-            | Settled::MarkedDone { .. }
-            | Settled::Skipped
-            | Settled::Cancelled
             | Settled::Removed
             | Settled::Reverted { .. },
             _,

@@ -4,9 +4,9 @@
 //! that several agents meet, or that probes meet once more, is told of once.
 
 use crate::config::notify::Occasion;
-use crate::engine::limit::LimitScope;
+use crate::engine::limit::{LimitScope, UsageWindow};
 use crate::engine::outcome::Outcome;
-use crate::engine::policy::OnLimit;
+use crate::engine::policy::{OnLimit, Policy};
 use crate::engine::record::{Miss, Next, Record, Stamped};
 use crate::ids::TaskId;
 use crate::time::{Wall, for_people};
@@ -26,8 +26,11 @@ pub(super) struct Happening {
 /// What a run has told of so far.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    is_waited: bool,
+    /// Set where limits are waited for.
+    policy: Option<Policy>,
     limits: Vec<Known>,
+    /// Windows that let nothing start, and until when that was told.
+    full: Vec<(String, Wall)>,
     in_the_way: Vec<TaskId>,
 }
 
@@ -44,8 +47,14 @@ impl News {
     /// Of a run that waits for limits, without its first record.
     #[cfg(test)]
     pub(super) fn that_waits() -> Self {
+        Self::of_policy(Policy::default())
+    }
+
+    /// Of a run that waits for limits by this policy, without its first record.
+    #[cfg(test)]
+    pub(super) fn of_policy(policy: Policy) -> Self {
         Self {
-            is_waited: true,
+            policy: Some(policy),
             ..Self::default()
         }
     }
@@ -62,7 +71,8 @@ impl News {
         };
         match &stamped.record {
             Record::RunStarted(start) | Record::RunResumed { start } => {
-                self.is_waited = start.policy.on_limit == OnLimit::Wait;
+                let policy = Some(&start.policy);
+                self.policy = policy.filter(|p| p.on_limit == OnLimit::Wait).cloned();
                 self.in_the_way.clear();
                 None
             }
@@ -161,6 +171,13 @@ impl News {
                 None,
                 "is completed without a commit".to_owned(),
             ),
+            // Short sessions are first heard of when they have ended.
+            Record::Observed { windows, .. } | Record::Collected { windows, .. }
+                if !windows.is_empty() =>
+            {
+                self.filled(windows, stamped.at)
+                    .and_then(|text| about(Occasion::Limit, None, None, text))
+            }
             Record::RunEnded { outcome } => about(
                 Occasion::RunEnded,
                 None,
@@ -195,19 +212,57 @@ impl News {
         });
         let known = &mut self.limits[place];
         let is_news =
-            self.is_waited && !known.is_told && until.ms_since(known.first) > LIMIT_WAIT_MS;
+            self.policy.is_some() && !known.is_told && until.ms_since(known.first) > LIMIT_WAIT_MS;
         known.is_told |= is_news;
         is_news.then(|| {
-            let clock = until.to_utc().map_or_else(String::new, |at| {
-                at.format(", until %Y-%m-%d %H:%M UTC").to_string()
-            });
             format!(
-                "{} is reached, and work waits for {}{clock}",
+                "{} is reached, and work waits for {}",
                 scope.in_words(),
-                for_people(until.ms_since(at))
+                wait(at, until)
             )
         })
     }
+
+    /// Says so when a window is so full that nothing new starts for long, once for each time that it is.
+    fn filled(&mut self, windows: &[UsageWindow], at: Wall) -> Option<String> {
+        let policy = self.policy.as_ref()?;
+        let full: Vec<(&UsageWindow, Wall)> = windows
+            .iter()
+            .filter_map(|window| Some((window, policy.pauses_until(window, at)?)))
+            .collect();
+        self.full
+            .retain(|(kind, _)| full.iter().any(|(window, _)| window.kind == *kind));
+        let mut news = None;
+        for (window, until) in full {
+            let is_told = |(kind, told): &(String, Wall)| *kind == window.kind && at < *told;
+            if until.ms_since(at) <= LIMIT_WAIT_MS || self.full.iter().any(is_told) {
+                continue;
+            }
+            self.full.retain(|(kind, _)| *kind != window.kind);
+            self.full.push((window.kind.clone(), until));
+            let longest = news.as_ref().is_none_or(|(_, longest)| *longest < until);
+            if longest {
+                news = Some((window, until));
+            }
+        }
+        news.map(|(window, until)| {
+            format!(
+                "the {} window of the account is used to {}.{} %, and nothing new that counts into it starts for {}",
+                window.kind,
+                window.utilisation / 10,
+                window.utilisation % 10,
+                wait(at, until)
+            )
+        })
+    }
+}
+
+/// How long, and until when.
+fn wait(at: Wall, until: Wall) -> String {
+    let clock = until.to_utc().map_or_else(String::new, |at| {
+        at.format(", until %Y-%m-%d %H:%M UTC").to_string()
+    });
+    format!("{}{clock}", for_people(until.ms_since(at)))
 }
 
 impl Known {

@@ -4,8 +4,9 @@ use super::marks::{Marking, Marks};
 use super::news::News;
 use crate::config::notify::{Occasion, Subscription};
 use crate::engine::ending::Ending;
-use crate::engine::limit::{LimitHit, LimitScope};
+use crate::engine::limit::{LimitHit, LimitScope, UsageWindow};
 use crate::engine::outcome::Outcome;
+use crate::engine::policy::Policy;
 use crate::engine::record::{Miss, Record, Stamped};
 use crate::ids::{RunId, TaskId, Ticket};
 use crate::time::Wall;
@@ -79,6 +80,60 @@ fn a_wait_of_over_ten_minutes_for_a_limit_is_told_once() {
     );
     // Who does not wait hears of the end of the run alone.
     assert_eq!(told(&mut News::default(), &[limited(0, None, 90)]), []);
+}
+
+#[test]
+fn a_window_that_is_too_full_for_over_ten_minutes_is_told_once() {
+    let mut news = News::of_policy(Policy {
+        pause_at: Some(900),
+        ..Policy::default()
+    });
+    let reported = |minute, utilisation, resets: Option<i64>| {
+        let windows = vec![
+            UsageWindow {
+                kind: "five_hour".to_owned(),
+                utilisation,
+                resets_at: resets.map(|minute| Wall(minute * MINUTE)),
+            },
+            UsageWindow {
+                kind: "seven_day".to_owned(),
+                utilisation: 100,
+                resets_at: Some(Wall(9_000 * MINUTE)),
+            },
+        ];
+        let ticket = Ticket {
+            task: TaskId::parse("1").expect("a task"),
+            attempt: 1,
+            epoch: 1,
+        };
+        at(minute, Record::Observed { ticket, windows })
+    };
+    let full = [
+        reported(0, 899, Some(300)),
+        reported(1, 905, Some(300)),
+        reported(2, 950, Some(300)),
+        // Soon over: none of anybody's business.
+        reported(310, 950, Some(315)),
+    ];
+    assert_eq!(
+        told(&mut news, &full),
+        [(
+            Occasion::Limit,
+            "the five_hour window of the account is used to 90.5 %, and nothing new that counts into it starts for 5 h 00 min, until 1970-01-01 05:01 UTC"
+                .to_owned()
+        )]
+    );
+    // Empty and full again, or a window of which nobody says when it resets: told anew.
+    let again = [
+        reported(320, 10, Some(600)),
+        reported(330, 990, Some(600)),
+        reported(400, 10, None),
+        reported(401, 990, None),
+        reported(402, 991, None),
+    ];
+    assert_eq!(told(&mut news, &again).len(), 2);
+    // Without the bound nothing pauses.
+    assert_eq!(told(&mut waiting(), &[reported(1, 1000, Some(300))]), []);
 }
 
 #[test]

@@ -370,13 +370,19 @@ impl Level {
 }
 
 /// The word that was most likely meant: at most two letters added, dropped, changed or swapped, but one only in words of
-/// up to four letters, where two changes make any word of any other; or the same word in other case.
+/// up to four letters, and none in single letters, where so many changes make any word of any other; or the same word in
+/// other case.
 pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let scored = known.filter_map(|k| {
         if k.eq_ignore_ascii_case(word) {
             return Some((0, k));
         }
-        let allowed = if k.len() <= 4 { 1 } else { 2 };
+        let allowed = match k.len().min(word.len()) {
+            // Of one letter, one change makes any other.
+            0 | 1 if k.len() == word.len() => 0,
+            _ if k.len() <= 4 => 1,
+            _ => 2,
+        };
         let distance = edit_distance(word, k, allowed)?;
         Some((distance, k))
     });

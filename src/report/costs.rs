@@ -250,16 +250,22 @@ impl Row {
             || "unknown".to_owned(),
             |n| format!("{}.{} %", n / 10, n % 10),
         );
-        vec![
-            self.key.clone(),
-            self.sessions.to_string(),
-            cost,
-            self.input_tokens.to_string(),
-            self.output_tokens.to_string(),
-            self.cache_read_tokens.to_string(),
-            self.cache_creation_tokens.to_string(),
-            share,
-        ]
+        let counts = [
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_tokens,
+            self.cache_creation_tokens,
+        ];
+        // A session that told no price told no tokens either, unless some were seen.
+        let is_unknown = self.unpriced_sessions == self.sessions && counts == [0; 4];
+        let tokens = counts.map(|n| match is_unknown {
+            true => "unknown".to_owned(),
+            false => n.to_string(),
+        });
+        let mut cells = vec![self.key.clone(), self.sessions.to_string(), cost];
+        cells.extend(tokens);
+        cells.push(share);
+        cells
     }
 }
 

@@ -519,9 +519,9 @@ fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) ->
         return match &control.verb {
             Verb::Pause => Some(line(
                 Tone::Bad,
-                "paused: what runs goes on, nothing new starts",
+                format!("paused{said}: what runs goes on, nothing new starts until `orch resume`"),
             )),
-            Verb::Resume => Some(line(Tone::Good, "goes on after the pause")),
+            Verb::Resume => Some(line(Tone::Good, format!("goes on after the pause{said}"))),
             Verb::Hold { task } => Some(line(
                 Tone::Bad,
                 format!("{task}  held{said}; `orch release {task}` lets it go on"),

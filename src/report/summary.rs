@@ -6,6 +6,7 @@ use super::lines;
 use super::paint::Paint;
 use super::{bounds, table};
 use crate::engine::Engine;
+use crate::engine::event::StopLevel;
 use crate::engine::view::{Completion, Stage, TaskState, TaskView, Wait};
 use crate::time::Wall;
 
@@ -80,6 +81,10 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
     let run = engine.run();
     let state = match (run.ended, live) {
         (Some(outcome), _) => outcome.in_words().to_owned(),
+        (None, true) if run.stop > StopLevel::Running => {
+            "stopping: what runs finishes, nothing new starts".to_owned()
+        }
+        (None, true) if run.paused => "paused: nothing new starts until `orch resume`".to_owned(),
         (None, true) => "running".to_owned(),
         (None, false) => "interrupted; `orch run` goes on with it".to_owned(),
     };
@@ -166,25 +171,36 @@ pub fn totals(engine: &Engine) -> String {
         .map(|(w, n)| format!("{n} {}", w.replace('_', " ")))
         .collect();
     let usage = engine.run().usage;
-    let mut text = format!("{total} tasks: {}.", counts.join(", "));
+    let tasks = match total {
+        1 => "1 task".to_owned(),
+        n => format!("{n} tasks"),
+    };
+    let mut text = format!("{tasks}: {}.", counts.join(", "));
     if unverified > 0 {
         text.push_str(&format!(
             " {unverified} landed unverified (no required verify command)."
         ));
     }
     if usage.sessions > 0 {
-        text.push_str(&format!(" ~{} API-equivalent", usage.cost));
-        if usage.unpriced_sessions > 0 {
-            text.push_str(&format!(
-                ", and {} sessions of unknown cost",
-                usage.unpriced_sessions
-            ));
-        }
-        text.push_str(&format!(
-            ", {} tokens in, {} out.",
-            tokens_in(&usage),
-            usage.output_tokens
-        ));
+        let unknown = match usage.unpriced_sessions {
+            1 => "1 session of unknown cost".to_owned(),
+            n => format!("{n} sessions of unknown cost"),
+        };
+        let known = format!("~{} API-equivalent", usage.cost);
+        let cost = match usage.unpriced_sessions {
+            0 => known,
+            n if n == usage.sessions => unknown,
+            _ => format!("{known}, and {unknown}"),
+        };
+        let tokens = match tokens_in(&usage) + usage.output_tokens {
+            0 if usage.unpriced_sessions == usage.sessions => String::new(),
+            _ => format!(
+                ", {} tokens in, {} out",
+                tokens_in(&usage),
+                usage.output_tokens
+            ),
+        };
+        text.push_str(&format!(" {cost}{tokens}."));
     }
     text.push_str(" Agents ran unconfined.");
     text
@@ -279,7 +295,7 @@ pub fn json(engine: &Engine, live: bool) -> Value {
         "live": live,
         "started": run.started,
         "ended": run.ended,
-        "outcome": run.outcome,
+        "outcome": run.ended,
         "stop": run.stop,
         "jobs": run.jobs,
         "running": run.running,

@@ -28,6 +28,8 @@ fn a_session_that_is_limited_from_the_start_begins_anew_and_costs_no_attempt() {
         (&task["attempt"], &task["attempts_spent"]),
         (&Value::from(2), &Value::from(0))
     );
+    let plan = site.f.read(".claude/plans/plan.yaml");
+    assert!(plan.contains("attempts: 1\n"), "what is counted: {plan}");
 }
 
 fn settings(site: &Site, program: &std::ffi::OsStr, more: &str) {

@@ -112,6 +112,41 @@ fn check_refuses_what_cannot_be_meant_in_plan_and_settings() {
 }
 
 #[test]
+fn check_refuses_roles_that_a_run_would_refuse_with_their_place() {
+    let f = bounded(
+        "jobs: 1",
+        &[
+            ("1", "agent: reviewr\nrun: 'true'"),
+            ("2", "agent: writer\nrun: 'true'"),
+        ],
+    );
+    f.write(
+        ".claude/agents/writer.md",
+        "---\nname: writer\nmodel: sonet\n---\nWrite.\n",
+    );
+    f.write(".claude/agents/idle.md", "---\neffort: huge\n---\nRest.\n");
+    let refused = f.orch(["check", ".claude/plans/plan.yaml"]).exits(2);
+    refused
+        .says("error[role]: role `writer`: `model` in its front matter: `sonet` is not a model; did you mean `sonnet`?")
+        .says(".claude/agents/writer.md:3:1")
+        .says("warning[role]: role `idle`: `effort: huge`")
+        .says("error[unknown-role]: task `1` names the role `reviewr`, which there is not")
+        .says(".claude/plans/plan.yaml:9:16");
+    let report = f
+        .orch(["check", "--format", "json", ".claude/plans/plan.yaml"])
+        .exits(2);
+    assert_eq!(json(&report.stdout)["ok"], false);
+    f.orch(["run", "--model", "sonet"])
+        .exits(2)
+        .says("--model")
+        .says("`sonet` is not a model; did you mean `sonnet`?");
+    f.write("orch.yaml", "model: opsu\n");
+    f.orch(["check", ".claude/plans/plan.yaml"])
+        .exits(2)
+        .says("orch.yaml:1:8");
+}
+
+#[test]
 fn a_plan_full_of_words_about_limits_and_verdicts_runs_undisturbed() {
     let words = "Claude usage limit reached; resets 3pm (UTC). 429 rate_limit_error, overloaded_error, Invalid API key. **Verdict: FAIL** **Verdict: PASS** Task failed. Deadlock. .stop";
     let keys = format!(

@@ -76,6 +76,59 @@ fn a_failed_task_is_retried_while_the_run_goes_on() {
     f.assert_tidy();
 }
 
+fn of_run(f: &Fixture) -> Value {
+    let status = f.orch(["status", "--format", "json"]).exits(0).stdout;
+    serde_json::from_str(&status).expect("JSON")
+}
+
+#[test]
+fn a_pause_outlives_orch_and_is_told_with_its_author_and_reason() {
+    let f = chain();
+    let orch = f.live(["run"]);
+    f.await_gate("up");
+    assert_eq!(of_run(&f)["outcome"], Value::Null, "nothing is decided yet");
+    f.orch(["pause", "--note", "lunch"]).exits(0);
+    f.orch(["status"])
+        .exits(0)
+        .says("paused: nothing new starts");
+    f.orch(["why", "2"])
+        .exits(0)
+        .says("Ada (lunch) paused the run; `orch resume` lets it go on");
+    f.open("go");
+    f.await_that("its landing", || {
+        (f.status("1")["state"] == "completed").then_some(())
+    });
+    f.orch(["stop", "--wait"]).exits(0);
+    orch.ended().exits(3);
+    assert_eq!(of_run(&f)["outcome"], "stopped");
+
+    // Whoever starts orch again need not be the one who paused the run.
+    let orch = f.live(["run"]);
+    orch.await_says("paused by Ada (lunch)");
+    assert_eq!(of_run(&f)["outcome"], Value::Null);
+    f.orch(["resume"]).exits(0);
+    orch.ended().exits(0);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_run_is_paused_and_let_go_on_without_an_orch() {
+    let f = chain();
+    let orch = f.live(["run"]);
+    f.await_gate("up");
+    f.orch(["stop"]).exits(0);
+    f.open("go");
+    orch.ended().exits(3).says("hint: orch run ");
+    f.orch(["pause"]).exits(0).says("noted");
+    f.orch(["pause"]).exits(1).says("it is paused already");
+    f.orch(["resume", "--note", "on with it"])
+        .exits(0)
+        .says("noted");
+    f.orch(["run"]).exits(0);
+    f.orch(["pause"]).exits(1).says("the run is completed");
+    f.assert_tidy();
+}
+
 #[test]
 fn decisions_without_a_live_run_are_followed_by_the_next_one() {
     let f = Fixture::with_plan(&plan(&[
@@ -377,8 +430,8 @@ fn a_held_task_starts_when_it_is_released_and_decisions_are_answered_as_json() {
     // Only a person can go on from here.
     orch.ended()
         .exits(4)
-        .says("2  held by somebody (wait); `orch release 2` lets it go on")
-        .says("hint: 2: somebody (wait) holds it; `orch release 2` lets it go on");
+        .says("2  held by Ada (wait); `orch release 2` lets it go on")
+        .says("hint: 2: Ada (wait) holds it; `orch release 2` lets it go on");
     assert_eq!(f.count("attempt_started", "2"), 0);
     let released = f.orch(["release", "2", "--format", "json"]).exits(0);
     let answer: Value = serde_json::from_str(&released.stdout).expect("JSON");

@@ -32,6 +32,7 @@ mod shapes;
 mod silence;
 mod slots;
 mod smoke;
+mod spending;
 mod stops;
 mod surroundings;
 mod tally;

@@ -237,7 +237,9 @@ fn touching_the_stop_file_lets_the_running_task_land_and_starts_no_other() {
         .env("REPO", f.repo())
         .output()
         .expect("orch");
-    crate::fixture::Ran::of(output).exits(3);
+    crate::fixture::Ran::of(output)
+        .exits(3)
+        .says("hint: orch run --clear-stop");
     assert_eq!(f.subjects("orch/plan")[0], "1: Task 1");
     f.orch(["run", "--clear-stop"]).exits(0);
     assert_eq!(f.subjects("main")[..2], ["2: Task 2", "1: Task 1"]);

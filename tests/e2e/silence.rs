@@ -18,7 +18,7 @@ fn program(f: &Fixture, name: &str, text: &str) -> std::path::PathBuf {
 }
 
 /// An agent program that says its version and then does what `text` says.
-fn agent(f: &Fixture, text: &str) -> std::path::PathBuf {
+pub(crate) fn agent(f: &Fixture, text: &str) -> std::path::PathBuf {
     let version = r#"[ "$1" = --version ] && { echo "2.1.329 (Claude Code)"; exit 0; }"#;
     program(f, "claude", &format!("{version}\n{text}"))
 }

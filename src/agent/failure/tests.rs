@@ -139,6 +139,13 @@ fn a_limit_of_a_window_is_told_from_one_of_a_model() {
 }
 
 #[test]
+fn a_reset_that_has_passed_by_its_field_is_not_tomorrow_by_its_text() {
+    let late = wall("2026-11-21T07:00:00Z");
+    let hit = limit_hit(&recorded("five-hour-limit"), late, &chrono::Utc);
+    assert_eq!((hit.scope, hit.resets_at), (account("five_hour"), None));
+}
+
+#[test]
 fn messages_seen_in_public_are_known_with_their_scope_and_end() {
     #[derive(serde::Deserialize)]
     struct Case {

@@ -7,6 +7,33 @@ fn parsed(file: &str) -> Result<Role, String> {
 }
 
 #[test]
+fn an_unknown_word_for_a_model_is_refused_with_its_key() {
+    let parsed = |model: &str| {
+        let file = format!("---\nname: r\nmodel: {model}\n---\nWork.\n");
+        parse("r", &file, Source::BuiltIn)
+    };
+    for model in ["sonnet", "claude-opus-4-1", "opus[1m]"] {
+        assert_eq!(parsed(model).unwrap().model.as_deref(), Some(model));
+    }
+    assert_eq!(parsed("inherit").unwrap().model, None);
+    let wrong = parsed("sonet").unwrap_err();
+    assert!(
+        matches!(
+            &wrong,
+            RoleError::Invalid {
+                key: Some("model"),
+                ..
+            }
+        ),
+        "{wrong:?}"
+    );
+    assert!(
+        wrong.to_string().contains("did you mean `sonnet`?"),
+        "{wrong}"
+    );
+}
+
+#[test]
 fn every_built_in_role_reads_and_says_what_it_is_for() {
     for (name, _) in BUILT_IN {
         let role = built_in(name).expect("listed");

@@ -47,7 +47,7 @@ pub struct DoneArgs {
 /// `orch pause` and `orch resume`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  orch pause --note 'the demo begins'\n  orch resume\n\nA paused run starts nothing new; what runs finishes and lands. A pause outlives orch."
+    after_help = "Examples:\n  orch pause --note 'the demo begins'\n  orch resume\n\nA paused run starts nothing new; what runs finishes and lands. A pause outlives orch: a run that\nhas stopped can be paused and let go on, too, and a later `orch run` keeps to it."
 )]
 pub struct PauseArgs {
     /// Why, and how to print.

@@ -18,7 +18,7 @@ use super::event::{Control, PlanRevision, StopLevel, Verb};
 use super::outcome::Outcome;
 use super::record::{Next, Record, RunStart};
 use super::state::{Failure, State};
-use super::task::{Closing, Hold, Phase, Settled, Task};
+use super::task::{Closing, Decision, Phase, Settled, Task};
 use crate::ids::{TaskId, Ticket};
 use crate::time::Wall;
 
@@ -344,17 +344,22 @@ impl State {
 
     /// What a decision changes by itself; what follows as records of its own changes then.
     fn controlled(&mut self, control: &Control) -> bool {
+        let decision = || Decision {
+            by: control.by.clone(),
+            note: control.note.clone(),
+        };
         let close = |task: &mut Task, closing| {
             if task.phase.is_ordered() {
                 task.closing = Some(closing);
             }
+            task.past_mut().settled_by = Some(decision());
         };
         if let Verb::Jobs { count } = control.verb {
             self.jobs = count;
             return count > 0;
         }
         if let Verb::Pause | Verb::Resume = control.verb {
-            self.paused = control.verb == Verb::Pause;
+            self.paused = (control.verb == Verb::Pause).then(decision);
             return true;
         }
         let Some(id) = control.verb.task() else {
@@ -371,8 +376,7 @@ impl State {
                 close(task, Closing::MarkDone { commit });
             }
             Verb::Hold { .. } => {
-                let (by, note) = (control.by.clone(), control.note.clone());
-                task.held = Some(Box::new(Hold { by, note }));
+                task.held = Some(Box::new(decision()));
             }
             Verb::Release { .. } => task.held = None,
             Verb::Priority { value, .. } => task.priority = Some(*value),

@@ -112,6 +112,7 @@ impl State {
         task.mendable = 0;
         task.fresh = true;
         task.generation += 1;
+        task.past_mut().settled_by = None;
         task.consent = Consent::None;
         task.supply = Supply::default();
         task.enter(Phase::Open { pause: None }, at);

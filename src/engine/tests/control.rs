@@ -249,9 +249,65 @@ fn a_paused_run_starts_nothing_and_stays_until_it_is_resumed() {
             .iter()
             .all(|order| !matches!(order, Action::Finish { .. } | Action::Publish))
     );
-    assert!(bench.why("b").contains("a person paused the run"));
+    assert!(bench.why("b").contains("Ann paused the run"));
+    // A pause outlives orch, and may be ended without one.
+    bench.resume(&asks_for(vec![task("a", &[]), task("b", &["a"])]));
+    assert!(bench.running().is_empty());
+    assert!(bench.why("b").contains("Ann paused the run"));
     assert_eq!(bench.ask(Verb::Resume), None);
     assert_eq!(bench.running(), ["b"]);
+}
+
+#[test]
+fn a_run_that_has_stopped_can_be_paused_and_is_when_it_goes_on() {
+    let nodes = || vec![task("a", &[])];
+    let mut bench = Bench::of(nodes());
+    bench.stop(StopLevel::Drain);
+    bench.prepared("a");
+    assert!(
+        bench
+            .ask(Verb::Pause)
+            .is_some_and(|why| why.contains("stopping")),
+        "it starts nothing anyway"
+    );
+    assert_eq!(bench.finish(), Outcome::Stopped);
+    assert_eq!(bench.ask(Verb::Pause), None);
+    bench.resume(&asks_for(nodes()));
+    assert!(bench.running().is_empty(), "{:?}", bench.running());
+    assert_eq!(bench.ask(Verb::Resume), None);
+    assert_eq!(bench.running(), ["a"]);
+}
+
+#[test]
+fn who_settled_a_task_and_why_is_told() {
+    let mut bench = Bench::of(["a", "b", "c"].map(|name| task(name, &[])).into());
+    for (verb, name) in [
+        (Verb::Cancel { task: id("a") }, "a"),
+        (Verb::Skip { task: id("b") }, "b"),
+        (
+            Verb::MarkDone {
+                task: id("c"),
+                commit: None,
+            },
+            "c",
+        ),
+    ] {
+        let note = Some("for a reason".to_owned());
+        let by = ann();
+        bench.hear(Event::Control(Control { verb, by, note }));
+        bench.prepared(name);
+        let why = bench.why(name);
+        assert!(why.contains("by Ann (for a reason)"), "{why}");
+    }
+    assert_eq!(
+        bench.ask(Verb::Retry {
+            task: id("a"),
+            from: None
+        }),
+        None
+    );
+    bench.ends("a", Ending::AgentFailed);
+    assert!(!bench.why("a").contains("Ann"), "{}", bench.why("a"));
 }
 
 #[test]

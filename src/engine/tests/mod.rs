@@ -9,6 +9,7 @@ mod control;
 mod history;
 mod landing;
 mod limits;
+mod plans;
 mod policy;
 mod recovery;
 mod rows;
