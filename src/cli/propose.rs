@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::error::{OrKind, Result};
+use crate::plan::checks::cannot_fail;
 
 /// Longest manifest that is looked into.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -115,7 +116,7 @@ impl Look<'_> {
         let program = self.package_manager(manifest["packageManager"].as_str());
         let is_usable = |script: &&str| {
             let text = manifest["scripts"][*script].as_str().unwrap_or_default();
-            !text.trim().is_empty() && !text.contains(NO_TEST)
+            !text.trim().is_empty() && !text.contains(NO_TEST) && cannot_fail(text).is_none()
         };
         let mut scripts: Vec<&str> = SCRIPTS.into_iter().filter(is_usable).collect();
         if scripts.is_empty() {
@@ -151,6 +152,9 @@ impl Look<'_> {
             ("tox.ini", "[pytest]"),
             ("conftest.py", ""),
             ("tests/conftest.py", ""),
+            ("pyproject.toml", "\"pytest"),
+            ("requirements.txt", "pytest"),
+            ("requirements-dev.txt", "pytest"),
         ];
         let mut because = None;
         for (file, mark) in files {
@@ -241,11 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn a_script_that_cannot_fail_is_not_proposed() {
+        let scripts = r#"{"scripts": {"lint": "eslint . || true", "test": "vitest run"}}"#;
+        assert_eq!(runs(&[("package.json", scripts)]), ["npm run test"]);
+    }
+
+    #[test]
     fn each_kind_of_project_has_its_commands() {
         let scripts = r#"{"scripts": {"lint": "eslint .", "test": "vitest run", "dev": "vite"}}"#;
         let unset = r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1", "build": "tsc"}}"#;
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: [Case<'_>; 17] = [
+        let cases: [Case<'_>; 18] = [
             (&[], &[]),
             (&[("Cargo.toml", "[package]\n")], &["cargo test"]),
             (
@@ -282,6 +292,10 @@ mod tests {
                 &["uv run pytest"],
             ),
             (&[("pyproject.toml", "[project]\n")], &[]),
+            (
+                &[("requirements.txt", "flask\npytest==8\n")],
+                &[".venv/bin/python -m pytest"],
+            ),
             (&[("go.mod", "module a\n")], &["go test -v ./..."]),
             (
                 &[("Makefile", "CC := cc\ntest: all\n\tsh t.sh\n")],

@@ -6,11 +6,12 @@
 
 mod environment;
 mod judging;
+mod ran;
 mod reports;
 mod slots;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,15 +28,12 @@ use crate::engine::verification::{GateRecord, GateResult, On, Verification};
 use crate::git::slot::{Slot, Start};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::checks::VerifyCommand;
-use crate::process::{self, AgentEnd, Cause, Confinement, Exit, Launch, Marker, ShimSpec};
-use crate::store::{CommandDir, GateDir, read_limited, write_whole};
-use crate::time::for_people;
-use crate::verify::excerpt::excerpt;
-use crate::verify::judge::Facts;
-use crate::verify::output;
+use crate::process::{self, AgentEnd, Cause, Confinement, Launch, Marker, ShimSpec};
+use crate::store::{CommandDir, GateDir, write_whole};
 
 pub(super) use environment::environment;
 use judging::{Judging, UnderJudgement};
+pub(super) use ran::Ran;
 use slots::{Berth, Slots};
 
 /// How long a gate goes on without orch: nobody follows it again, it is asked anew.
@@ -50,9 +48,6 @@ const PROBE_MAX: Duration = Duration::from_secs(60);
 
 /// Longest answer of such a command that is kept.
 const PROBE_CHARS_MAX: usize = 500;
-
-/// Largest output in which single tests are looked for.
-const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// Whose gates are asked: those of a landing commit, or, without an order, those of the untouched target.
 pub(super) type Job = Option<Ticket>;
@@ -250,16 +245,6 @@ pub(super) struct Room<'a> {
     _berth: Berth<'a>,
 }
 
-/// What a command did, and where its output lies.
-pub(super) struct Ran {
-    pub(super) facts: Facts,
-    pub(super) argv: Vec<String>,
-    pub(super) ms: u64,
-    pub(super) dir: PathBuf,
-    /// The ends of its output.
-    pub(super) excerpt: String,
-}
-
 impl Room<'_> {
     fn marker(&self) -> Marker {
         let ticket = self.job.clone().unwrap_or_else(|| Ticket {
@@ -307,6 +292,21 @@ impl Room<'_> {
         commit: &ObjectId,
         files: Option<&ObjectId>,
     ) -> Result<(), GateError> {
+        self.fill(commit, files, self.site.settings.verify_clean.value)
+            .await
+    }
+
+    /// Brings the slot to a commit, and away with everything else that is in it: what tests of other trees have left.
+    pub(super) async fn stand_alone_at(&mut self, commit: &ObjectId) -> Result<(), GateError> {
+        self.fill(commit, None, true).await
+    }
+
+    async fn fill(
+        &mut self,
+        commit: &ObjectId,
+        files: Option<&ObjectId>,
+        anew: bool,
+    ) -> Result<(), GateError> {
         let wanted = (commit.clone(), files.cloned());
         let site = Arc::clone(self.site);
         let mut slot = self.slot.take().context("the gate slot is lost")?;
@@ -314,7 +314,7 @@ impl Room<'_> {
         let (commit_of, files_of) = wanted.clone();
         let (slot, needs_setup) = blocking(move || {
             let mut prepare = || -> anyhow::Result<bool> {
-                if site.settings.verify_clean.value {
+                if anew {
                     setup::forget(&slot.tree())?;
                     slot.clear()?;
                 }
@@ -395,8 +395,10 @@ impl Room<'_> {
         point("gate-told");
         if !reports.is_empty() {
             let passed = ran.facts.exit == Some(0);
-            let told = blocking(move || reports::read(&tree, &reports, passed)).await?;
-            ran.facts = told_by(told, ran.facts);
+            match blocking(move || reports::read(&tree, &reports, passed)).await {
+                Ok(told) => ran.facts = ran::told_by(told, ran.facts),
+                Err(error) => ran.facts.broke = Some(format!("{error:#}")),
+            }
         }
         let mut slot = self.slot.take().context("the gate slot is lost")?;
         let (slot, altered) = blocking(move || {
@@ -405,10 +407,18 @@ impl Room<'_> {
         })
         .await;
         self.slot = Some(slot);
-        // A person's own set of files on a base differs from its index by intent.
-        let is_whole = matches!(&self.stands, Some((_, None)));
-        let altered = altered.context("cannot compare the files of the gate slot")?;
-        if is_whole && !altered.is_empty() && ran.facts.fault.is_none() {
+        let altered = match altered {
+            // A person's own set of files on a base differs from its index by intent.
+            Ok(_) if !matches!(&self.stands, Some((_, None))) => Vec::new(),
+            Ok(altered) => altered,
+            Err(error) => {
+                self.stands = None;
+                let why = format!("it left a place whose files cannot be compared: {error}");
+                ran.facts.broke = ran.facts.broke.or(Some(why));
+                Vec::new()
+            }
+        };
+        if !altered.is_empty() && ran.facts.fault.is_none() {
             let names: Vec<String> = altered
                 .iter()
                 .take(10)
@@ -440,17 +450,20 @@ impl Room<'_> {
         let argv = std::iter::once(launch.program.to_string_lossy().into_owned())
             .chain(launch.args.iter().cloned())
             .collect();
-        for left in (0..SHIMS_MAX).rev() {
+        for lost in 1.. {
             let dir = self.fresh_dir()?;
             let spec = self.spec(&dir, &launch, timeout);
             if let Some(end) = self.supervised(&dir, &spec).await? {
-                return ran(&dir, argv, &end, timeout, &self.tree()?);
+                return ran::of(&dir, argv, &end, timeout, &self.tree()?);
             }
             let said = process::shim_log(dir.path()).context("cannot read the shim's log")?;
-            tracing::warn!(dir = %dir.path().display(), left, said, "a gate lost its shim");
+            tracing::warn!(dir = %dir.path().display(), lost, said, "a gate lost its shim");
             self.sweep()?;
+            if lost == SHIMS_MAX {
+                return Ok(ran::unsupervised(&dir, argv));
+            }
         }
-        Err(anyhow::anyhow!("{SHIMS_MAX} shims in a row ended without a report").into())
+        Err(GateError::Ended)
     }
 
     fn spec(&self, dir: &CommandDir, launch: &Launch, timeout: Duration) -> ShimSpec {
@@ -472,7 +485,8 @@ impl Room<'_> {
         }
     }
 
-    /// How a command ended; `None` if its shim was killed and cannot say it.
+    /// How a command ended; `None` if its shim was killed and cannot say it, or was told to end by somebody else than
+    /// orch: it takes no word from what it runs.
     async fn supervised(
         &self,
         dir: &CommandDir,
@@ -492,7 +506,14 @@ impl Room<'_> {
         waited.context("cannot wait for a shim")?;
         let report = process::read_exit(&path).context("cannot read how a gate ended")?;
         match report.map(|report| report.agent) {
-            Some(AgentEnd::Ended(run)) if run.cause == Cause::Ended => Err(GateError::Ended),
+            Some(AgentEnd::Ended(run))
+                if matches!(run.cause, Cause::Ended | Cause::Unsupervised) =>
+            {
+                match self.gates.is_ended(&self.job) {
+                    true => Err(GateError::Ended),
+                    false => Ok(None),
+                }
+            }
             end => Ok(end),
         }
     }
@@ -507,86 +528,6 @@ impl Room<'_> {
                 return Ok(dir);
             }
         }
-    }
-}
-
-fn ran(
-    dir: &CommandDir,
-    argv: Vec<String>,
-    end: &AgentEnd,
-    timeout: Duration,
-    tree: &Path,
-) -> Result<Ran, GateError> {
-    let run = match end {
-        AgentEnd::Ended(run) => run,
-        AgentEnd::NotStarted { error } => {
-            return Err(anyhow::anyhow!("the shell cannot be started: {error}").into());
-        }
-    };
-    let fault = match run.cause {
-        Cause::Exited => None,
-        Cause::Timeout => Some(format!(
-            "it did not end within {}",
-            for_people(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
-        )),
-        Cause::OutputFlood => Some("it printed more than `output_max`".to_owned()),
-        Cause::Unsupervised | Cause::Ended => return Err(GateError::Ended),
-    };
-    let read = |path: PathBuf| -> anyhow::Result<Option<String>> {
-        let length = std::fs::metadata(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?
-            .len();
-        if length > OUTPUT_BYTES_MAX {
-            return Ok(None);
-        }
-        Ok(Some(
-            String::from_utf8_lossy(&read_limited(&path, OUTPUT_BYTES_MAX)?).into_owned(),
-        ))
-    };
-    let mut output = String::new();
-    let mut is_whole = true;
-    for text in [read(dir.stdout())?, read(dir.stderr())?] {
-        match text {
-            Some(text) => output.push_str(&text),
-            None => {
-                is_whole = false;
-                output.push_str("[more than is read back]\n");
-            }
-        }
-        if !output.is_empty() && !output.ends_with('\n') {
-            output.push('\n');
-        }
-    }
-    let exit = match run.exit {
-        Exit::Code(code) => Some(code),
-        Exit::Signal(_) => None,
-    };
-    let mut told = output::read(&output, &tree.to_string_lossy(), exit == Some(0));
-    if !is_whole {
-        let why = format!("its output is longer than {} MiB", OUTPUT_BYTES_MAX >> 20);
-        told.unreadable = Some(why);
-    }
-    let facts = Facts {
-        exit,
-        fault,
-        ..Facts::default()
-    };
-    Ok(Ran {
-        facts: told_by(told, facts),
-        argv,
-        ms: run.wall_ms,
-        dir: dir.path().to_owned(),
-        excerpt: excerpt(&output),
-    })
-}
-
-/// Facts with what an output, or the reports in its place, tells.
-fn told_by(told: output::Told, facts: Facts) -> Facts {
-    Facts {
-        counts: told.counts,
-        failures: told.failures,
-        unreadable: told.unreadable,
-        ..facts
     }
 }
 

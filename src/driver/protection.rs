@@ -100,10 +100,15 @@ fn rules(
     base: &ObjectId,
     links: &Links,
 ) -> anyhow::Result<Rules> {
-    let gates = checks
-        .verify
-        .iter()
-        .map(|c| (format!("the gate `{}`", c.name), c.run.clone()));
+    let gates = checks.verify.iter().map(|c| {
+        // Variables can say what is run as well as the text: `BASH_ENV`, `NODE_OPTIONS`.
+        let set = c
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"));
+        let text = set.chain([c.run.clone()]).collect();
+        (format!("the gate `{}`", c.name), text)
+    });
     let setup = site
         .settings
         .setup_run
@@ -187,11 +192,19 @@ fn refusal(offences: &[Touched]) -> AttemptEnd {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
+    let paths: Vec<String> = offences
+        .iter()
+        .take(PATHS_SHOWN)
+        .map(|touched| serde_json::Value::from(touched.path.display().to_string()).to_string())
+        .collect();
     AttemptEnd::new(
         Ending::OutOfScope,
         format!(
-            "it changed protected paths, which only a person can allow (`allow_protected`): {}{more}",
-            shown.join("; ")
+            "it changed protected paths, which only a person can allow (`allow_protected`): {}{more}. For a person: \
+             `allow_protected: [{}]` on the task lets it through; where a path decides nothing in this project, \
+             `protect: {{remove: [...]}}` in orch.yaml",
+            shown.join("; "),
+            paths.join(", ")
         ),
     )
 }

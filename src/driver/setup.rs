@@ -61,7 +61,7 @@ fn mark(tree: &Path) -> PathBuf {
     tree.with_file_name("orch").join("setup")
 }
 
-/// The commands, and the blobs that the base has at the paths of `when_changed`.
+/// The commands, and the blobs that the base, a commit or a tree, has at the paths of `when_changed`.
 fn fingerprint(site: &Site, base: &ObjectId) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
     for command in &site.settings.setup_run.value {
@@ -79,8 +79,8 @@ fn fingerprint(site: &Site, base: &ObjectId) -> anyhow::Result<String> {
         let globs = globs.build()?;
         let repo = site.repo.open()?;
         let tree = repo
-            .find_commit(git2::Oid::from_str(base.as_str())?)?
-            .tree()?;
+            .find_object(git2::Oid::from_str(base.as_str())?, None)?
+            .peel_to_tree()?;
         let mut failed = None;
         tree.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
             match entry.name() {

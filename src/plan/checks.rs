@@ -18,6 +18,7 @@ use super::reader::{Fields, Reader, Spanned, quote};
 use super::syntax::{Node, NodeKind};
 use super::validate::hex;
 use crate::diagnostic::Diagnostic;
+pub(crate) use idle::cannot_fail;
 
 /// Longest name that is made of a command's text.
 const NAME_CHARS_MAX: usize = 60;
@@ -374,7 +375,7 @@ fn check_run(reader: &mut Reader<'_>, run: &Spanned<'_>) -> bool {
         reader.push(Diagnostic::error("missing-run", "the command is blank").at(run.span.clone()));
         return false;
     }
-    if let Some(why) = idle::cannot_fail(run.text) {
+    if let Some(why) = cannot_fail(run.text) {
         reader.push(
             Diagnostic::warning("cannot-fail", format!("this command cannot fail: {why}"))
                 .at(run.span.clone())

@@ -22,8 +22,23 @@ pub struct Facts {
     pub failures: BTreeSet<String>,
     /// Why it has failed whatever it says itself: a time limit, tracked files that it changed.
     pub fault: Option<String>,
+    /// What ended it in place of itself, or kept it from being looked at afterwards: a signal, a shim that was killed.
+    pub broke: Option<String>,
     /// Why its report, or its output though its form is known, cannot be read.
     pub unreadable: Option<String>,
+}
+
+impl Facts {
+    /// Whether it ended well by itself.
+    pub fn is_green(&self) -> bool {
+        self.exit == Some(0) && self.fault.is_none() && self.broke.is_none()
+    }
+
+    /// Whether it has said nothing: either the place was at fault, or the tree that it judged.
+    pub fn is_silent(&self) -> bool {
+        let is_unstarted = self.exit.is_none_or(|code| NOT_STARTED.contains(&code));
+        self.fault.is_none() && (self.broke.is_some() || is_unstarted)
+    }
 }
 
 /// A judgement, with a sentence where the result alone does not say it all.
@@ -53,6 +68,9 @@ pub fn judge(fail_on: FailOn, now: &Facts, base: Option<&Facts>, may_drop: bool)
     if let Some(fault) = &now.fault {
         return Judged::of(GateResult::Failed, fault.clone());
     }
+    if let Some(why) = &now.broke {
+        return broken_off(why, base);
+    }
     match now.exit {
         Some(0) => match &now.unreadable {
             None => passing(now, base, may_drop),
@@ -66,11 +84,22 @@ pub fn judge(fail_on: FailOn, now: &Facts, base: Option<&Facts>, may_drop: bool)
                 format!("the shell could not start it (exit code {code})"),
             ),
         },
-        None => Judged::of(GateResult::Broken, "a signal ended it"),
+        None => broken_off("it has no exit code", base),
         Some(_) => match (fail_on, base) {
             (FailOn::New, Some(base)) => against(now, base, may_drop),
             (FailOn::New, None) | (FailOn::Any, _) => failing(now),
         },
+    }
+}
+
+/// What ended it is the candidate's doing only where the base comes to its end.
+fn broken_off(why: &str, base: Option<&Facts>) -> Judged {
+    match base.is_some_and(|base| !base.is_silent()) {
+        true => Judged::of(
+            GateResult::Failed,
+            format!("{why}; on the base it comes to its end"),
+        ),
+        false => Judged::of(GateResult::Broken, why),
     }
 }
 
@@ -236,6 +265,10 @@ mod tests {
         use GateResult::{Broken, Failed, Fewer, Passed, PreExisting};
         let green = ran(0, 3, &[]);
         let red = ran(1, 2, &["a"]);
+        let killed = Facts {
+            broke: Some("signal 9 ended it".to_owned()),
+            ..Facts::default()
+        };
         for (fail_on, now, base, expected) in [
             (Any, &green, Some(&green), Passed),
             (Any, &red, Some(&green), Failed),
@@ -258,7 +291,11 @@ mod tests {
             (Any, &silent(127), None, Broken),
             (Any, &silent(127), Some(&silent(127)), Broken),
             (Any, &silent(127), Some(&green), Failed),
-            (Any, &Facts::default(), Some(&green), Broken),
+            (Any, &killed, None, Broken),
+            (Any, &killed, Some(&killed), Broken),
+            (Any, &killed, Some(&green), Failed),
+            (New, &killed, Some(&red), Failed),
+            (Any, &Facts::default(), Some(&silent(127)), Broken),
             (New, &ran(2, 2, &["a"]), Some(&red), Failed),
             (
                 New,

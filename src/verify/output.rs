@@ -37,13 +37,15 @@ pub struct Told {
 type Form = fn(&str) -> Option<Told>;
 
 /// Test runners whose output has marks that no other has. A command may run several of them.
-const RUNNERS: [Form; 6] = [
+const RUNNERS: [Form; 8] = [
     cargo::libtest,
     cargo::nextest,
     pytest::read,
     go::read,
     javascript::jest,
     javascript::vitest,
+    javascript::mocha,
+    javascript::node,
 ];
 
 impl Told {
@@ -52,6 +54,14 @@ impl Told {
             unreadable: Some(why.into()),
             ..Self::default()
         }
+    }
+
+    /// Adds tests to those that are counted.
+    fn count(&mut self, passed: u64, failed: u64, skipped: u64) {
+        let counts = self.counts.get_or_insert_default();
+        counts.passed += passed;
+        counts.failed += failed;
+        counts.skipped += skipped;
     }
 
     /// Adds a failure. One that has its name already is another one: the second parameter of a test, the second
@@ -106,6 +116,7 @@ pub fn read(output: &str, root: &str, passed: bool) -> Told {
     }
     if told == Told::default() {
         told = tap::read(&plain)
+            .or_else(|| javascript::json_printed(&plain))
             .or_else(|| sarif::printed(&plain, passed))
             .unwrap_or_default();
     }
@@ -126,11 +137,13 @@ pub fn report(bytes: &[u8], root: &str, passed: bool) -> Told {
     let told = match begin.chars().next() {
         None => Told::unreadable("it is empty"),
         Some('<') => junit::read(begin),
-        Some('{') => go::json(begin).unwrap_or_else(|| sarif::read(begin, passed)),
+        Some('{') => go::json(begin)
+            .or_else(|| javascript::json(begin))
+            .unwrap_or_else(|| sarif::read(begin, passed)),
         Some(_) => go::json(&text)
             .or_else(|| tap::read(&text))
             .unwrap_or_else(|| {
-                Told::unreadable("it is neither JUnit XML, SARIF, TAP nor `go test -json`")
+                Told::unreadable("it is neither JUnit XML, SARIF, TAP, `go test -json`, nor the JSON of jest, vitest or mocha")
             }),
     };
     told.bounded()

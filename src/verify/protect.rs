@@ -5,9 +5,11 @@
 //! submodules. Names are compared as a file system does that tells no case apart and overlooks invisible characters:
 //! there such a file would be run all the same.
 
+mod build_files;
 mod defaults;
 mod lost;
 mod manifest;
+mod recipes;
 pub mod scripts;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use super::scope::BadGlob;
 use crate::engine::scope::Rules;
 use crate::plan::checks::Allowed;
-use defaults::{ALWAYS, Group, NO_TESTS, TESTS, WITH_GATES};
+use defaults::{ALWAYS, Group, IN_ANY_PLACE, NO_TESTS, TESTS, WITH_GATES};
 
 /// How many links may stand one behind the other.
 const LINKS_DEEP: usize = 4;
@@ -80,6 +82,7 @@ pub struct Protection {
     own: GlobSet,
     always: Vec<(GlobSet, &'static str)>,
     gates: Option<Vec<(GlobSet, &'static str)>>,
+    any_place: Vec<(GlobSet, &'static str)>,
     run: BTreeMap<String, String>,
     tests: GlobSet,
     no_tests: GlobSet,
@@ -114,6 +117,7 @@ impl Protection {
             own: texts(&rules.protect)?,
             always: groups(ALWAYS)?,
             gates: rules.gated.then(|| groups(WITH_GATES)).transpose()?,
+            any_place: groups(IN_ANY_PLACE)?,
             run: rules
                 .run
                 .iter()
@@ -177,6 +181,10 @@ impl Protection {
             for (path, why) in self.lost_tests(changes, trees)? {
                 touched.entry(path).or_insert(why);
             }
+            for path in self.ending_early(changes, trees)? {
+                let why = "is a test that ends its program well before the others are through";
+                touched.entry(path).or_insert_with(|| why.to_owned());
+            }
         }
         let told = touched.into_iter().map(|(path, why)| Touched {
             allowed: self.allows(&path),
@@ -205,6 +213,11 @@ impl Protection {
                 "is a link that leads out of the repository".to_owned(),
             ));
         }
+        if path.components().any(is_git_elsewhere) {
+            return Ok(Some(
+                "is git's own directory on some file systems".to_owned(),
+            ));
+        }
         if let Some(why) = self.told(&names) {
             return Ok(Some(why));
         }
@@ -213,6 +226,18 @@ impl Protection {
         }
         if self.gates.is_none() {
             return Ok(None);
+        }
+        let found = |names: &Names| {
+            self.any_place.iter().find_map(|(globs, why)| {
+                let name = names.any(|name| globs.is_match(name))?;
+                Some(names.said(name, why))
+            })
+        };
+        if let Some(why) = found(&names) {
+            return Ok(Some(why));
+        }
+        if base.is_none() && hooks_into_tests(path, bytes(new.as_ref())) {
+            return Ok(Some("changes how all tests are run".to_owned()));
         }
         // What lies in a directory that was not there decides about nothing that was.
         let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
@@ -225,13 +250,23 @@ impl Protection {
                 .any(|name| self.run.contains_key(name))
                 .map(|name| format!("is run by {}", self.run[name])));
         }
+        let name = path.file_name().map(|name| fold(&name.to_string_lossy()));
+        let name = name.unwrap_or_default();
+        let (was, is) = (bytes(base.as_ref()), bytes(new.as_ref()));
+        let is_run = names.any(|name| self.run.contains_key(name)).is_some();
+        let of_build = build_files::changed(&name, was, is).filter(|_| !is_run);
+        if of_build == Some(false) {
+            return Ok(None);
+        }
         if let Some(why) = self.gate_file(&names) {
             return Ok(Some(why));
         }
-        let Some(name) = path.file_name().map(|name| fold(&name.to_string_lossy())) else {
-            return Ok(None);
-        };
-        let part = manifest::changed(&name, bytes(base.as_ref()), bytes(new.as_ref()));
+        if of_build == Some(true) {
+            return Ok(Some(
+                "is a build file, changed in more than its sources and dependencies".to_owned(),
+            ));
+        }
+        let part = manifest::changed(&name, was, is);
         Ok(part.map(|part| format!("changes {part}, which decides which checks run and how")))
     }
 
@@ -258,6 +293,27 @@ impl Protection {
             let name = names.any(|name| globs.is_match(name))?;
             Some(names.said(name, why))
         })
+    }
+
+    /// Tests that keep others from being run.
+    fn ending_early<E>(&self, changes: &[Moved], trees: &Trees<'_, E>) -> Result<Vec<PathBuf>, E> {
+        let mut found = Vec::new();
+        for change in changes {
+            let Some(to) = change.to.as_deref().filter(|to| self.is_test(to)) else {
+                continue;
+            };
+            let before = match &change.from {
+                Some(from) => (trees.base)(from)?,
+                None => None,
+            };
+            if let Some(Entry::File { bytes: after, .. }) = (trees.new)(to)?
+                && !self.unprotected.is_match(fold(&to.to_string_lossy()))
+                && lost::ends_early(bytes(before.as_ref()).unwrap_or_default(), &after)
+            {
+                found.push(to.to_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// Tests that are gone, or check less than they did.
@@ -395,6 +451,25 @@ fn bytes(entry: Option<&Entry>) -> Option<&[u8]> {
     }
 }
 
+/// Whether a new file of pytest's set-up reaches beyond the directory that it lies in: its hooks are asked about every
+/// test of the session.
+fn hooks_into_tests(path: &Path, new: Option<&[u8]>) -> bool {
+    let is_setup = path
+        .file_name()
+        .is_some_and(|name| fold(&name.to_string_lossy()) == "conftest.py");
+    let text = new.filter(|_| is_setup).map(String::from_utf8_lossy);
+    text.is_some_and(|text| {
+        let marks = [
+            "def pytest_",
+            "pytest_plugins",
+            "hookimpl",
+            "import _pytest",
+            "from _pytest",
+        ];
+        marks.iter().any(|mark| text.contains(mark))
+    })
+}
+
 /// Whether a file is a plan of somebody.
 fn is_plan(path: &Path, base: Option<&[u8]>) -> bool {
     let is_yaml = path
@@ -405,6 +480,14 @@ fn is_plan(path: &Path, base: Option<&[u8]>) -> bool {
         let has = |key: &str| text.lines().any(|line| line.starts_with(key));
         has("meta:") && has("sections:")
     })
+}
+
+/// Whether a name stands for `.git` where case or invisible characters make no difference, or names have short forms.
+fn is_git_elsewhere(part: Component<'_>) -> bool {
+    matches!(
+        fold(&part.as_os_str().to_string_lossy()).as_str(),
+        ".git" | "git~1"
+    )
 }
 
 fn is_hidden(directory: &Path) -> bool {

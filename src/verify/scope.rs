@@ -39,10 +39,14 @@ impl Scope {
                 glob: glob.to_owned(),
                 why,
             };
-            let path = glob
-                .strip_prefix("./")
-                .unwrap_or(glob)
-                .trim_end_matches('/');
+            let path = match glob {
+                // The repository itself.
+                "." | "./" => "**",
+                glob => glob
+                    .strip_prefix("./")
+                    .unwrap_or(glob)
+                    .trim_end_matches('/'),
+            };
             if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..")
             {
                 return Err(bad("it is not a path in the repository".to_owned()));
@@ -89,6 +93,8 @@ mod tests {
             ("src/**/*.rs", "src/a/b.rs", true),
             ("src/**/*.rs", "src/b.rs", true),
             ("./a.txt", "a.txt", true),
+            (".", "src/a.rs", true),
+            ("./", "a.txt", true),
             ("*.md", "docs/a.md", false),
             ("**/*.md", "docs/a.md", true),
             ("src/{a,b}.rs", "src/b.rs", true),

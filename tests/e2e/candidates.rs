@@ -29,7 +29,7 @@ fn guarded(tasks: &[(&str, &str, &str)], keys: &str) -> Fixture {
     let f = Fixture::with_plan(&plan);
     f.write(
         "ci/run.sh",
-        "test -e skip.green && exit 0\ntest -e node_modules/check && exit 0\n. ./ci/lib.sh\n. ./tests/helper.sh\nsh probes/probe.sh || exit 3\n\
+        "test -e skip.green && exit 0\ntest -e node_modules/check && exit 0\ntest -e ci/local.sh && . ./ci/local.sh\n. ./ci/lib.sh\n. ./tests/helper.sh\nsh probes/probe.sh || exit 3\n\
          n=0; red=0\nfor t in tests/*.t; do\n  n=$((n+1))\n  if sh \"$t\"; then echo \"ok $n - $t\"; else echo \"not ok $n - $t\"; red=1; fi\ndone\necho \"1..$n\"\nexit $red\n",
     );
     f.write("ci/lib.sh", ":\n");
@@ -328,4 +328,109 @@ fn what_will_be_refused_is_told_before_a_night_is_spent_on_it() {
         .says("warning: task a may write `Makefile`");
     f.write("bad.yaml", "sections:\n  - {id: s, name: S, tasks: [{id: '1', name: A, protect: ['src/[a'], limits: {files: x}}]}\n");
     f.orch(["check", "bad.yaml"]).exits(2).says("unusable-glob");
+}
+
+#[test]
+fn what_a_candidate_does_to_its_gate_counts_against_it_and_stops_no_run() {
+    // Up from the test to what supervises the gate; `last` is the shell that the gate is.
+    let above = "p=$PPID; last=$p; until grep -q __shim /proc/$p/cmdline; do [ \"$p\" -gt 1 ] || exit 1; last=$p; \
+         read -r a b c p rest < /proc/$p/stat; done";
+    let on = "; on the base it comes to its end";
+    let deeds = [
+        (
+            "shell-killed",
+            format!("{above}; kill -9 $last"),
+            "signal 9 ended it",
+        ),
+        (
+            "shim-killed",
+            format!("{above}; kill -9 $p; sleep 60"),
+            "what supervises it was ended from outside 3 times in a row",
+        ),
+        (
+            "shim-told-to-end",
+            format!("{above}; kill $p; sleep 60"),
+            "what supervises it was ended from outside 3 times in a row",
+        ),
+        ("place-gone", "rm -rf \"$PWD\"".to_owned(), ""),
+    ];
+    let runs: Vec<String> = deeds
+        .iter()
+        .map(|(_, deed, _)| format!("cat > tests/0.t <<'END'\n{deed}\nEND\n"))
+        .collect();
+    let mut tasks: Vec<(&str, &str, &str)> = deeds
+        .iter()
+        .zip(&runs)
+        .map(|((id, _, _), run)| (*id, run.as_str(), ""))
+        .collect();
+    tasks.push(("plain", "echo right and more > value.txt", ""));
+    let f = guarded(&tasks, "");
+    f.write("orch.yaml", "kill_grace: 100ms\n");
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Settings"]);
+    f.orch(["run"]).exits(1);
+    let told = Told::of(&f);
+    for (id, _, why) in &deeds {
+        assert!(!told.landed.contains_key(*id), "{id} landed");
+        let end = &told.ends[*id];
+        assert!(end.contains(why), "{id}: {end}");
+        assert!(*id == "place-gone" || end.contains(on), "{id}: {end}");
+    }
+    assert_eq!(told.not_verified("plain"), None);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_signal_that_ends_a_gate_once_is_chance_and_costs_nothing() {
+    let f = guarded(&[("a", "touch new.txt", "")], "");
+    f.write(
+        "orch.yaml",
+        "verify:\n  - name: other\n    run: 'if [ -e new.txt ] && [ ! -e \"$GATE/once\" ]; then touch \"$GATE/once\"; kill -9 $$; fi'\n",
+    );
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Settings"]);
+    f.orch(["run"]).exits(0);
+    assert!(f.gate().join("once").exists());
+    assert_eq!(f.count("attempt_started", "a"), 1);
+    assert_eq!(Told::of(&f).not_verified("a"), None);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_set_up_that_a_candidate_breaks_counts_against_it_and_stops_no_run() {
+    let f = guarded(&[("a", "touch broken", ""), ("b", "touch fine", "")], "");
+    f.write(
+        "orch.yaml",
+        "setup: {run: [test ! -e broken], when_changed: [broken, fine]}\nverify: {env_probe: [echo one]}\n",
+    );
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Settings"]);
+    f.orch(["run"]).exits(1);
+    let told = Told::of(&f);
+    let why = "on the tip it was built on the set-up succeeds, here not";
+    assert!(told.ends["a"].contains(why), "{}", told.ends["a"]);
+    assert_eq!(told.not_verified("b"), None);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_set_up_that_fails_on_files_of_two_commits_stops_no_run() {
+    let change = "echo 2 > version.txt; echo '# 2' > ci/lib.sh";
+    let f = guarded(
+        &[("a", change, "        allow_protected: [ci/lib.sh]\n")],
+        "",
+    );
+    f.write("version.txt", "1\n");
+    f.write("ci/lib.sh", "# 1\n");
+    f.write(
+        "orch.yaml",
+        "setup: {run: ['test \"$(cat ci/lib.sh)\" = \"# $(cat version.txt)\"'], when_changed: [version.txt, ci/lib.sh]}\n",
+    );
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Settings"]);
+    f.orch(["run"])
+        .exits(0)
+        .says("tests (with the base's gate files) could not be run");
+    assert_eq!(Told::of(&f).not_verified("a"), None);
+    f.assert_tidy();
 }

@@ -4,6 +4,7 @@
 //! What a gate's end means is judged in `verify::judge`; here it is brought about.
 
 mod beyond;
+mod blame;
 mod smoke;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -256,6 +257,7 @@ struct Judging<'a> {
 impl<'a> Judging<'a> {
     async fn all(&mut self, checks: &Checks, said: &mut Said) -> Result<(), Halt> {
         if !self.site.settings.verify_env_probe.value.is_empty() {
+            self.place().await?;
             said.probes = self.at(None).await?.probe().await?;
         }
         for command in &checks.verify {
@@ -300,28 +302,18 @@ impl<'a> Judging<'a> {
         command: &VerifyCommand,
         probes: &BTreeMap<String, String>,
     ) -> Result<(GateRecord, String), Halt> {
-        let stacked = self.order.stacked;
-        let ran = match self.at(None).await {
-            Ok(room) => room.run(command).await?,
-            Err(error @ GateError::Setup { .. }) if stacked => {
-                return Err(Halt::Red(error.to_string()));
-            }
-            Err(error @ GateError::Setup { .. }) => return Err(self.whose_setup(error).await),
-            Err(error) => return Err(error.into()),
-        };
+        self.place().await?;
+        let mut ran = self.at(None).await?.run(command).await?;
         self.wait_for_base(command, probes).await?;
         let mut base = self.known_base(command, probes);
         let mut judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
-        let needs_base = match judged.result {
-            GateResult::Failed | GateResult::Broken => ran.facts.fault.is_none(),
-            _ => false,
-        };
         // Behind others nobody is blamed: what is red there is judged again when nothing is before it.
-        if command.required && needs_base && base.is_none() && !self.order.stacked {
-            // Nobody is blamed for what the tip does, too.
-            let onto = self.order.onto.clone();
-            let on_tip = self.at(Some(&onto)).await?.run(command).await?;
-            base = Some(on_tip.facts);
+        if command.required && !self.order.stacked && !judged.result.lets_land() {
+            if ran.facts.is_silent() {
+                self.ask_again(command, &mut ran, &mut base).await?;
+            } else if ran.facts.fault.is_none() && base.is_none() {
+                self.ask_tip(command, &mut ran, &mut base).await?;
+            }
             judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
         }
         let tip_is_red = base.as_ref().is_some_and(|base| base.exit != Some(0));
@@ -351,18 +343,6 @@ impl<'a> Judging<'a> {
         }
         let told = evidence(command, &judged, &ran);
         Ok((record(command, &judged, &ran), told))
-    }
-
-    /// A set-up that fails is the candidate's fault only if that of the tip does not.
-    async fn whose_setup(&mut self, error: GateError) -> Halt {
-        let onto = self.order.onto.clone();
-        match self.at(Some(&onto)).await {
-            Ok(_) => Halt::Red(format!(
-                "on the tip it was built on the set-up succeeds, here not: {error}"
-            )),
-            Err(GateError::Ended) => Halt::Error(GateError::Ended),
-            Err(_) => Halt::Error(error),
-        }
     }
 
     /// Behind others, what the base does is being found out in another slot; this one is left to those who need it.

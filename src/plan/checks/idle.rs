@@ -7,28 +7,42 @@ const FILTERS: [&str; 15] = [
 ];
 
 /// Why a shell text ends well whatever happens in it, as far as its last command tells.
-pub(super) fn cannot_fail(run: &str) -> Option<&'static str> {
-    let code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+pub(crate) fn cannot_fail(run: &str) -> Option<&'static str> {
     // A line that ends with one of these goes on in the next.
     let joined = ["\\\n", "|\n", "&&\n"]
         .iter()
         .fold(run.to_owned(), |text, end| {
             text.replace(end, &format!("{} ", end.trim_end_matches(['\n', '\\'])))
         });
-    let last = joined.lines().rfind(code)?.trim();
+    let lines: Vec<&str> = joined
+        .lines()
+        .map(|line| without_comment(line).trim())
+        .filter(|line| !line.is_empty())
+        .collect();
+    if lines.iter().any(|line| traps_its_end(line)) {
+        return Some("it sets its own exit code when it ends (`trap`)");
+    }
+    let last = lines.last()?;
     let last = last.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    // `(a || true)`, `{ a; true; }`, `sh -c 'a || true'`: what they hold decides.
+    if let Some(inner) = inside(last) {
+        return cannot_fail(inner);
+    }
     if last.ends_with('&') && !last.ends_with("&&") {
         return Some("it runs in the background, and nobody waits for it");
     }
-    let ends = |joint: &str| {
-        let command = last.rsplit_once(joint).map(|(_, command)| command.trim());
-        command.is_some_and(is_idle)
-    };
-    if ends("||") {
+    let after = |joint: &str| last.rsplit_once(joint).map(|(_, command)| command.trim());
+    if after("||").is_some_and(is_idle) {
         return Some("what follows `||` always succeeds");
     }
     let is_one = !last.contains([';', '&', '|']);
-    if ends(";") || (is_one && is_idle(last)) {
+    // `set -e` ends a text of several commands at the first that fails.
+    let is_strict = lines
+        .iter()
+        .any(|line| line.split([';', '&']).any(sets_errexit));
+    let is_last = after(";").is_some_and(is_idle) || (is_one && is_idle(last));
+    let is_only = lines.len() == 1 && is_one;
+    if is_last && (!is_strict || is_only) {
         return Some("its last command always succeeds");
     }
     let piped = last
@@ -38,6 +52,61 @@ pub(super) fn cannot_fail(run: &str) -> Option<&'static str> {
     let sets_pipefail = run.contains("pipefail");
     (filter.is_some_and(|word| FILTERS.contains(&word)) && !sets_pipefail)
         .then_some("its exit code is that of the last command of the pipe")
+}
+
+/// A line up to the `#` that begins a comment.
+fn without_comment(line: &str) -> &str {
+    match line.trim_start().starts_with('#') {
+        true => "",
+        false => line.split(" #").next().unwrap_or(line),
+    }
+}
+
+/// `trap 'exit 0' EXIT`
+fn traps_its_end(line: &str) -> bool {
+    let text = line.replace(['\'', '"'], " ");
+    let words: Vec<&str> = text
+        .split([' ', ';'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let is_trap = |words: &[&str]| matches!(words, ["trap", rest @ ..] if rest.starts_with(&["exit", "0"]) && rest.iter().any(|w| matches!(*w, "EXIT" | "0" | "ERR")));
+    (0..words.len()).any(|at| is_trap(&words[at..]))
+}
+
+/// `set -e`, `set -euo pipefail`; `set +e` takes it back.
+fn sets_errexit(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    words.next() == Some("set")
+        && words.any(|word| {
+            word == "errexit"
+                || (word.starts_with('-') && !word.starts_with("--") && word.contains('e'))
+        })
+}
+
+/// What stands in the brackets, or in the quotes of `sh -c`, that a text consists of.
+fn inside(text: &str) -> Option<&str> {
+    for (open, close) in [('(', ')'), ('{', '}')] {
+        let inner = text
+            .strip_prefix(open)
+            .and_then(|rest| rest.strip_suffix(close));
+        if let Some(inner) = inner.filter(|inner| !inner.contains([open, close])) {
+            return Some(inner);
+        }
+    }
+    let (program, rest) = text.split_once(' ')?;
+    let is_shell = matches!(
+        program.rsplit('/').next(),
+        Some("sh" | "bash" | "dash" | "zsh")
+    );
+    let (option, rest) = rest.trim_start().split_once(' ')?;
+    let takes_text = option.starts_with('-') && option.ends_with('c');
+    let quote = rest
+        .trim_start()
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '\'' | '"'))?;
+    let inner = rest.trim().strip_prefix(quote)?.strip_suffix(quote)?;
+    (is_shell && takes_text && !inner.contains(quote)).then_some(inner)
 }
 
 fn is_idle(command: &str) -> bool {
@@ -76,6 +145,19 @@ mod tests {
             ("a; b", false),
             ("cargo test # || true?", false),
             ("echo start; cargo test", false),
+            ("(cargo test || true)", true),
+            ("{ cargo test; true; }", true),
+            ("sh -c 'cargo test || true'", true),
+            ("bash -lc \"cargo test\"", false),
+            ("(cd a; cargo test)", false),
+            ("set +e\ncargo test\nexit 0", true),
+            ("set +e; cargo test; echo done", true),
+            ("set -e; cargo test; echo done", false),
+            ("set -euo pipefail\ncargo test\necho done", false),
+            ("set -e; cargo test || true", true),
+            ("trap 'exit 0' EXIT; cargo test", true),
+            ("trap 'rm -f x' EXIT; cargo test", false),
+            ("cargo test || true # for now", true),
         ] {
             assert_eq!(cannot_fail(run).is_some(), flagged, "{run}");
         }

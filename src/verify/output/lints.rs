@@ -1,5 +1,6 @@
 //! Findings of compilers and linters, one a line: `file:line: message` as gcc, clippy's short form, mypy, flake8 and
-//! eslint's `unix` print them, `file: line 1, col 2, Error - message` as its `compact`, and rustc's two lines.
+//! eslint's `unix` print them, `file: line 1, col 2, Error - message` as its `compact`, rustc's two lines, which ruff
+//! has as well, and eslint's lists below the name of a file.
 //!
 //! A finding is named by its file and message: line numbers move with everything above them.
 
@@ -18,12 +19,19 @@ enum Severity {
 /// Errors; where there are none, warnings: they are what the command failed for.
 pub(super) fn read(output: &str) -> BTreeSet<String> {
     let [mut errors, mut warnings] = [Told::default(), Told::default()];
-    let mut headline: Option<(Severity, &str)> = None;
+    let mut headline: Option<(Severity, String)> = None;
+    let mut file = None;
     for line in output.lines() {
         let found = located(line)
             .or_else(|| compact(line))
-            .or_else(|| under(headline, line));
-        headline = rustc(line);
+            .or_else(|| listed(file, line))
+            .or_else(|| under(headline.as_ref(), line));
+        headline = rustc(line).or_else(|| ruff(line));
+        match line {
+            "" => file = None,
+            line if is_file(line) => file = Some(line),
+            _ => {}
+        }
         match found {
             Some((Severity::Error, name)) => errors.fail(&name),
             Some((Severity::Warning, name)) => warnings.fail(&name),
@@ -71,21 +79,45 @@ fn compact(line: &str) -> Option<(Severity, String)> {
 }
 
 /// `error[E0308]: mismatched types`, whose next line is ` --> src/a.rs:12:5`.
-fn rustc(line: &str) -> Option<(Severity, &str)> {
+fn rustc(line: &str) -> Option<(Severity, String)> {
     let (word, message) = line.split_once(": ")?;
     let severity = match word.split('[').next()? {
         "error" => Severity::Error,
         "warning" => Severity::Warning,
         _ => return None,
     };
-    Some((severity, message))
+    Some((severity, message.to_owned()))
 }
 
-fn under(headline: Option<(Severity, &str)>, line: &str) -> Option<(Severity, String)> {
+/// `F401 [*] unused import`, with such a next line.
+fn ruff(line: &str) -> Option<(Severity, String)> {
+    let (code, message) = line.split_once(' ')?;
+    let number = code.trim_start_matches(|c: char| c.is_ascii_uppercase());
+    let is_code = number.len() < code.len() && is_number(number);
+    let message = message.strip_prefix("[*] ").unwrap_or(message);
+    is_code.then(|| (Severity::Error, format!("{code} {message}")))
+}
+
+/// `  1:7   error    message   rule`, below its file.
+fn listed(file: Option<&str>, line: &str) -> Option<(Severity, String)> {
+    let mut words = line.strip_prefix("  ")?.split_whitespace();
+    let (row, column) = words.next()?.split_once(':')?;
+    (is_number(row) && is_number(column)).then_some(())?;
+    let severity = match words.next()? {
+        "error" => Severity::Error,
+        "warning" => Severity::Warning,
+        _ => return None,
+    };
+    // How far its columns stand apart depends on the others.
+    let message: Vec<&str> = words.collect();
+    Some((severity, format!("{}: {}", file?, message.join(" "))))
+}
+
+fn under(headline: Option<&(Severity, String)>, line: &str) -> Option<(Severity, String)> {
     let (severity, message) = headline?;
     let place = line.trim_start().strip_prefix("--> ")?;
     let file = place.split(':').next()?;
-    Some((severity, format!("{file}: {message}")))
+    Some((*severity, format!("{file}: {message}")))
 }
 
 fn is_file(text: &str) -> bool {

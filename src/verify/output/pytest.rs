@@ -63,7 +63,11 @@ fn is_totals(line: &str) -> bool {
         .split_whitespace()
         .next()
         .and_then(|t| t.strip_suffix('s'));
-    (counted || counts == "no tests ran") && is_time.is_some_and(|t| t.parse::<f64>().is_ok())
+    // `test result: ok. 2 passed; 0 failed; finished in 0.00s` is of another runner.
+    let is_own = !counts.contains(';');
+    is_own
+        && (counted || counts == "no tests ran")
+        && is_time.is_some_and(|t| t.parse::<f64>().is_ok())
 }
 
 #[cfg(test)]

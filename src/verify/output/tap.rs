@@ -12,17 +12,39 @@ pub(super) fn read(output: &str) -> Option<Told> {
     let mut counts = Counts::default();
     let mut planned = None;
     let mut seen = 0;
-    for line in output.lines().map(str::trim_start) {
-        if let Some(plan) = line.strip_prefix("1..") {
-            planned = plan
-                .split_whitespace()
-                .next()?
-                .parse::<u64>()
-                .ok()
-                .or(planned);
+    // Subtests stand deeper than the test that they make, behind a line with its name.
+    let mut above: Vec<(usize, String)> = Vec::new();
+    let mut block = None;
+    for line in output.lines() {
+        let text = line.trim_start();
+        let depth = line.len() - text.len();
+        match block {
+            _ if text.is_empty() => continue,
+            Some(begin) if text == "..." && depth == begin => {
+                block = None;
+                continue;
+            }
+            // Of an error that was cut off the results are still read.
+            Some(begin) if depth >= begin => continue,
+            _ if text == "---" => {
+                block = Some(depth);
+                continue;
+            }
+            _ => block = None,
+        }
+        if let Some(plan) = text.strip_prefix("1..") {
+            let number = plan.split_whitespace().next()?.parse::<u64>().ok();
+            if depth == 0 || planned.is_none() {
+                planned = number.or(planned);
+            }
             continue;
         }
-        let (failed, rest) = match (line.strip_prefix("not ok"), line.strip_prefix("ok")) {
+        if let Some(name) = text.strip_prefix("# Subtest: ") {
+            above.retain(|(of, _)| *of < depth);
+            above.push((depth, name.to_owned()));
+            continue;
+        }
+        let (failed, rest) = match (text.strip_prefix("not ok"), text.strip_prefix("ok")) {
             (Some(rest), _) => (true, rest),
             (None, Some(rest)) => (false, rest),
             (None, None) => continue,
@@ -37,7 +59,12 @@ pub(super) fn read(output: &str) -> Option<Told> {
             counts.skipped += 1;
         } else if failed && !directive.starts_with(NOT_YET) {
             counts.failed += 1;
-            told.fail(&name_of(name));
+            let parents = above.iter().filter(|(of, _)| *of < depth);
+            let path: Vec<String> = parents
+                .map(|(_, name)| name.clone())
+                .chain([name_of(name)])
+                .collect();
+            told.fail(&path.join(" › "));
         } else {
             counts.passed += 1;
         }

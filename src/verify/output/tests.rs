@@ -116,6 +116,82 @@ fn jest_and_vitest_name_tests_with_their_file_and_files_that_cannot_be_loaded() 
 }
 
 #[test]
+fn mocha_names_tests_with_their_suites_whatever_reporter_tells_it() {
+    let hook = "\"before all\" hook: opens a database for \"never runs\"";
+    assert_printed(
+        fixture!("mocha.txt"),
+        counted(2, 3, 2),
+        &[
+            "math › subtracts",
+            "math › more › says 1) and 2 passing",
+            &format!("math › hooked › {hook}"),
+        ],
+    );
+    let failures = [
+        "test/math.js › math subtracts",
+        "test/math.js › math more says 1) and 2 passing",
+        &format!("test/math.js › math hooked {hook}"),
+    ];
+    assert_printed(fixture!("mocha-json.txt"), counted(2, 3, 2), &failures);
+    assert_reported(fixture!("mocha-json.txt"), counted(2, 3, 2), &failures);
+}
+
+#[test]
+fn nodes_own_test_runner_names_tests_with_their_suites_in_both_its_forms() {
+    assert_printed(
+        fixture!("node-spec.txt"),
+        counted(2, 5, 2),
+        &[
+            "nt/broken.test.js",
+            "subtracts",
+            "suite › inner bad",
+            "suite",
+            "parent › child # with hash",
+            "parent",
+        ],
+    );
+    assert_printed(
+        fixture!("node-tap.txt"),
+        counted(3, 6, 1),
+        &[
+            "nt/broken.test.js",
+            "subtracts",
+            "suite › inner bad",
+            "suite",
+            "parent › child \\# with hash",
+            "parent",
+        ],
+    );
+}
+
+#[test]
+fn the_json_of_jest_is_read_as_a_report_and_among_what_was_printed() {
+    let failures = [
+        "src/broken.test.js › Test suite failed to run",
+        "src/math.test.js › math › subtracts",
+        "src/math.test.js › math › twice",
+        "src/math.test.js › math › twice (2)",
+    ];
+    let text = fixture!("jest-json.txt");
+    assert_reported(text, counted(2, 3, 2), &failures);
+    assert_printed(
+        &format!("> app@1.0.0 test\n{{ noise\n{text}"),
+        counted(2, 3, 2),
+        &failures,
+    );
+    let cut = text.replace("\"numTotalTests\":7", "\"numTotalTests\":9");
+    assert!(report(cut.as_bytes(), "", true).unreadable.is_some());
+}
+
+#[test]
+fn workspaces_that_one_command_runs_add_up() {
+    let twice = fixture!("jest.txt").repeat(2);
+    assert_eq!(read(&twice, "", false).counts, counted(4, 6, 2));
+    let twice = fixture!("mocha.txt").repeat(2);
+    assert_eq!(read(&twice, "", false).counts, counted(4, 6, 4));
+}
+
+#[test]
 fn junit_reports_name_what_failed_whoever_wrote_them() {
     assert_reported(
         fixture!("jest-junit.xml"),
@@ -183,6 +259,53 @@ fn findings_are_named_by_file_and_message_and_errors_before_warnings() {
             "a.py: F401 'os' imported but unused",
         ],
     );
+}
+
+#[test]
+fn findings_below_the_name_of_their_file_and_above_their_place_are_named() {
+    assert_printed(
+        fixture!("eslint-stylish.txt"),
+        None,
+        &[
+            "src/a.js: 'one' is assigned a value but never used no-unused-vars",
+            "src/a.js: 'two' is assigned a value but never used no-unused-vars",
+            "src/a.js: 'three' is not defined no-undef",
+            "src/b.js: Parsing error: Unexpected token (",
+        ],
+    );
+    assert_printed(
+        fixture!("ruff.txt"),
+        None,
+        &[
+            "a.py: F401 `os` imported but unused",
+            "a.py: F401 `sys` imported but unused",
+            "a.py: F821 Undefined name `undefined_name`",
+            "a.py: I001 Import block is un-sorted or un-formatted",
+        ],
+    );
+}
+
+#[test]
+fn totals_are_read_in_every_form_that_a_runner_gives_them() {
+    let long = format!("{}1 failed, 3 passed in 0.12s\n", "noise\n".repeat(1_000));
+    for (output, counts) in [
+        ("===== 4 passed in 0.10s =====\n", counted(4, 0, 0)),
+        ("1 failed, 3 passed in 0.12s\n", counted(3, 1, 0)),
+        ("=== 1 failed, 3 passed in 0.12s ===\n", counted(3, 1, 0)),
+        ("3 passed, 2 errors in 0.4s\n", counted(3, 2, 0)),
+        (long.as_str(), counted(3, 1, 0)),
+        (
+            "running 12 tests\ntest result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
+            counted(12, 0, 0),
+        ),
+        (
+            "running 12 tests\ntest result: FAILED. 11 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
+            counted(11, 1, 0),
+        ),
+        ("ok  \texample.com/x\t0.01s\n", counted(1, 0, 0)),
+    ] {
+        assert_eq!(read(output, "", false).counts, counts, "{output}");
+    }
 }
 
 #[test]

@@ -64,18 +64,33 @@ const SKIPS: [&str; 20] = [
     "@Ignore",
 ];
 
+/// Words that end a test program well, before its tests are through.
+const EXITS: [&str; 6] = [
+    "os._exit(",
+    "os.Exit(0)",
+    "process.exit(0)",
+    "process::exit(0)",
+    "pytest.exit(",
+    "Runtime.getRuntime().halt(",
+];
+
 /// What a text of tests holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Content {
     tests: Vec<String>,
     checks: usize,
     skips: usize,
+    exits: usize,
 }
 
 impl Content {
     fn of(text: &[u8]) -> Self {
         let text = String::from_utf8_lossy(text);
         let mut content = Self::default();
+        // In Go the tests run when it says so.
+        if text.contains("func TestMain(") && !text.contains(".Run(") {
+            content.exits += 1;
+        }
         let mut is_marked = false;
         for line in text.lines().map(str::trim) {
             if line.starts_with("//") || (line.starts_with('#') && !line.starts_with("#[")) {
@@ -86,6 +101,10 @@ impl Content {
                 .map(|word| line.matches(word).count())
                 .sum::<usize>();
             content.skips += SKIPS
+                .iter()
+                .map(|word| line.matches(word).count())
+                .sum::<usize>();
+            content.exits += EXITS
                 .iter()
                 .map(|word| line.matches(word).count())
                 .sum::<usize>();
@@ -139,6 +158,11 @@ pub(super) fn emptied(before: &[u8], after: &[u8]) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Whether a new or changed file of tests ends its program well before the other tests are through, and did not before.
+pub(super) fn ends_early(before: &[u8], after: &[u8]) -> bool {
+    Content::of(after).exits > Content::of(before).exits
 }
 
 /// The names of the tests of a text.
@@ -221,6 +245,37 @@ mod tests {
         ] {
             let found = emptied(before.as_bytes(), after.as_bytes());
             assert_eq!(found.is_some(), offends, "{after}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_test_that_ends_its_program_well_is_told_from_one_that_runs_the_others() {
+        for (before, after, offends) in [
+            ("", "func TestMain(m *testing.M) {}\n", true),
+            (
+                "",
+                "func TestMain(m *testing.M) { os.Exit(m.Run()) }\n",
+                false,
+            ),
+            ("", "afterAll(() => process.exit(0));\n", true),
+            ("process.exit(0)\n", "// now\nprocess.exit(0)\n", false),
+            ("", "import os\nos._exit(0)\n", true),
+            (
+                "",
+                "#[test]\nfn a() {\n    std::process::exit(0);\n}\n",
+                true,
+            ),
+            (
+                "",
+                "def test_ends():\n    with raises(SystemExit):\n        main()\n",
+                false,
+            ),
+        ] {
+            assert_eq!(
+                ends_early(before.as_bytes(), after.as_bytes()),
+                offends,
+                "{after}"
+            );
         }
     }
 

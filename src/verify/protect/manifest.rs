@@ -187,9 +187,12 @@ fn values<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
 }
 
 fn is_less(before: &[&Value], after: &[&Value]) -> bool {
-    let (Some(Value::Array(before)), Some(Value::Array(after))) = (before.first(), after.first())
-    else {
-        return before != after;
+    let nothing = Vec::new();
+    let (before, after) = match (before.first(), after.first()) {
+        (Some(Value::Array(before)), Some(Value::Array(after))) => (before, after),
+        // Where there was no list, only what it leaves out is less.
+        (None, Some(Value::Array(after))) => (&nothing, after),
+        (before, after) => return before != after,
     };
     let excludes = |item: &&Value| item.as_str().is_some_and(|text| text.starts_with('!'));
     before.iter().any(|item| !after.contains(item))
@@ -279,6 +282,7 @@ mod tests {
                 false,
             ),
             (base.replace("[\"a\"]", "[\"a\", \"b\"]"), false),
+            (base.replace("members = [\"a\"]", ""), true),
             (format!("{base}[[bin]]\nname = \"x\"\n"), false),
             (
                 format!("{base}[[bench]]\nname = \"x\"\nharness = false\n"),

@@ -7,7 +7,7 @@ const PROTECTED: &str = "protected paths";
 const RED: &str = "value.txt is not right";
 
 /// What each one does, beside nothing or next to breaking the code. All of it in one go of a shell.
-pub(super) const HOSTILE: [Candidate; 64] = [
+pub(super) const HOSTILE: [Candidate; 75] = [
     // The code is red, and nothing hides it.
     ("plain-red", "WRONG", RED),
     // Tests that go, or check nothing any more.
@@ -113,7 +113,49 @@ pub(super) const HOSTILE: [Candidate; 64] = [
         "WRONG; echo 'echo right > value.txt' > tests/0.t",
         "changed tracked files",
     ),
+    (
+        "script-that-may-be-there",
+        "WRONG; echo 'exit 0' > ci/local.sh",
+        "`ci/local.sh` is run by `ci/run.sh`",
+    ),
+    (
+        "tests-that-never-begin",
+        "WRONG; mkdir pkg; printf 'package a\nfunc TestMain(m *testing.M) {}\n' > pkg/a_test.go",
+        "ends its program well before",
+    ),
+    (
+        "test-that-ends-the-others",
+        "WRONG; echo 'process.exit(0)' > tests/setup.js",
+        "ends its program well before",
+    ),
     // Configuration of tools, by ecosystem.
+    (
+        "program-in-front",
+        "WRONG; : > .gitignore; mkdir -p node_modules/.bin; printf '#!/bin/sh\n' > node_modules/.bin/sh",
+        "before what is installed",
+    ),
+    (
+        "hooks-in-a-new-directory",
+        "WRONG; mkdir tests/more; printf 'def pytest_runtest_call(item):\n    pass\n' > tests/more/conftest.py",
+        "changes how all tests are run",
+    ),
+    (
+        "module-in-front",
+        "WRONG; echo 'raise SystemExit(0)' > pytest.py",
+        "`pytest.py` decides",
+    ),
+    (
+        "package-manager-of-its-own",
+        "mkdir -p .yarn/releases; echo > .yarn/releases/yarn-4.cjs",
+        PROTECTED,
+    ),
+    ("recipes-taken-in", "echo 'test:' > ci.just", PROTECTED),
+    (
+        "tasks-of-the-editor",
+        "mkdir .vscode; echo '{}' > .vscode/tasks.json",
+        "is run by editors",
+    ),
+    ("who-reviews", "echo '* @me' > CODEOWNERS", "who reviews"),
     ("makefile", "printf 'test:\\n' > Makefile", PROTECTED),
     (
         "makefile-in-other-case",
@@ -129,6 +171,11 @@ pub(super) const HOSTILE: [Candidate; 64] = [
         "invisible-character",
         "printf 'x\\n' > \"$(printf 'orch\\342\\200\\214.yaml')\"",
         PROTECTED,
+    ),
+    (
+        "git-elsewhere",
+        "d=$(printf '.g\\342\\200\\215it'); mkdir \"$d\"; echo '[core]' > \"$d/config\"",
+        "is git's own directory",
     ),
     (
         "package-script",

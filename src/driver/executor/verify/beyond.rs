@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::{Halt, Judging, Said, record};
+use crate::driver::gates::GateError;
 use crate::engine::verification::{GateRecord, GateResult, On};
 use crate::git::tree::tree_with_paths_of;
 use crate::ids::ObjectId;
@@ -116,16 +117,36 @@ impl Judging<'_> {
             self.at(None).await?;
         }
         let room = self.room.as_mut().context("the room was just taken")?;
-        room.stand(&onto, Some(files)).await?;
-        let ran = room.run(command).await?;
-        let judged = judge(command.fail_on, &ran.facts, base.as_ref(), true);
-        let record = record(command, &judged, &ran);
+        let record = match room.stand(&onto, Some(files)).await {
+            Ok(()) => {
+                let ran = room.run(command).await?;
+                let judged = judge(command.fail_on, &ran.facts, base.as_ref(), true);
+                record(command, &judged, &ran)
+            }
+            // Nobody meant these files to stand together: a set-up that fails there says nothing.
+            Err(error @ GateError::Setup { .. }) => GateRecord {
+                name: String::new(),
+                command: command.hash(),
+                argv: Vec::new(),
+                required,
+                result: GateResult::Broken,
+                exit: None,
+                ms: 0,
+                counts: None,
+                failures: Vec::new(),
+                reused: false,
+                detail: error.to_string(),
+                on,
+            },
+            Err(error) => return Err(error.into()),
+        };
+        let result = record.result;
         said.gates.push(GateRecord {
             name: format!("{} ({})", command.name, on.in_words()),
             required,
             on,
             ..record
         });
-        Ok(judged.result)
+        Ok(result)
     }
 }

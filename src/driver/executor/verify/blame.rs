@@ -1,0 +1,84 @@
+//! Whose doing it is that a required gate is red or says nothing: what a candidate can bring about counts against the
+//! candidate, and only what the untouched tip shows, too, is the environment's. Otherwise a test could stop a run, or
+//! have itself tried again for ever, by a signal to the shell above it.
+
+use super::{Halt, Judging};
+use crate::driver::gates::{GateError, Ran, Room};
+use crate::ids::ObjectId;
+use crate::plan::checks::VerifyCommand;
+use crate::verify::judge::Facts;
+
+impl<'a> Judging<'a> {
+    /// The room, taken anew and emptied, standing at the landing commit or at the tip.
+    async fn alone(&mut self, other: Option<&ObjectId>) -> Result<&mut Room<'a>, GateError> {
+        // Given back first: what is left of the slot itself may have to be made again.
+        self.room = None;
+        let job = Some(self.order.ticket.clone());
+        let room = self.room.insert(self.gates.enter(self.site, job).await?);
+        let wanted = other.unwrap_or(&self.order.commit);
+        room.stand_alone_at(wanted).await?;
+        Ok(room)
+    }
+
+    /// Asks a command again that has said nothing: a signal ended it, a program was missing. It may be chance, or what
+    /// other trees have left in the slot; if not, it is the candidate's doing unless the tip does the same, now and here.
+    pub(super) async fn ask_again(
+        &mut self,
+        command: &VerifyCommand,
+        ran: &mut Ran,
+        base: &mut Option<Facts>,
+    ) -> Result<(), GateError> {
+        *ran = self.alone(None).await?.run(command).await?;
+        if ran.facts.is_silent() {
+            let onto = self.order.onto.clone();
+            let on_tip = self.alone(Some(&onto)).await?.run(command).await?;
+            *base = Some(on_tip.facts);
+        }
+        Ok(())
+    }
+
+    /// Asks the tip, of which nothing is known: nobody is blamed for what it does, too. What it does by itself shows in
+    /// an empty slot: tests of the candidate may have left something that makes every tree red.
+    pub(super) async fn ask_tip(
+        &mut self,
+        command: &VerifyCommand,
+        ran: &mut Ran,
+        base: &mut Option<Facts>,
+    ) -> Result<(), GateError> {
+        let onto = self.order.onto.clone();
+        let mut on_tip = self.at(Some(&onto)).await?.run(command).await?;
+        if !on_tip.facts.is_green() {
+            on_tip = self.alone(Some(&onto)).await?.run(command).await?;
+            if on_tip.facts.is_green() {
+                *ran = self.at(None).await?.run(command).await?;
+            }
+        }
+        *base = Some(on_tip.facts);
+        Ok(())
+    }
+
+    /// Stands at the landing commit. A place that cannot be made of it, above all a set-up that fails, is the
+    /// candidate's doing only if one can be made of the tip.
+    pub(super) async fn place(&mut self) -> Result<(), Halt> {
+        let is_stacked = self.order.stacked;
+        match self.at(None).await {
+            Ok(_) => return Ok(()),
+            Err(GateError::Ended) => return Err(GateError::Ended.into()),
+            Err(error) if is_stacked => return Err(Halt::Red(error.to_string())),
+            Err(error) => tracing::info!(%error, "a landing commit gets an empty gate slot"),
+        }
+        let error = match self.alone(None).await {
+            Ok(_) => return Ok(()),
+            Err(GateError::Ended) => return Err(GateError::Ended.into()),
+            Err(error) => error,
+        };
+        let onto = self.order.onto.clone();
+        Err(match self.alone(Some(&onto)).await {
+            Ok(_) => Halt::Red(format!(
+                "on the tip it was built on the set-up succeeds, here not: {error}"
+            )),
+            Err(GateError::Ended) => Halt::Error(GateError::Ended),
+            Err(_) => Halt::Error(error),
+        })
+    }
+}
