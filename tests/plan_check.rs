@@ -505,3 +505,49 @@ fn a_byte_order_mark_and_crlf_change_nothing_but_the_bytes() {
     };
     assert_eq!(place(&windows), place(&text));
 }
+
+#[test]
+fn a_json_schema_is_judged_where_it_is_written() {
+    let output = |schema: &str| {
+        let task =
+            format!("- {{id: a, name: A, outputs: [{{path: o.json, json_schema: {schema}}}]}}");
+        tasks(&task)
+    };
+    for good in [
+        "schemas/o.json",
+        "{type: object, required: [a], properties: {a: {minimum: 1.5, const: \"1\"}}}",
+        "{$ref: '#/$defs/x', $defs: {x: {type: integer}}}",
+    ] {
+        plan(&output(good));
+    }
+    for (bad, code) in [
+        ("{type: objekt}", "json-schema"),
+        ("{minimum: many}", "json-schema"),
+        ("{$ref: 'https://example.org/x.json'}", "json-schema"),
+        ("[]", "json-schema"),
+        ("../o.json", "unusable-path"),
+    ] {
+        assert_eq!(codes(&checked(&output(bad))), [code], "{bad}");
+    }
+}
+
+#[test]
+fn the_nearest_gate_holds() {
+    let text = "meta: {gate: {when: before}}
+sections:
+  - {id: s, name: S, tasks: [{id: a, name: A}, {id: b, name: B, gate: none}]}
+  - {id: t, name: T, gate: approval, tasks: [{id: c, name: C}, {id: d, name: D, gate: {reason: why}}]}
+";
+    let plan = plan(text);
+    let asked = |at: usize| {
+        let approval = plan.tasks[at].approval.as_deref()?;
+        Some((approval.when, approval.reason.as_deref()))
+    };
+    use orch::plan::consent::When::{After, Before};
+    assert_eq!(asked(0), Some((Before, None)));
+    assert_eq!(asked(1), None);
+    assert_eq!(asked(2), Some((After, None)));
+    assert_eq!(asked(3), Some((After, Some("why"))));
+    let codes = codes(&checked(&tasks("- {id: a, name: A, gate: maybe}")));
+    assert_eq!(codes, ["unknown-gate"]);
+}

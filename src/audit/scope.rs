@@ -12,6 +12,7 @@ use git2::{
 };
 
 use super::{Case, Report, find};
+use crate::engine::event::PlanRevision;
 use crate::engine::record::Record;
 use crate::engine::scope::Scope;
 use crate::ids::{ObjectId, TaskId};
@@ -22,30 +23,34 @@ use crate::verify::scope::Scope as Files;
 /// Most files among which renames are looked for: the search grows with the square.
 const RENAMES_MAX: usize = 200;
 
+/// What a candidate was judged by, as its record says.
+#[derive(Clone, Copy)]
+struct Judged<'a> {
+    candidate: &'a ObjectId,
+    scope: &'a Scope,
+}
+
 impl Report {
-    /// Judges the candidates of all landings again.
+    /// Judges the candidates of all landings again, and what of the landing commits is not theirs.
     pub(super) fn scope(&mut self, repo: &Repository, case: &Case<'_>) -> Result<(), git2::Error> {
         let mut plans = BTreeSet::new();
         let mut asked: BTreeSet<&TaskId> = BTreeSet::new();
-        let mut judged: BTreeMap<(&TaskId, u32), (&ObjectId, &Scope)> = BTreeMap::new();
+        let mut files: BTreeMap<&TaskId, BTreeSet<&[String]>> = BTreeMap::new();
+        let mut judged: BTreeMap<(&TaskId, u32), Judged<'_>> = BTreeMap::new();
+        for revision in case.records.iter().filter_map(|s| revision(&s.record)) {
+            for node in &revision.graph.nodes {
+                files.entry(&node.id).or_default().insert(&node.files);
+            }
+        }
         for stamped in case.records {
+            if let Some(revision) = revision(&stamped.record) {
+                let nodes = revision.graph.nodes.iter();
+                let after = nodes.filter(|n| n.approval == Some(When::After));
+                asked.extend(after.map(|n| &n.id));
+            }
             match &stamped.record {
                 Record::RunStarted(start) | Record::RunResumed { start } => {
                     plans.insert(PathBuf::from(&start.plan));
-                    let nodes = start.revision.graph.nodes.iter();
-                    asked.extend(
-                        nodes
-                            .filter(|n| n.approval == Some(When::After))
-                            .map(|n| &n.id),
-                    );
-                }
-                Record::PlanAccepted { revision } => {
-                    let nodes = revision.graph.nodes.iter();
-                    asked.extend(
-                        nodes
-                            .filter(|n| n.approval == Some(When::After))
-                            .map(|n| &n.id),
-                    );
                 }
                 Record::Collected {
                     ticket,
@@ -53,22 +58,29 @@ impl Report {
                     scope: Some(scope),
                     ..
                 } => {
-                    judged.insert((&ticket.task, ticket.attempt), (candidate, scope));
+                    let of = Judged { candidate, scope };
+                    judged.insert((&ticket.task, ticket.attempt), of);
                 }
-                Record::Landed { ticket, .. } => {
+                Record::Landed { ticket, commit, .. } => {
                     let key = (&ticket.task, ticket.attempt);
-                    if let Some((candidate, scope)) = judged.get(&key) {
-                        if scope.rules.asks && !asked.contains(&ticket.task) {
-                            let told = "its record says that a person is asked, and no plan does";
-                            self.find(
-                                "scope",
-                                Some(&ticket.task),
-                                Some(candidate),
-                                told.to_owned(),
-                            );
-                        }
-                        self.stayed_within(repo, &ticket.task, candidate, scope, &plans)?;
+                    let Some(of) = judged.get(&key) else { continue };
+                    let (task, rules) = (&ticket.task, &of.scope.rules);
+                    let mut wrong = Vec::new();
+                    if rules.asks && !asked.contains(task) {
+                        wrong.push(
+                            "its record says that a person is asked, and no plan does".to_owned(),
+                        );
                     }
+                    if files
+                        .get(task)
+                        .is_some_and(|any| !any.contains(&rules.files[..]))
+                    {
+                        wrong.push("its record has other `files` than any plan".to_owned());
+                    }
+                    for message in wrong {
+                        self.find("scope", Some(task), Some(of.candidate), message);
+                    }
+                    self.stayed_within(repo, task, [of.candidate, commit], of.scope, &plans)?;
                 }
                 _ => {}
             }
@@ -80,48 +92,80 @@ impl Report {
         &mut self,
         repo: &Repository,
         task: &TaskId,
-        candidate: &ObjectId,
+        [candidate, landed]: [&ObjectId; 2],
         scope: &Scope,
         plans: &BTreeSet<PathBuf>,
     ) -> Result<(), git2::Error> {
-        // A candidate that is gone is told elsewhere.
-        let Ok(commit) = find(repo, candidate) else {
+        // A commit that is gone is told elsewhere.
+        let (Ok(made), Ok(came)) = (find(repo, candidate), find(repo, landed)) else {
             return Ok(());
         };
-        let (base, new) = (commit.parent(0)?.tree()?, commit.tree()?);
-        let moved = moved(repo, &base, &new, plans)?;
-        let mut wrong = Vec::new();
-        match Files::new(&scope.rules.files) {
-            Ok(files) => {
-                let paths: Vec<PathBuf> = moved.iter().filter_map(path_of).collect();
-                let outside = files.outside(&paths).into_iter();
-                wrong.extend(
-                    outside.map(|path| format!("`{}` is outside of `files`", path.display())),
-                );
-            }
-            Err(error) => wrong.push(error.to_string()),
-        }
-        let links = links(repo, &base, &new)?;
-        let trees = Trees {
-            base: &|path: &Path| entry(repo, &base, path),
-            new: &|path: &Path| entry(repo, &new, path),
-            links: &links,
-        };
-        match Protection::new(&scope.rules) {
-            Ok(protection) => {
-                let touched = protection.touched(&moved, &trees)?;
-                let not_allowed = touched
-                    .into_iter()
-                    .filter(|t| !t.allowed && !scope.rules.asks);
-                wrong.extend(not_allowed.map(|t| format!("`{}` {}", t.path.display(), t.why)));
-            }
-            Err(error) => wrong.push(error.to_string()),
-        }
-        for message in wrong {
+        let (base, new) = (made.parent(0)?.tree()?, made.tree()?);
+        let changes = moved(repo, &base, &new, plans)?;
+        for message in outside(repo, scope, &changes, [&base, &new])? {
             self.find("scope", Some(task), Some(candidate), message);
+        }
+        let own: BTreeSet<&PathBuf> = changes.iter().flat_map(paths_of).collect();
+        let (base, new) = (came.parent(0)?.tree()?, came.tree()?);
+        let mut others = moved(repo, &base, &new, plans)?;
+        // A merge carries a change along where the target has moved its file.
+        others.retain(|moved| !paths_of(moved).all(|path| own.contains(path)));
+        for message in outside(repo, scope, &others, [&base, &new])? {
+            let message = format!("{message}, and its attempt did not change it");
+            self.find("scope", Some(task), Some(landed), message);
         }
         Ok(())
     }
+}
+
+fn revision(record: &Record) -> Option<&PlanRevision> {
+    match record {
+        Record::RunStarted(start) | Record::RunResumed { start } => Some(&start.revision),
+        Record::PlanAccepted { revision } => Some(revision),
+        _ => None,
+    }
+}
+
+/// Which of the changes between two trees people's texts do not let a task make, a sentence each.
+fn outside(
+    repo: &Repository,
+    scope: &Scope,
+    moved: &[Moved],
+    [base, new]: [&Tree<'_>; 2],
+) -> Result<Vec<String>, git2::Error> {
+    let mut wrong = Vec::new();
+    if moved.is_empty() {
+        return Ok(wrong);
+    }
+    match Files::new(&scope.rules.files) {
+        Ok(files) => {
+            let paths: Vec<PathBuf> = moved.iter().filter_map(path_of).collect();
+            let outside = files.outside(&paths).into_iter();
+            wrong.extend(outside.map(|path| format!("`{}` is outside of `files`", path.display())));
+        }
+        Err(error) => wrong.push(error.to_string()),
+    }
+    let links = links(repo, base, new)?;
+    let trees = Trees {
+        base: &|path: &Path| entry(repo, base, path),
+        new: &|path: &Path| entry(repo, new, path),
+        links: &links,
+    };
+    match Protection::new(&scope.rules) {
+        Ok(protection) => {
+            let touched = protection.touched(moved, &trees)?;
+            let not_allowed = touched
+                .into_iter()
+                .filter(|t| !t.allowed && !scope.rules.asks);
+            wrong.extend(not_allowed.map(|t| format!("`{}` {}", t.path.display(), t.why)));
+        }
+        Err(error) => wrong.push(error.to_string()),
+    }
+    Ok(wrong)
+}
+
+fn paths_of(moved: &Moved) -> impl Iterator<Item = &PathBuf> {
+    moved.from.iter().chain(&moved.to)
 }
 
 fn path_of(moved: &Moved) -> Option<PathBuf> {

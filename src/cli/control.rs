@@ -11,13 +11,15 @@ use super::args::{
     ApproveArgs, ControlArgs, Deciding, DoneArgs, Format, JobsArgs, PauseArgs, PriorityArgs,
     RejectArgs, RetryArgs, RetryStart, StopArgs,
 };
-use super::locate;
+use super::locate::{self, Chosen};
 use crate::driver::crash::{self, Side};
-use crate::driver::{control, now};
+use crate::driver::{control, now, signers};
 use crate::engine::Engine;
+use crate::engine::consent::Approves;
 use crate::engine::event::{Author, Control, Event, StopLevel, Verb};
 use crate::engine::record::Record;
 use crate::error::{Error, ErrorKind, OrKind, Result};
+use crate::git::signature;
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::graph::RetryFrom;
 use crate::store::{Holder, Ledger, LockError, StateDir};
@@ -72,8 +74,49 @@ pub(super) fn done(args: &DoneArgs, out: &mut Out<'_>) -> Result<u8> {
 pub(super) fn approve(args: &ApproveArgs, out: &mut Out<'_>) -> Result<u8> {
     let commit = args.commit.as_deref().map(commit).transpose()?;
     let task = task(&args.task)?;
-    let verb = Verb::Approve { task, commit };
+    let verb = match args.signed {
+        true => signed(task, commit)?,
+        false => Verb::Approve {
+            task,
+            commit,
+            signature: None,
+        },
+    };
     give(verb, &args.deciding, args.by.as_deref(), out)
+}
+
+/// An approval of what is asked for now, signed with the key that git signs with.
+fn signed(task: TaskId, commit: Option<ObjectId>) -> Result<Verb> {
+    let chosen = latest()?;
+    let engine = locate::engine(&chosen)?;
+    let Some(asked) = engine.asked(&task) else {
+        let error = anyhow!("nothing of task {task} waits for approval");
+        return Err(Error::new(ErrorKind::Negative, error).hint(format!("orch why {task}")));
+    };
+    let statement = asked.statement(&chosen.run.plan_id, &chosen.run.run, &task);
+    let repository = locate::repository()?;
+    let signature = signature::sign(repository.settings(), &statement).map_err(|error| {
+        Error::new(ErrorKind::Environment, error).hint(
+            "git config user.signingKey ~/.ssh/id_ed25519.pub    names the key, as for signed commits",
+        )
+    })?;
+    // What is signed is what is approved, also if something else is asked for by then.
+    let shown = match asked {
+        Approves::Landing(shown) => Some(shown.commit.clone()),
+        Approves::Start { .. } => None,
+    };
+    Ok(Verb::Approve {
+        task,
+        commit: commit.or(shown),
+        signature: Some(signature),
+    })
+}
+
+fn latest() -> Result<Chosen> {
+    locate::run(&super::args::RunChoice {
+        plan: None,
+        run: None,
+    })
 }
 
 /// `orch reject`.
@@ -169,10 +212,8 @@ fn give(verb: Verb, deciding: &Deciding, by: Option<&str>, out: &mut Out<'_>) ->
         Some(asked) => asked.answer.refused,
         None => {
             let asker = rustix::process::getpid();
-            match control::refuse_agents(asker, state.path()).or_environment()? {
-                Some(why) => Some(why),
-                None => into_ledger(&state, control)?,
-            }
+            let by = control::author(asker, state.path(), control.by.clone()).or_environment()?;
+            into_ledger(&state, Control { by, ..control })?
         }
     };
     if deciding.format == Format::Json {
@@ -191,10 +232,7 @@ fn give(verb: Verb, deciding: &Deciding, by: Option<&str>, out: &mut Out<'_>) ->
 /// Steps the latest run's engine once, without a loop around it: what it orders is found again by the next start. Gives
 /// why it does not follow, if it does not.
 fn into_ledger(state: &StateDir, control: Control) -> Result<Option<String>> {
-    let chosen = locate::run(&super::args::RunChoice {
-        plan: None,
-        run: None,
-    })?;
+    let chosen = latest()?;
     let started = Instant::now();
     let (plan, run) = (chosen.run.plan_path.clone(), chosen.run.run.clone());
     let holder = Holder::of_this_process(plan, now(started).wall, Some(run));
@@ -203,7 +241,7 @@ fn into_ledger(state: &StateDir, control: Control) -> Result<Option<String>> {
         LockError::Io { .. } => Error::new(ErrorKind::Environment, e),
     })?;
     let mut ledger = Ledger::open(lock).map_err(locate::unusable)?;
-    let run = chosen.run.run;
+    let run = chosen.run.run.clone();
     if ledger.reader().lost_records(&run).or_environment()? {
         return Err(Error::new(
             ErrorKind::Negative,
@@ -212,7 +250,18 @@ fn into_ledger(state: &StateDir, control: Control) -> Result<Option<String>> {
         .hint("orch run                      begins a new run with what is left"));
     }
     let records = ledger.reader().records(&run).or_environment()?;
+    let signers = records.iter().rev().find_map(|s| match &s.record {
+        Record::RunStarted(start) | Record::RunResumed { start } => Some(start.signers.clone()),
+        _ => None,
+    });
     let mut engine = Engine::replay(run.clone(), records).or_bug()?;
+    let program = signature::program(locate::repository()?.settings());
+    let signers = signers.flatten();
+    let of = (&chosen.run.plan_id, &run);
+    let refused = signers::refusal(&program, signers.as_ref(), of, &engine, &control);
+    if let Some(why) = refused.or_environment()? {
+        return Ok(Some(why));
+    }
     let at = now(started);
     let effects = engine.step(Event::Control(control), at);
     let why = effects.records.iter().find_map(|r| match r {

@@ -44,7 +44,15 @@ pub(super) fn gates(args: &GatesArgs, out: &mut Out<'_>) -> Result<u8> {
             serde_json::to_string_pretty(&rows).or_bug()? + "\n"
         }
         (Format::Text, [], _) => "nothing waits for a person or for evidence\n".to_owned(),
-        (Format::Text, [view], Some(_)) => packet(&chosen, view, plan.as_ref(), out)?,
+        (Format::Text, [view], Some(_)) => {
+            let signed = match engine.run().policy.signed_approvals {
+                true => " --signed",
+                false => "",
+            };
+            let id = &view.node.id;
+            packet(&chosen, view, plan.as_ref(), out)?
+                + &format!("\norch approve {id}{signed}\norch reject {id} --note '...'\n")
+        }
         (Format::Text, views, _) => listing(views, plan.as_ref(), out),
     };
     out.print(&text).map(|()| 0)
@@ -175,9 +183,6 @@ fn packet(
         text.push('\n');
         text.push_str(&difference(&shown.onto, &shown.commit)?);
     }
-    text.push_str(&format!(
-        "\norch approve {id}\norch reject {id} --note '...'\n"
-    ));
     Ok(text)
 }
 

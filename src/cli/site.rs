@@ -13,7 +13,9 @@ use crate::config::{Mcp, Settings};
 use crate::driver::begin;
 use crate::driver::guard::Guard;
 use crate::driver::plan_file::{PlanFile, Rules, Tracked};
+use crate::driver::signers;
 use crate::driver::site::{Publishing, Site};
+use crate::engine::record::{Record, RunStart, Signers};
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::git::Repository;
 use crate::git::commit::{Signing, try_signing};
@@ -25,7 +27,7 @@ use crate::git::tree::file_in;
 use crate::ids::{ObjectId, PlanId};
 use crate::plan::Runner;
 use crate::process;
-use crate::store::Reader;
+use crate::store::{Reader, RunSummary};
 
 /// The `claude` program, if a task of the plan is done by it.
 pub(super) async fn claude_if_needed(asked: &Asked) -> Result<Option<ClaudeSettings>> {
@@ -135,6 +137,7 @@ pub(super) fn site(
         Publishing::AtEnd { origin, from }
     };
     let unfinished = begin::unfinished(reader, &asked.plan_id, &target.name)?;
+    let signers = signers(&repo, &target.tip, &asked, unfinished.as_ref(), reader)?;
     let run = unfinished.map_or_else(begin::fresh_run_id, |run| run.run);
     let tracked = tracked(
         &opened,
@@ -181,6 +184,7 @@ pub(super) fn site(
         environment: environment(),
         identity,
         signing,
+        signers,
         included,
         taken,
         guard,
@@ -188,6 +192,45 @@ pub(super) fn site(
         made: std::sync::Mutex::default(),
         repo,
     })
+}
+
+/// Who may sign approvals, if any are asked for. Without them nothing starts that only signed approvals could end.
+fn signers(
+    repo: &Repository,
+    tip: &ObjectId,
+    asked: &Asked,
+    unfinished: Option<&RunSummary>,
+    reader: &Reader,
+) -> Result<Option<Signers>> {
+    let must = asked.settings.approvals_signed.value;
+    if asked.plan.tasks.iter().all(|task| task.approval.is_none()) && !must {
+        return Ok(None);
+    }
+    let earlier = match unfinished {
+        Some(run) => first_start(reader, run)?.and_then(|start| start.signers),
+        None => None,
+    };
+    let hint = "git config gpg.ssh.allowedSignersFile FILE    names who may sign";
+    match signers::find(repo, tip, earlier) {
+        Ok(None) if must => Err(Error::usage(
+            "approvals are signed here (`approvals.signed`), and it is not known who may sign",
+        )
+        .hint(hint)),
+        Ok(found) => Ok(found),
+        Err(error) if must => Err(Error::new(ErrorKind::Usage, error).hint(hint)),
+        Err(error) => {
+            tracing::warn!("signed approvals are refused in this run: {error:#}");
+            Ok(None)
+        }
+    }
+}
+
+fn first_start(reader: &Reader, run: &RunSummary) -> Result<Option<Box<RunStart>>> {
+    let records = reader.records(&run.run).or_environment()?;
+    Ok(records.into_iter().find_map(|s| match s.record {
+        Record::RunStarted(start) => Some(start),
+        _ => None,
+    }))
 }
 
 /// Hooks that `git commit` or `git merge` would run here.

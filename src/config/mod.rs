@@ -323,6 +323,8 @@ settings! {
     verify_require: bool = false, "verify.require" by read::switch;
     /// Whether gates must pass with the base's own files, too, where a task may change protected ones.
     verify_require_base_files: bool = false, "verify.require_base_files" by read::switch;
+    /// Whether approvals count only with a signature.
+    approvals_signed: bool = false, "approvals.signed" by read::switch;
     /// Globs of paths that no candidate may change, beside those that are protected by default.
     protect_add: Vec<String> = Vec::new(), "protect.add" by read::globs;
     /// Globs of paths that are protected by default, and in this project are not.

@@ -335,6 +335,7 @@ impl Composing<'_> {
                 baseline: false,
                 smoke: false,
                 learned: Vec::new(),
+                signers: None,
                 spent_today: crate::engine::budget::Amount::default(),
             })
         });

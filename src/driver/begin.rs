@@ -235,8 +235,10 @@ fn run_start(site: &Site, reader: &Reader, wanted: Wanted) -> Result<RunStart> {
         baseline: has_gates,
         smoke: !site.skip_smoke && site.force.is_none(),
         landed_before: landed_before(site, reader)?,
+        signers: site.signers.clone(),
         policy: Policy {
             gate_slots: site.settings.verify_parallel.value,
+            signed_approvals: site.settings.approvals_signed.value,
             ..policy
         },
         learned,

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::event::Control;
+use crate::engine::event::{Author, Control};
+use crate::ids::TaskId;
 
 /// Longest request that is read; a note is the only free text in it.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
@@ -106,17 +107,28 @@ pub fn listen(socket: &Path) -> anyhow::Result<mpsc::Receiver<Request>> {
     Ok(receiver)
 }
 
-/// Why the process `pid` may not decide about the runs of the state directory `state`, if it may not: it is one of their
-/// agents, or was started by one. An agent that works on orch itself may well have runs of its own.
+/// Who it is that decides: the person that a request names, unless the process `pid` that brings it is an agent of the
+/// runs of the state directory `state`, or was started by one. An agent that works on orch itself may well have runs of
+/// its own.
 ///
 /// # Errors
 /// If the table of processes cannot be read; nothing is decided for whom nobody knows.
-pub fn refuse_agents(pid: rustix::process::Pid, state: &Path) -> std::io::Result<Option<String>> {
-    let above = crate::process::shims_above(pid)?;
-    Ok(above.iter().any(|dir| dir.starts_with(state)).then(|| {
-        "an agent of this repository's runs asked for it; such decisions come from people"
-            .to_owned()
-    }))
+pub fn author(pid: rustix::process::Pid, state: &Path, named: Author) -> anyhow::Result<Author> {
+    let above = crate::process::shims_above(pid).context("it is not known who asks")?;
+    let Some(attempt) = above.iter().find_map(|dir| dir.strip_prefix(state).ok()) else {
+        return Ok(named);
+    };
+    let parts: Vec<&str> = attempt.iter().filter_map(|part| part.to_str()).collect();
+    let task = match parts[..] {
+        // Gates, which run code of a candidate: <task>-<attempt>-<epoch>.
+        ["runs", _, "verify", gate, ..] => gate.rsplitn(3, '-').nth(2),
+        ["runs", _, task, ..] => Some(task),
+        _ => None,
+    };
+    let task = task.and_then(|task| TaskId::parse(task).ok());
+    let task = task
+        .context("work of this repository's runs asks for it; such decisions come from people")?;
+    Ok(Author::Agent(task))
 }
 
 async fn serve(stream: tokio::net::UnixStream, requests: mpsc::Sender<Request>, state: PathBuf) {
@@ -140,12 +152,14 @@ async fn answer(
     tokio::io::BufReader::new(read.take(REQUEST_BYTES_MAX))
         .read_line(&mut line)
         .await?;
-    let answer = match (
-        serde_json::from_str::<Control>(&line),
-        refuse_agents(asker, &state)?,
-    ) {
-        (Ok(_), Some(why)) => Answer { refused: Some(why) },
-        (Ok(control), None) => {
+    let said = serde_json::from_str::<Control>(&line)
+        .map_err(|error| format!("the request cannot be read: {error}"))
+        .and_then(|control| {
+            let by = author(asker, &state, control.by.clone()).map_err(|e| format!("{e:#}"))?;
+            Ok(Control { by, ..control })
+        });
+    let answer = match said {
+        Ok(control) => {
             let (send, receive) = oneshot::channel();
             requests
                 .send(Request {
@@ -155,9 +169,7 @@ async fn answer(
                 .await?;
             receive.await?
         }
-        (Err(error), _) => Answer {
-            refused: Some(format!("the request cannot be read: {error}")),
-        },
+        Err(why) => Answer { refused: Some(why) },
     };
     write
         .write_all((serde_json::to_string(&answer)? + "\n").as_bytes())

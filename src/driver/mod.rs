@@ -18,6 +18,7 @@ mod ports;
 mod protection;
 mod recovery;
 mod setup;
+pub mod signers;
 pub mod site;
 mod spending;
 pub mod watch;
@@ -286,19 +287,17 @@ impl Loop {
         control: Control,
         answer: Option<oneshot::Sender<control::Answer>>,
     ) -> Result<Option<Outcome>, LoopError> {
+        if let Some(refused) = self.executor.refusal(&self.engine, &control) {
+            tell(answer, Some(refused));
+            return Ok(None);
+        }
         let effects = self.engine.step(Event::Control(control), now(self.started));
         let refused = effects.records.iter().find_map(|r| match r {
             Record::Controlled { refused, .. } => Some(refused.clone()),
             _ => None,
         });
         let ended = self.carry_out(effects)?;
-        if let Some(answer) = answer {
-            let refused = refused.flatten();
-            // The asker may have gone; the request holds all the same.
-            if answer.send(control::Answer { refused }).is_err() {
-                tracing::debug!("nobody waited for the answer to a request");
-            }
-        }
+        tell(answer, refused.flatten());
         Ok(ended)
     }
 
@@ -371,6 +370,15 @@ enum Heard {
     Interrupted(StopLevel),
     Again,
     Leave(Ended),
+}
+
+/// Answers a request. Whoever asked may have gone; what was decided holds all the same.
+fn tell(answer: Option<oneshot::Sender<control::Answer>>, refused: Option<String>) {
+    if let Some(answer) = answer
+        && answer.send(control::Answer { refused }).is_err()
+    {
+        tracing::debug!("nobody waited for the answer to a request");
+    }
 }
 
 fn stop(level: StopLevel) -> Event {

@@ -12,7 +12,7 @@ use crate::engine::scope::{Exception, Rules, Scope};
 use crate::git::collect::{Change, ChangeKind};
 use crate::git::tree::{Content, content_at, file_in, line_changes, links_in, paths_between};
 use crate::ids::{ObjectId, TaskId};
-use crate::plan::checks::{ChangeLimits, Checks, Gates};
+use crate::plan::checks::{ChangeLimits, Checks, Gates, Schema, Want};
 use crate::plan::consent::When;
 use crate::verify::protect::{Entry, Moved, Protection, Touched, Trees, followed, scripts};
 
@@ -128,15 +128,34 @@ fn rules(
     let plan = site.plan.current();
     let task = plan.task(task);
     let approval = task.and_then(|task| task.approval.as_deref());
+    let mut protect = checks.protect.clone();
+    protect.extend(judges(site, checks).map(|path| globset::escape(&path)));
     Ok(Rules {
         files: task.map(|task| task.files.clone()).unwrap_or_default(),
         asks: approval.is_some_and(|approval| approval.when == When::After),
-        protect: checks.protect.clone(),
+        protect,
         unprotect: checks.unprotect.clone(),
         allow_protected: checks.allow_protected.clone(),
         gated,
         run: run.collect(),
     })
+}
+
+/// Files beside the gates' own that decide what lands: schemas of outputs, and who may sign approvals.
+fn judges<'s>(site: &'s Site, checks: &'s Checks) -> impl Iterator<Item = String> + 's {
+    let schemas = checks.outputs.iter().flat_map(|output| &output.wants);
+    let schemas = schemas.filter_map(|want| match want {
+        Want::JsonSchema(Schema::File(path)) => Some(path.clone()),
+        Want::JsonSchema(Schema::Inline(_))
+        | Want::Exists(_)
+        | Want::Contains(_)
+        | Want::NotContains(_) => None,
+    });
+    let signers = site
+        .signers
+        .iter()
+        .filter(|signers| signers.commit.is_some());
+    schemas.chain(signers.map(|signers| signers.file.clone()))
 }
 
 fn touched(

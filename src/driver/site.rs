@@ -9,6 +9,7 @@ use super::how::{How, Roles};
 use super::plan_file::PlanFile;
 use crate::agent::claude::{self, ClaudeSettings};
 use crate::config::Settings;
+use crate::engine::record::Signers;
 use crate::git::Repository;
 use crate::git::commit::Signing;
 use crate::git::repository::Identity;
@@ -59,6 +60,8 @@ pub struct Site {
     pub identity: Identity,
     /// How they are signed.
     pub signing: Signing,
+    /// Who may sign approvals, where that is known.
+    pub signers: Option<Signers>,
     /// Ignored files that slots need, by `.worktreeinclude`.
     pub included: Vec<PathBuf>,
     /// Places of slots that hold work of other runs that was never collected: they are left alone.

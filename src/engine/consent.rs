@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Turn;
 use super::action::Action;
 use super::after::{Fate, Leaves};
 use super::ending::{AttemptEnd, Ending};
@@ -16,7 +15,8 @@ use super::event::{Author, Control};
 use super::record::{Miss, Record, Settlement};
 use super::state::{Ix, State};
 use super::task::{Phase, Task};
-use crate::ids::{ObjectId, TaskId, Ticket};
+use super::{Engine, Turn};
+use crate::ids::{ObjectId, PlanId, RunId, TaskId, Ticket};
 use crate::plan::consent::When;
 use crate::time::Wall;
 
@@ -51,8 +51,63 @@ pub(super) enum Consent {
     None,
     /// Somebody was asked about a landing commit.
     Asked(Shown),
-    /// Somebody said yes, to the start or to what was shown.
-    Given(Option<Shown>),
+    /// Somebody said yes.
+    Given {
+        /// To what was shown; to the start if none.
+        shown: Option<Shown>,
+        /// With this signature.
+        signature: Option<String>,
+    },
+}
+
+/// What a person says yes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approves<'a> {
+    /// That the task starts, as it is written.
+    Start {
+        /// The hash of what it asks for.
+        spec: &'a str,
+    },
+    /// That what was shown lands.
+    Landing(&'a Shown),
+}
+
+/// What is signed: all that tells one approval from another, and the tree for which it is given.
+#[derive(Serialize)]
+struct Statement<'a> {
+    orch: &'static str,
+    plan: &'a str,
+    run: &'a str,
+    task: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<&'a str>,
+}
+
+impl Approves<'_> {
+    /// The text that a signed approval signs: one line of JSON.
+    pub fn statement(self, plan: &PlanId, run: &RunId, task: &TaskId) -> String {
+        let (start, shown) = match self {
+            Self::Start { spec } => (Some(spec), None),
+            Self::Landing(shown) => (None, Some(shown)),
+        };
+        let statement = Statement {
+            orch: "approval 1",
+            plan: plan.as_str(),
+            run: run.as_str(),
+            task: task.as_str(),
+            start,
+            tree: shown.map(|shown| shown.change.tree.as_str()),
+            change: shown.map(|shown| shown.change.sha256.as_str()),
+            candidate: shown.map(|shown| shown.candidate.as_str()),
+        };
+        serde_json::to_string(&statement).expect("texts are JSON") + "\n"
+    }
 }
 
 /// What is known of the evidence that a task needs.
@@ -91,7 +146,7 @@ impl Consent {
     /// What was approved, if it was something made.
     pub(super) fn shown(&self) -> Option<&Shown> {
         match self {
-            Self::Given(shown) => shown.as_ref(),
+            Self::Given { shown, .. } => shown.as_ref(),
             Self::None | Self::Asked(_) => None,
         }
     }
@@ -100,15 +155,25 @@ impl Consent {
     pub(super) fn asked(&self) -> Option<&Shown> {
         match self {
             Self::Asked(shown) => Some(shown),
-            Self::None | Self::Given(_) => None,
+            Self::None | Self::Given { .. } => None,
+        }
+    }
+
+    /// Takes back what was said without a signature.
+    pub(super) fn drop_unsigned(&mut self) {
+        if let Self::Given {
+            signature: None, ..
+        } = self
+        {
+            *self = Self::None;
         }
     }
 
     /// Another candidate takes the place of the one that was approved.
     pub(super) fn renew(&mut self) {
         match self {
-            Self::Asked(_) | Self::Given(Some(_)) => *self = Self::None,
-            Self::None | Self::Given(None) => {}
+            Self::Asked(_) | Self::Given { shown: Some(_), .. } => *self = Self::None,
+            Self::None | Self::Given { shown: None, .. } => {}
         }
     }
 }
@@ -126,7 +191,9 @@ impl Task {
     /// Whether a person must say yes before its next attempt, or before its landing goes on.
     pub(super) fn awaits_approval(&self) -> bool {
         match (self.node.approval, &self.phase) {
-            (Some(When::Before), Phase::Open { .. }) => self.consent != Consent::Given(None),
+            (Some(When::Before), Phase::Open { .. }) => {
+                !matches!(self.consent, Consent::Given { shown: None, .. })
+            }
             (Some(When::After), Phase::Queued { .. }) => self.consent.asked().is_some(),
             (Some(_), _) | (None, _) => false,
         }
@@ -205,6 +272,34 @@ impl State {
             && !self.is_halting()
             && (0..self.tasks.len())
                 .any(|ix| self.awaits_consent(ix) && self.tasks[ix].awaits_approval())
+    }
+}
+
+impl Engine {
+    /// What a person is asked about a task now.
+    pub fn asked(&self, id: &TaskId) -> Option<Approves<'_>> {
+        let (_, task) = self.state.get(id)?;
+        match (task.node.approval?, &task.consent) {
+            (When::Before, Consent::None) if task.is_open() => Some(Approves::Start {
+                spec: &task.node.spec_hash,
+            }),
+            (When::After, Consent::Asked(shown)) if task.awaits_approval() => {
+                Some(Approves::Landing(shown))
+            }
+            (When::Before | When::After, _) => None,
+        }
+    }
+
+    /// The signed approval by which a task's work may land, if it has one.
+    pub fn signed(&self, id: &TaskId) -> Option<(Approves<'_>, &str)> {
+        let (_, task) = self.state.get(id)?;
+        match &task.consent {
+            Consent::Given {
+                shown: Some(shown),
+                signature: Some(signature),
+            } => Some((Approves::Landing(shown), signature)),
+            Consent::Given { .. } | Consent::Asked(_) | Consent::None => None,
+        }
     }
 }
 
@@ -294,8 +389,26 @@ impl Turn<'_> {
         true
     }
 
-    /// What follows when a person says yes: nothing of its own, the state follows the decision.
-    pub(super) fn approve(&self, task: &Task, meant: Option<&ObjectId>) -> Result<(), String> {
+    /// What follows when a person says yes: nothing of its own, the state follows the decision. Whether a signature holds
+    /// was asked before.
+    pub(super) fn approve(
+        &self,
+        task: &Task,
+        meant: Option<&ObjectId>,
+        signature: Option<&str>,
+    ) -> Result<(), String> {
+        self.answerable(task, meant)?;
+        match (self.state.policy.signed_approvals, signature) {
+            (true, None) => Err(format!(
+                "approvals are signed here (`approvals.signed`): `orch approve {} --signed`",
+                task.node.id
+            )),
+            (true, Some(_)) | (false, _) => Ok(()),
+        }
+    }
+
+    /// Whether a person is asked about a task, and about what they mean.
+    fn answerable(&self, task: &Task, meant: Option<&ObjectId>) -> Result<(), String> {
         let stands = || {
             format!(
                 "there is nothing to approve: it is {}",
@@ -304,7 +417,7 @@ impl Turn<'_> {
         };
         match (task.node.approval, &task.consent) {
             (None, _) => Err("it needs no approval".to_owned()),
-            (Some(When::Before), Consent::Given(_)) => Err("it is approved already".to_owned()),
+            (Some(When::Before), Consent::Given { .. }) => Err("it is approved already".to_owned()),
             (Some(When::Before), _) if !task.is_open() => Err(stands()),
             (Some(When::Before), _) => Ok(()),
             (Some(When::After), Consent::Asked(shown)) if task.awaits_approval() => match meant {
@@ -314,7 +427,7 @@ impl Turn<'_> {
                 )),
                 Some(_) | None => Ok(()),
             },
-            (Some(When::After), Consent::Given(_)) => Err("it is approved already".to_owned()),
+            (Some(When::After), Consent::Given { .. }) => Err("it is approved already".to_owned()),
             (Some(When::After), Consent::None | Consent::Asked(_)) => Err(stands()),
         }
     }
@@ -322,7 +435,7 @@ impl Turn<'_> {
     /// What follows when a person says no: what was made does not land, and the next attempt is told why; a task that was
     /// not to start is cancelled.
     pub(super) fn reject(&self, task: &Task, control: &Control) -> Result<Vec<Record>, String> {
-        self.approve(task, None)?;
+        self.answerable(task, None)?;
         let who = match &control.by {
             Author::Person(name) => name.as_str(),
             Author::Agent(_) | Author::Signal | Author::StopFile | Author::Orch => "orch",

@@ -1,7 +1,7 @@
 //! What people decide during a run: which decision is possible in which state, and what follows from it.
 
 use super::bars::Bar;
-use super::event::{Control, StopLevel, Verb};
+use super::event::{Author, Control, StopLevel, Verb};
 use super::limiter::Stage;
 use super::outcome::Outcome;
 use super::record::Record;
@@ -26,6 +26,11 @@ impl Turn<'_> {
 
     /// The records that follow a decision, or why it cannot be followed.
     fn consequences(&self, control: &Control) -> Result<Vec<Record>, String> {
+        if let Author::Agent(task) = &control.by {
+            return Err(format!(
+                "the agent of task {task} asked for it; such decisions come from people"
+            ));
+        }
         match &control.verb {
             Verb::Stop { level } => self.stop(*level, control),
             Verb::Cancel { task } => self.settle(task, &Closing::Cancel),
@@ -46,9 +51,14 @@ impl Turn<'_> {
             }
             Verb::Retry { task, from } => self.retry(task, *from),
             Verb::RetryFailed => self.retry_failed(),
-            Verb::Approve { task, commit, .. } => {
+            Verb::Approve {
+                task,
+                commit,
+                signature,
+            } => {
                 let task = self.known(task)?;
-                self.approve(task, commit.as_ref()).map(|()| Vec::new())
+                self.approve(task, commit.as_ref(), signature.as_deref())?;
+                Ok(Vec::new())
             }
             Verb::Reject { task } => self.reject(self.known(task)?, control),
             Verb::Priority { task, .. } => self.unsettled(task).map(|_| Vec::new()),

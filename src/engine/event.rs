@@ -211,6 +211,8 @@ pub enum LandResult {
     Locked(String),
     /// git or the disk refused; told in the text.
     Trouble(String),
+    /// The signature of its approval proves nothing; told in the text.
+    Unapproved(String),
 }
 
 /// A plan that checks, as a graph, with the address of its text.
@@ -307,6 +309,9 @@ pub enum Verb {
         /// What is approved: the candidate or the landing commit; what is asked for now if not said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commit: Option<ObjectId>,
+        /// A person's signature of the statement of what is approved, in OpenSSH's armour.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
     },
     /// Refuse what a person was asked for: what was made does not land, a task that was not to start is cancelled.
     Reject {

@@ -192,6 +192,12 @@ impl Turn<'_> {
             }
             LandResult::InTheWay(what) => self.missed(ticket, Miss::InTheWay(what)),
             LandResult::Trouble(detail) => self.missed(ticket, Miss::Trouble(detail)),
+            LandResult::Unapproved(detail) => {
+                self.missed(ticket, Miss::Unapproved(detail));
+                self.record(Record::ApprovalLapsed {
+                    task: ticket.task.clone(),
+                });
+            }
             // Whoever works there is waited for; a lock that nobody gives back is for a person to look at.
             LandResult::Locked(detail) if task.troubles < TROUBLES_MAX => {
                 self.missed(ticket, Miss::Trouble(detail));
@@ -247,6 +253,7 @@ impl Turn<'_> {
             | Miss::GatesEnded
             | Miss::GatesChanged
             | Miss::Unstacked
+            | Miss::Unapproved(_)
             | Miss::Suspected(_) => (0, None),
         };
         self.record(Record::LandingMissed {

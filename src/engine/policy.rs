@@ -54,6 +54,8 @@ pub struct Policy {
     pub max_duration_ms: Option<u64>,
     /// How many landing commits are verified at once; with more than one, those behind the first are built on each other.
     pub gate_slots: u32,
+    /// Whether approvals count only with a signature.
+    pub signed_approvals: bool,
 }
 
 /// What happens at a limit or a spent budget.
@@ -137,6 +139,7 @@ impl Default for Policy {
             budgets: Budgets::default(),
             max_duration_ms: None,
             gate_slots: 1,
+            signed_approvals: false,
         }
     }
 }

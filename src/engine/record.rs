@@ -14,7 +14,7 @@ use super::outcome::Outcome;
 pub use super::salvage::{Salvage, SalvageOf, SalvagePlace};
 use super::scope::Scope;
 pub use super::smoke::Smoke;
-pub use super::start::{RunStart, Selection};
+pub use super::start::{RunStart, Selection, Signers};
 use super::usage::Usage;
 use super::verification::Verification;
 use crate::ids::{ObjectId, RefName, RunId, SlotId, TaskId, Ticket};
@@ -434,6 +434,8 @@ pub enum Miss {
     GatesChanged,
     /// What it was built on does not land.
     Unstacked,
+    /// The signature of its approval does not hold; the text says why. The approval is asked again.
+    Unapproved(String),
     /// Something spoke against it behind others that had not landed; the text says what. Nobody is blamed for that: it is
     /// built again with nothing before it.
     Suspected(String),

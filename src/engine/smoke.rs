@@ -47,11 +47,16 @@ impl State {
         (!is_known).then_some(tip)
     }
 
+    /// What was said of the landed tip: the tip, and why it is red, if it is.
+    pub(super) fn smoke_of_tip(&self) -> Option<(&ObjectId, Option<&str>)> {
+        let said = self.smoked.as_ref()?;
+        let is_current = self.tip.as_ref() == Some(&said.tip);
+        is_current.then_some((&said.tip, said.red.as_deref()))
+    }
+
     /// Why the landed tip is red.
     pub(super) fn red_smoke(&self) -> Option<&str> {
-        let said = self.smoked.as_ref()?;
-        let red = said.red.as_deref()?;
-        (self.tip.as_ref() == Some(&said.tip)).then_some(red)
+        self.smoke_of_tip().and_then(|(_, red)| red)
     }
 
     /// Follows an answer.

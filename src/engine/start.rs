@@ -40,12 +40,28 @@ pub struct RunStart {
     /// Whether the smoke commands are asked about what has landed when the plan is through.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub smoke: bool,
+    /// Who may sign approvals, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signers: Option<Signers>,
     /// What earlier attempts spent, by agent and model.
     #[serde(default)]
     pub learned: Vec<Learned>,
     /// What all runs of the repository have been charged since the policy's day began.
     #[serde(default)]
     pub spent_today: Amount,
+}
+
+/// Who may sign approvals: the text of a person's allowed-signers file, kept with the run, so that its records alone prove
+/// an approval and nothing that lands in the run changes who may give one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signers {
+    /// The file: its path in the repository, if it was read from a commit.
+    pub file: String,
+    /// The commit: where the target stood when the run began. None for a file outside of the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<ObjectId>,
+    /// Its text.
+    pub text: String,
 }
 
 /// Which tasks a run is about.

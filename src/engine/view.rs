@@ -43,6 +43,8 @@ pub struct RunView<'a> {
     pub failure: Option<&'a str>,
     /// The smoke commands are red on what has landed.
     pub has_red_smoke: bool,
+    /// The newest landing commit, if the smoke commands passed on it.
+    pub smoke_passed: Option<&'a ObjectId>,
     /// How it ended, if it did.
     pub ended: Option<Outcome>,
     /// The newest landing commit of the run.
@@ -274,6 +276,10 @@ impl Engine {
                 None => state.red_smoke(),
             },
             has_red_smoke: state.red_smoke().is_some(),
+            smoke_passed: state
+                .smoke_of_tip()
+                .filter(|(_, red)| red.is_none())
+                .map(|(tip, _)| tip),
             ended: state.ended,
             tip: state.tip.as_ref(),
             usage: state.usage,

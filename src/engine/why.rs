@@ -76,7 +76,12 @@ impl Engine {
             Phase::Landing { commit, .. } => {
                 vec![format!("the target is being moved to {}", commit.short())]
             }
-            Phase::Settled(settled) => vec![why_settled(task, settled)],
+            Phase::Settled(settled) => {
+                let mut lines = vec![why_settled(task, settled)];
+                let landed = matches!(settled, Settled::Landed { .. });
+                lines.extend(landed.then(|| smoke(&self.state)).flatten());
+                lines
+            }
         };
         if let Some(closing) = &task.closing {
             lines.insert(
@@ -286,8 +291,12 @@ fn why_no_consent(state: &State, ix: Ix) -> Vec<String> {
             Some(shown) => format!("{} is to be approved before it lands", shown.commit.short()),
             None => "its start is to be approved".to_owned(),
         };
+        let signed = match state.policy.signed_approvals {
+            true => " --signed",
+            false => "",
+        };
         lines.push(format!(
-            "{what}: `orch gates {id}`, then `orch approve {id}` or `orch reject {id}`"
+            "{what}: `orch gates {id}`, then `orch approve {id}{signed}` or `orch reject {id}`"
         ));
     }
     if task.awaits_evidence() {
@@ -389,6 +398,18 @@ fn why_not_landing(state: &State, ix: Ix) -> Vec<String> {
         lines.push("its candidate is next to land".to_owned());
     }
     lines
+}
+
+/// What the smoke commands say of what has landed, this task's work with it.
+fn smoke(state: &State) -> Option<String> {
+    let (tip, red) = state.smoke_of_tip()?;
+    Some(match red {
+        Some(red) => red.to_owned(),
+        None => format!(
+            "the smoke commands passed on {}, the last landing",
+            tip.short()
+        ),
+    })
 }
 
 fn why_settled(task: &Task, settled: &Settled) -> String {

@@ -23,6 +23,7 @@ pub mod refs;
 pub mod repository;
 pub mod salvage;
 pub mod settings;
+pub mod signature;
 pub mod slot;
 pub mod snapshot;
 pub mod target;

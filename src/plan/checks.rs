@@ -4,6 +4,7 @@
 //! All of it gives power over what lands, so it comes from a person's text only (`diff::permit`).
 
 mod idle;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::syntax::{Node, NodeKind};
 use super::validate::hex;
 use crate::diagnostic::Diagnostic;
 pub(crate) use idle::cannot_fail;
+pub use schema::Schema;
 
 /// Longest name that is made of a command's text.
 const NAME_CHARS_MAX: usize = 60;
@@ -79,6 +81,8 @@ pub enum Want {
     Contains(String),
     /// A text that it does not hold.
     NotContains(String),
+    /// It is JSON that fits a schema.
+    JsonSchema(Schema),
 }
 
 /// How much a candidate may change.
@@ -487,6 +491,7 @@ fn output<'t>(reader: &mut Reader<'t>, node: &'t Node<'t>) -> Option<Output> {
         };
         wants.extend(texts.into_iter().map(want));
     }
+    wants.extend(schema::read(reader, &fields).map(Want::JsonSchema));
     if wants.is_empty() {
         wants.push(Want::Exists(true));
     }

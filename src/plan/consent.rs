@@ -19,15 +19,23 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The longest time between two looks.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The only word that `gate` knows besides a mapping.
-const APPROVAL: &str = "approval";
+/// A level of a plan about approvals: what it says holds for its tasks unless a nearer one says something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// Nobody is asked, whatever a farther level says.
+    Open,
+    /// A person is asked.
+    Approval(Approval),
+}
 
 /// A person must say yes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Approval {
     /// Why, for the person who is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What to look at, in the words of whoever wrote the plan.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
     /// To what.
     pub when: When,
@@ -64,31 +72,59 @@ pub enum Source {
     Files(Vec<String>),
 }
 
-/// `gate` of a task: the word `approval`, or a mapping.
-pub(super) fn approval<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Approval> {
-    let node = fields.get("gate")?;
-    if let Some(word) = node.as_scalar() {
-        if word != APPROVAL {
-            reader.push(
-                Diagnostic::error("unknown-gate", format!("{} is no gate", quote(word)))
-                    .at(node.span())
-                    .help("write `gate: approval`, or a mapping with `reason`, `evidence`, `when`"),
-            );
-            return None;
+impl Gate {
+    /// Whom it asks.
+    pub fn approval(&self) -> Option<&Approval> {
+        match self {
+            Self::Open => None,
+            Self::Approval(approval) => Some(approval),
         }
-        return Some(Approval {
+    }
+}
+
+impl Approval {
+    /// What `gate: approval` stands for.
+    fn plain() -> Self {
+        Self {
             reason: None,
             evidence: Vec::new(),
             when: When::default(),
-        });
+        }
+    }
+
+    /// The value of `gate` that says the same, as YAML on one line.
+    pub(super) fn yaml(&self) -> String {
+        if *self == Self::plain() {
+            return "approval".to_owned();
+        }
+        // JSON is YAML.
+        serde_json::to_string(self).expect("texts are JSON")
+    }
+}
+
+/// `gate` of the plan, a section or a task: a word, or a mapping.
+pub(super) fn gate<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Gate> {
+    let node = fields.get("gate")?;
+    match node.as_scalar() {
+        Some("approval") => return Some(Gate::Approval(Approval::plain())),
+        Some("none") => return Some(Gate::Open),
+        Some(word) => {
+            reader.push(
+                Diagnostic::error("unknown-gate", format!("{} is no gate", quote(word)))
+                    .at(node.span())
+                    .help("write `gate: approval`, `gate: none`, or a mapping with `reason`, `evidence`, `when`"),
+            );
+            return None;
+        }
+        None => {}
     }
     let gate = reader.fields(node, &keys::GATE, "`gate`")?;
     let whens = [("before", When::Before), ("after", When::After)];
-    Some(Approval {
+    Some(Gate::Approval(Approval {
         reason: reader.owned(&gate, "reason"),
         evidence: lines(reader, &gate, "evidence"),
         when: reader.word(&gate, "when", &whens).unwrap_or_default(),
-    })
+    }))
 }
 
 /// One text, or a list of them.

@@ -15,9 +15,11 @@ use super::syntax::{self, Document, Node, NodeKind};
 use crate::ids::{SectionId, TaskId};
 
 mod apply;
+mod gated;
 mod permit;
 
 pub use apply::{Applied, apply};
+pub use gated::Gated;
 pub use permit::{ADDED_TASKS_MAX, Permitted, landed, permit};
 
 /// Why two texts could not be compared.

@@ -73,6 +73,7 @@ pub(super) const META: Level = Level {
         ("allow_protected", Read),
         ("limits", Read),
         ("red_green", Read),
+        ("gate", Read),
         ("merge", Read),
         ("notification_email", Read),
         ("validation", Unbuilt),
@@ -109,6 +110,7 @@ pub(super) const SECTION: Level = Level {
         ("allow_protected", Read),
         ("limits", Read),
         ("red_green", Read),
+        ("gate", Read),
         ("description", Kept),
     ],
 };
@@ -206,6 +208,7 @@ pub(super) const OUTPUT: Level = Level {
         ("exists", Read),
         ("contains", Read),
         ("not_contains", Read),
+        ("json_schema", Read),
     ],
 };
 
@@ -268,7 +271,7 @@ pub(super) const ATTEMPT_ALLOWANCE: Level = Level {
     keys: &[("usd", Read), ("tokens", Read), ("sessions", Read)],
 };
 
-/// `gate` of a task, as a mapping.
+/// `gate`, as a mapping.
 pub(super) const GATE: Level = Level {
     place: "in `gate`",
     has_reserved: false,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::bounds;
 use super::checks;
 use super::conflicts;
-use super::consent;
+use super::consent::{self, Approval, Gate};
 use super::graph::{Declared, RetryFrom, TaskKind};
 use super::keys::{self, Class, Key};
 use super::reader::{Fields, Reader, Spanned, is_switched_off, quote};
@@ -173,6 +173,7 @@ fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
         id,
         smoke: checks::read_smoke(reader, fields),
         checks: checks::read(reader, fields),
+        gate: consent::gate(reader, fields),
         notification_email: mail_address(reader, fields),
         bounds: bounds::read(reader, fields),
         merge: conflicts::read(reader, fields),
@@ -226,6 +227,7 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) {
     let status = reader.text(&fields, "status");
     reader.word(&fields, "status", &STATUSES);
     let checks = checks::read(reader, &fields);
+    let gate = consent::gate(reader, &fields);
 
     let first = draft.tasks.len();
     for node in reader.items(&fields, "tasks", "tasks").unwrap_or_default() {
@@ -234,7 +236,7 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) {
             reader.push(Diagnostic::error("too-many-tasks", message).at(node.span()));
             break;
         }
-        let task = task(reader, draft, node);
+        let task = task(reader, draft, node, gate.as_ref());
         draft.tasks.extend(task);
     }
     // A section that cannot be read still counts, since its tasks name it by its number.
@@ -245,13 +247,20 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) {
             status: status.as_ref().map(|status| status.text.to_owned()),
             tasks: first..draft.tasks.len(),
             checks,
+            gate,
         },
         id_span: id.map_or(fields.head(), |id| id.span),
         status_span: status.map(|status| status.span),
     });
 }
 
-fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) -> Option<TaskDraft> {
+/// Reads a task; `gate` is what its section says.
+fn task<'t>(
+    reader: &mut Reader<'t>,
+    draft: &mut Draft,
+    node: &'t Node<'t>,
+    gate: Option<&Gate>,
+) -> Option<TaskDraft> {
     let fields = reader.fields(node, &keys::TASK, "a task")?;
     let id = required(reader, &fields, "task", "id");
     let name = required(reader, &fields, "task", "name");
@@ -314,7 +323,7 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) -> O
             .unwrap_or(0),
         labels: texts(reader, &fields, "labels", "words"),
         checks: checks::read(reader, &fields),
-        approval: consent::approval(reader, &fields).map(Box::new),
+        approval: approval(reader, &fields, [gate, draft.meta.gate.as_ref()]),
         external: consent::external(reader, &fields).map(Box::new),
         rehearse: super::rehearse::read(reader, &fields).map(Box::new),
     };
@@ -324,6 +333,17 @@ fn task<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) -> O
         depends_on,
         group_span: group.map(|group| group.span),
     })
+}
+
+/// The approval that the nearest level asks for that says something; the farther ones are given from near to far.
+fn approval<'t>(
+    reader: &mut Reader<'t>,
+    fields: &Fields<'t>,
+    farther: [Option<&Gate>; 2],
+) -> Option<Box<Approval>> {
+    let own = consent::gate(reader, fields);
+    let mut levels = [own.as_ref(), farther[0], farther[1]].into_iter().flatten();
+    levels.next()?.approval().cloned().map(Box::new)
 }
 
 fn model<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<String> {

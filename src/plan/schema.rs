@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds::Bound;
 use super::checks::{Checks, VerifyCommand};
 use super::conflicts::KnownAnswer;
-use super::consent::{Approval, External};
+use super::consent::{Approval, External, Gate};
 use super::graph::{Declared, Graph, RetryFrom, TaskKind};
 use crate::ids::{PlanId, SectionId, TaskId};
 
@@ -63,6 +63,8 @@ pub struct Meta {
     pub smoke: Option<Vec<VerifyCommand>>,
     /// What every task is checked by.
     pub checks: Option<Box<Checks>>,
+    /// Whether a person is asked about every task.
+    pub gate: Option<Gate>,
     /// Kept for claude-plan-orchestrator; nothing is sent.
     pub notification_email: Option<String>,
     /// What bounds runs of this plan: settings that it gives, in document order.
@@ -108,6 +110,8 @@ pub struct Section {
     pub tasks: Range<usize>,
     /// What all of them are checked by.
     pub checks: Option<Box<Checks>>,
+    /// Whether a person is asked about all of them.
+    pub gate: Option<Gate>,
 }
 
 /// One piece of work.
@@ -157,7 +161,7 @@ pub struct Task {
     pub labels: Vec<String>,
     /// What it is checked by, beside what its section and the plan ask for.
     pub checks: Option<Box<Checks>>,
-    /// The approval it needs, if it needs one.
+    /// The approval it needs, if it needs one: by its own word, else by that of its section, else by that of the plan.
     pub approval: Option<Box<Approval>>,
     /// The evidence from outside that it needs before it starts, if it needs some.
     pub external: Option<Box<External>>,

@@ -121,6 +121,29 @@ impl<'t> Node<'t> {
         }
     }
 
+    /// A mapping with `key` as its last one, in place of any other of that name; `None` for what is no mapping.
+    pub(crate) fn with_entry(self, key: &'t str, value: Self) -> Option<Self> {
+        let NodeKind::Mapping { entries, flow } = self.kind else {
+            return None;
+        };
+        let name = Self {
+            kind: NodeKind::Scalar {
+                value: Cow::Borrowed(key),
+                style: ScalarStyle::Plain,
+            },
+            properties: None,
+            start: 0,
+            end: 0,
+            full_start: 0,
+        };
+        let others = entries
+            .into_iter()
+            .filter(|(k, _)| k.as_scalar() != Some(key));
+        let entries = others.chain([(name, value)]).collect();
+        let kind = NodeKind::Mapping { entries, flow };
+        Some(Self { kind, ..self })
+    }
+
     /// The value itself, in bytes of the whole text, a byte order mark included. A block collection reaches from its
     /// first dash or key to the end of its last child; a block scalar from its `|` or `>`; an empty value is an empty
     /// span after its colon or dash.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, HtmlEscape, UndefinedBehavior, Value};
 use serde::Serialize;
 
 use gates::Judgement;
@@ -19,8 +19,9 @@ use crate::engine::Engine;
 use crate::engine::ending::Ending;
 use crate::engine::event::{Author, Verb};
 use crate::engine::record::{Record, Stamped};
+use crate::engine::scope::Exception;
 use crate::engine::usage::Usage;
-use crate::engine::view::{Completion, TaskState, TaskView};
+use crate::engine::view::{Completion, TaskState, TaskView, Wait};
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::Plan;
 use crate::time::{Wall, for_people};
@@ -71,6 +72,8 @@ struct Numbers {
     verified: usize,
     /// Failed, blocked, cancelled or undone.
     failed: usize,
+    /// Waiting, for whatever it may be.
+    waiting: usize,
 }
 
 /// What became of a task.
@@ -86,6 +89,10 @@ struct TaskAccount {
     state: String,
     /// In one word.
     word: &'static str,
+    /// Why it is there, where that is not its own doing.
+    why: Option<String>,
+    /// Whether a person is what it needs.
+    needs_somebody: bool,
     commit: Option<ObjectId>,
     /// Whether that commit landed in this run.
     landed: bool,
@@ -96,6 +103,8 @@ struct TaskAccount {
     report: Option<String>,
     notes: Vec<String>,
     attempts: Vec<AttemptAccount>,
+    /// Protected paths that its last candidate changes, as a person's text or a person allows.
+    exceptions: Vec<Exception>,
     /// What the gates said of its landing commits, oldest first.
     judged: Vec<Judgement>,
     decided: Vec<Decision>,
@@ -140,6 +149,7 @@ impl Account {
         let run = engine.run();
         let mut attempts = attempts(records);
         let mut judged = gates::of_tasks(records);
+        let mut exceptions = exceptions(records);
         let mut decided = decisions(records);
         let tasks: Vec<TaskAccount> = engine
             .tasks()
@@ -151,6 +161,8 @@ impl Account {
                     asked: asked.and_then(|(_, task)| task.description.clone()),
                     report: reports.get(id).cloned(),
                     attempts: attempts.remove(id).unwrap_or_default(),
+                    why: wants_reason(&view.state).then(|| engine.why(id).join("; ")),
+                    exceptions: exceptions.remove(id).unwrap_or_default(),
                     judged: judged.remove(id).unwrap_or_default(),
                     decided: decided.remove(&Some(id.clone())).unwrap_or_default(),
                     ..TaskAccount::of(&view)
@@ -216,6 +228,7 @@ impl Account {
         env.add_filter("brief", brief);
         env.add_filter("quoted", quoted);
         env.add_filter("fenced", fenced);
+        env.add_filter("coded", coded);
         Ok(env.render_named_str(name, template, Value::from(Serde(self)))?)
     }
 }
@@ -228,6 +241,7 @@ impl Numbers {
             done: with(|task| matches!(task.word, "completed" | "skipped")),
             landed: with(|task| task.landed),
             verified: with(|task| task.landed && task.verified == Some(true)),
+            waiting: with(|task| task.word == "waiting"),
             failed: with(|task| {
                 matches!(task.word, "failed" | "blocked" | "cancelled" | "reverted")
             }),
@@ -260,6 +274,15 @@ impl TaskAccount {
             asked: None,
             state: summary::state_in_words(&view.state),
             word: summary::word(&view.state),
+            why: None,
+            needs_somebody: matches!(
+                view.state,
+                TaskState::Failed
+                    | TaskState::Waiting {
+                        reason: Wait::Approval | Wait::Evidence | Wait::Release | Wait::Clearance,
+                        ..
+                    }
+            ),
             commit,
             landed,
             verified,
@@ -267,6 +290,7 @@ impl TaskAccount {
             report: None,
             notes: view.notes.to_vec(),
             attempts: Vec::new(),
+            exceptions: Vec::new(),
             judged: Vec::new(),
             decided: Vec::new(),
             usage: view.usage,
@@ -316,6 +340,31 @@ fn attempts(records: &[Stamped]) -> BTreeMap<TaskId, Vec<AttemptAccount>> {
     attempts
 }
 
+/// Whether a state is explained.
+fn wants_reason(state: &TaskState) -> bool {
+    matches!(
+        state,
+        TaskState::Failed
+            | TaskState::Waiting { .. }
+            | TaskState::Blocked { .. }
+            | TaskState::Cancelled
+            | TaskState::Reverted
+    )
+}
+
+/// The protected paths that each task's last candidate changes.
+fn exceptions(records: &[Stamped]) -> BTreeMap<TaskId, Vec<Exception>> {
+    let scopes = records.iter().filter_map(|s| match &s.record {
+        Record::Collected {
+            ticket,
+            scope: Some(scope),
+            ..
+        } => Some((ticket.task.clone(), scope.exceptions.clone())),
+        _ => None,
+    });
+    scopes.collect()
+}
+
 /// What was decided about each task, and about the run.
 fn decisions(records: &[Stamped]) -> BTreeMap<Option<TaskId>, Vec<Decision>> {
     let mut decisions: BTreeMap<Option<TaskId>, Vec<Decision>> = BTreeMap::new();
@@ -331,24 +380,29 @@ fn decisions(records: &[Stamped]) -> BTreeMap<Option<TaskId>, Vec<Decision>> {
                     Author::StopFile => "the stop file".to_owned(),
                     Author::Orch => "orch".to_owned(),
                 },
-                what: match &control.verb {
-                    // What was approved is bound to a commit.
-                    Verb::Approve {
-                        commit: Some(commit),
-                        ..
-                    } => format!(
-                        "{} as {}",
-                        lines::verb_in_words(&control.verb),
-                        commit.short()
-                    ),
-                    verb => lines::verb_in_words(verb),
-                },
+                what: decided(&control.verb),
                 note: control.note.clone(),
                 refused: refused.clone(),
             });
         }
     }
     decisions
+}
+
+/// A decision; what was approved is bound to a commit.
+fn decided(verb: &Verb) -> String {
+    let mut what = lines::verb_in_words(verb);
+    if let Verb::Approve {
+        commit, signature, ..
+    } = verb
+    {
+        let commit = commit
+            .as_ref()
+            .map(|commit| format!(" as {}", commit.short()));
+        what.push_str(&commit.unwrap_or_default());
+        what.push_str(if signature.is_some() { ", signed" } else { "" });
+    }
+    what
 }
 
 /// `2026-11-21 10:42:38 UTC`: a page is read elsewhere, too.
@@ -386,6 +440,20 @@ fn cell(text: &str) -> String {
 fn brief(text: &str) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     paragraph.replace('\n', " ")
+}
+
+/// A text for the page, with what stands between backticks as code.
+fn coded(text: &str) -> Value {
+    let parts: Vec<&str> = text.split('`').collect();
+    // As many of them open as close.
+    if parts.len() % 2 == 0 {
+        return Value::from_safe_string(HtmlEscape(text).to_string());
+    }
+    let part = |(at, part): (usize, &&str)| match at % 2 {
+        0 => HtmlEscape(part).to_string(),
+        _ => format!("<code>{}</code>", HtmlEscape(part)),
+    };
+    Value::from_safe_string(parts.iter().enumerate().map(part).collect())
 }
 
 /// A text as a quotation of Markdown.

@@ -229,6 +229,9 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Tone::Dim,
                 format!("{}  is not verified: its gates were ended", ticket.task),
             ),
+            Miss::Unapproved(why) => {
+                line(Tone::Bad, format!("{}  did not land: {why}", ticket.task))
+            }
             Miss::Unstacked => line(
                 Tone::Dim,
                 format!(

@@ -114,7 +114,7 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
     }
     out.push_str(&table::render(&heads, &rows, paint));
     for view in engine.tasks() {
-        if let Some(reason) = reason(&view) {
+        if let Some(reason) = reason(engine, &view) {
             out.push_str(&format!("\n{}: {reason}", paint.bad(view.node.id.as_str())));
         }
     }
@@ -123,6 +123,13 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
         .flat_map(|view| view.meanwhile.iter().map(move |told| (&view.node.id, told)))
     {
         out.push_str(&format!("\n{}: {told}", paint.bad(task.as_str())));
+    }
+    if let Some(tip) = run.smoke_passed {
+        out.push_str(&format!(
+            "\n{} on {}",
+            paint.good("smoke passed"),
+            tip.short()
+        ));
     }
     if let Some(failure) = run.failure {
         out.push_str(&format!("\n{}", paint.bad(failure)));
@@ -278,7 +285,14 @@ fn since(at: Wall) -> String {
 }
 
 /// Why a task that did not go well is where it is.
-fn reason(view: &TaskView<'_>) -> Option<String> {
+fn reason(engine: &Engine, view: &TaskView<'_>) -> Option<String> {
+    if let TaskState::Waiting {
+        reason: Wait::Approval | Wait::Evidence,
+        ..
+    } = view.state
+    {
+        return Some(engine.why(&view.node.id).join("; "));
+    }
     let end = view.last_end?;
     matches!(view.state, TaskState::Failed | TaskState::Waiting { .. })
         .then(|| format!("{}: {}", end.ending.in_words(), end.detail))
@@ -301,6 +315,11 @@ pub fn json(engine: &Engine, live: bool) -> Value {
         "running": run.running,
         "target_rewritten": run.target_rewritten,
         "failure": run.failure,
+        "smoke": match (run.smoke_passed, run.has_red_smoke) {
+            (Some(_), _) => Some("passed"),
+            (None, true) => Some("failed"),
+            (None, false) => None,
+        },
         "tip": run.tip,
         "usage": run.usage,
         "confinement": "none",

@@ -230,6 +230,7 @@ fn an_agent_approves_nothing_however_it_detaches() {
     Ran::of(command.output().expect("orch")).exits(4);
     let said = std::fs::read_to_string(f.gate().join("said")).expect("an answer");
     assert!(said.contains("such decisions come from people"), "{said}");
+    f.orch(["report"]).exits(0).says("the agent of 2");
     assert_eq!(f.subjects("orch/plan")[0], "2: Task 2");
     f.assert_tidy();
 }
@@ -273,4 +274,59 @@ fn the_audit_says_where_an_approval_is_missing() {
     f.orch(["audit"])
         .exits(1)
         .says("its landing needs approval, and no record of one precedes it");
+}
+
+#[test]
+fn what_an_agent_adds_whose_work_needs_approval_needs_it_too() {
+    let f = Fixture::with_plan(
+        "orch: 1
+meta: {name: Scratch, runner: rehearsal}
+sections:
+  - id: s
+    name: Work
+    tasks:
+      - id: '1'
+        name: Task 1
+        gate: {reason: it moves money}
+        rehearse:
+          write: {a.txt: 'a'}
+          add_tasks:
+            - id: '2'
+              name: Task 2
+",
+    );
+    f.orch(["run"]).exits(4);
+    f.orch(["gates", "1"]).exits(0).says("+          reason: ");
+    f.orch(["approve", "1"]).exits(0);
+    f.orch(["run"]).exits(4).says("2  waits for approval");
+    f.orch(["gates"]).exits(0).says("it moves money");
+    assert_eq!(f.count("landed", "2"), 0);
+    f.orch(["approve", "2"]).exits(0);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.count("landed", "2"), 1);
+    f.assert_tidy();
+}
+
+#[test]
+fn the_gate_of_a_section_holds_for_its_tasks_but_those_that_say_otherwise() {
+    let f = Fixture::with_plan(
+        "orch: 1
+meta: {name: Scratch, runner: command}
+sections:
+  - id: s
+    name: Work
+    gate: {when: before}
+    tasks:
+      - {id: '1', name: One, gate: none, run: echo a > a.txt}
+      - {id: '2', name: Two, run: echo b > b.txt}
+",
+    );
+    f.orch(["run"])
+        .exits(4)
+        .says("2: its start is to be approved");
+    assert_eq!(f.count("landed", "1"), 1);
+    assert_eq!(f.count("attempt_started", "2"), 0);
+    f.orch(["approve", "2"]).exits(0);
+    f.orch(["run"]).exits(0);
+    f.assert_tidy();
 }

@@ -237,3 +237,31 @@ fn glob(f: &Fixture, path: &str) -> String {
         .expect("a run");
     std::fs::read_to_string(run.path().join(path)).expect(path)
 }
+
+#[test]
+fn an_output_must_fit_its_schema_as_a_person_wrote_it_and_is_told_where_it_does_not() {
+    let write = "run: |\n  [ \"$ORCH_ATTEMPT\" = 1 ] && price=-1 || price=1\n  echo '{\"items\": [{\"price\": '$price'}]}' > out.json";
+    let f = Fixture::with_plan(&plan(&[
+        (
+            "1",
+            &format!("outputs: [{{path: out.json, json_schema: schemas/out.json}}]\n{write}"),
+        ),
+        (
+            "2",
+            "max_attempts: 1\noutputs: [{path: b.json, json_schema: schemas/out.json}]\nrun: echo true > schemas/out.json; echo 1 > b.json",
+        ),
+    ]));
+    f.write(
+        "schemas/out.json",
+        r#"{"type": "object", "properties": {"items": {"items": {"properties": {"price": {"minimum": 0}}}}}}"#,
+    );
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Add a schema"]);
+    f.orch(["run"])
+        .exits(1)
+        .says("`out.json` does not fit its schema at /items/0/price")
+        .says("it changed protected paths");
+    assert_eq!(f.count("landed", "1"), 1);
+    assert_eq!(f.count("landed", "2"), 0);
+    f.assert_tidy();
+}

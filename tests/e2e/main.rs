@@ -29,6 +29,7 @@ mod runs;
 mod salvage;
 mod screens;
 mod shapes;
+mod signatures;
 mod silence;
 mod slots;
 mod smoke;

@@ -142,7 +142,7 @@ fn the_account_as_data_has_what_was_verified() {
     let data: serde_json::Value = serde_json::from_str(&data).expect("JSON");
     assert_eq!(
         data["numbers"],
-        serde_json::json!({"tasks": 3, "done": 3, "landed": 2, "verified": 2, "failed": 0})
+        serde_json::json!({"tasks": 3, "done": 3, "landed": 2, "verified": 2, "failed": 0, "waiting": 0})
     );
     assert_eq!(data["baseline"][0]["verdict"], "passed");
     let judged = data["tasks"][0]["judged"].as_array().expect("judgements");

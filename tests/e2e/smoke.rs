@@ -177,3 +177,14 @@ fn the_spec_of_claude_plan_orchestrator_is_smoke_unless_a_person_says_otherwise(
     run().exits(0);
     assert_eq!(ran(&f), 1);
 }
+
+#[test]
+fn a_plan_that_says_there_is_no_smoke_has_none_whatever_the_repository_brings() {
+    let f = fixture("smoke: []\n", &[("1", "run: echo a > a.txt")]);
+    f.write("tests/SMOKE01-critical-paths.spec.ts", "throw 1\n");
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "A spec"]);
+    f.orch(["run"]).exits(0);
+    assert_eq!(smoked(&f).len(), 0);
+    f.assert_tidy();
+}

@@ -2,7 +2,7 @@
 //! was meant, and leave that text's layout alone.
 
 use orch::ids::TaskId;
-use orch::plan::diff::{apply, difference, permit};
+use orch::plan::diff::{Gated, apply, difference, permit};
 use orch::plan::edit::{TaskChange, write_statuses};
 use orch::plan::graph::Declared;
 use serde_yaml::{Mapping, Value};
@@ -160,7 +160,7 @@ fn random_rewrites_reach_the_text_and_leave_its_layout() {
         edit(&mut random, &mut meant);
         let edited = serde_yaml::to_string(&meant).expect("a value");
         let change = difference(&base, &edited).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-        let permitted = permit(change, &this_task, |_| false)
+        let permitted = permit(change, &this_task, |_| false, &Gated::default())
             .unwrap_or_else(|why| panic!("seed {seed}: {why:?}\n{base}\n{edited}"));
         let applied = apply(&base, &permitted)
             .unwrap_or_else(|e| panic!("seed {seed}: {e}\n{base}\n{edited}"));

@@ -95,6 +95,7 @@ fn start() -> RunStart {
         baseline: false,
         smoke: false,
         learned: Vec::new(),
+        signers: None,
         spent_today: Amount::default(),
     }
 }

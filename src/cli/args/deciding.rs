@@ -86,7 +86,7 @@ pub struct JobsArgs {
 /// `orch approve`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  orch gates 2.1\n  orch approve 2.1 --note 'looked at the migration'\n  orch approve 2.1 --commit 3f1c9a52b0      only if that is still what would land"
+    after_help = "Examples:\n  orch gates 2.1\n  orch approve 2.1 --note 'looked at the migration'\n  orch approve 2.1 --commit 3f1c9a52b0      only if that is still what would land\n  orch approve 2.1 --signed                 with the key that git signs with"
 )]
 pub struct ApproveArgs {
     /// The task.
@@ -94,6 +94,9 @@ pub struct ApproveArgs {
     /// What is approved: the candidate or the landing commit that `orch gates` shows; by default what is asked for now.
     #[arg(long, value_name = "COMMIT")]
     pub commit: Option<String>,
+    /// Sign it with the key of `user.signingKey`; `approvals.signed: true` asks for that.
+    #[arg(long)]
+    pub signed: bool,
     /// Who decides; by default the user of this machine.
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,

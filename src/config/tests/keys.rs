@@ -57,6 +57,7 @@ verify:
   cache: hermetic
   require: true
   require_base_files: true
+approvals: {signed: true}
 protect:
   add: [db]
   remove: ['**/CMakeLists.txt']
@@ -153,6 +154,7 @@ x-note: [anything]
     verify.cache = hermetic
     verify.require = true
     verify.require_base_files = true
+    approvals.signed = true
     protect.add = db
     protect.remove = **/CMakeLists.txt
     merge = CHANGELOG.md: union, docs/**/news.md: union
@@ -245,6 +247,7 @@ fn defaults_are_the_documented_ones() {
     verify.cache = run
     verify.require = false
     verify.require_base_files = false
+    approvals.signed = false
     protect.add = none
     protect.remove = none
     merge = none

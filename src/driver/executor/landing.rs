@@ -8,11 +8,13 @@ use anyhow::{Context, anyhow};
 
 use super::plan_thread::PlanThread;
 use crate::crash::point;
+use crate::driver::signers;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::Engine;
-use crate::engine::consent::Change;
+use crate::engine::consent::{Approves, Change};
 use crate::engine::event::{Author, BuildFailure, Event, LandResult, Landing, PlanRevision};
 use crate::engine::outcome::Outcome;
+use crate::engine::record::Signers;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::change;
 use crate::git::commit::{self, CommitSpec, make_commit};
@@ -22,10 +24,11 @@ use crate::git::merge::{Merge, merge};
 use crate::git::message::Message;
 use crate::git::pins;
 use crate::git::refs::{self, RefError};
+use crate::git::signature;
 use crate::git::tree::{file_in, tree_with_file};
 use crate::ids::{ObjectId, Ticket};
 use crate::plan::conflicts::Answer;
-use crate::plan::diff::{Permitted, PlanEdit, difference, permit};
+use crate::plan::diff::{Gated, Permitted, PlanEdit, difference, permit};
 use crate::plan::edit::TaskChange;
 use crate::plan::graph::Declared;
 use crate::store::read_limited;
@@ -353,7 +356,8 @@ fn plan_edit(site: &Site, ticket: &Ticket) -> anyhow::Result<Option<Permitted>> 
         return Ok(None);
     };
     // Whether tasks had started was asked then; tasks that started since keep the spec they started with.
-    let permitted = permit(edit, &ticket.task, |_| false)
+    let gated = Gated::of(&site.plan.current()).judged();
+    let permitted = permit(edit, &ticket.task, |_| false, &gated)
         .map_err(|why| anyhow!("the plan edit is refused: {}", why.join("; ")))?;
     Ok((!permitted.is_empty()).then_some(permitted))
 }
@@ -371,16 +375,56 @@ pub(super) fn plan_difference(site: &Site, ticket: &Ticket) -> anyhow::Result<Op
     Ok(Some(difference(&given?, &left?)?))
 }
 
+/// The signature of an approval, which is checked once more before what it lets land moves the target.
+pub(super) struct Signed {
+    statement: String,
+    signature: String,
+    program: String,
+    signers: Option<Signers>,
+}
+
+impl Signed {
+    pub(super) fn of(
+        site: &Site,
+        ticket: &Ticket,
+        approves: Approves<'_>,
+        signature: &str,
+    ) -> Self {
+        Self {
+            statement: approves.statement(&site.plan_id, &site.run, &ticket.task),
+            signature: signature.to_owned(),
+            program: signature::program(site.repo.settings()),
+            signers: site.signers.clone(),
+        }
+    }
+
+    /// Why it does not hold, if it does not.
+    fn doubt(&self) -> anyhow::Result<Option<String>> {
+        signers::doubt(
+            &self.program,
+            self.signers.as_ref(),
+            &self.statement,
+            &self.signature,
+        )
+    }
+}
+
 pub(super) async fn land(
     site: Arc<Site>,
     landings: PlanThread,
-    ticket: Ticket,
+    (ticket, approval): (Ticket, Option<Signed>),
     commit: ObjectId,
     onto: ObjectId,
 ) -> Event {
     let of = ticket.clone();
-    let work =
-        move || landed(&site, &of, &commit, &onto).map_err(|error| (error, lacks(&site, &commit)));
+    let work = move || {
+        let doubt = approval.map_or(Ok(None), |approval| approval.doubt());
+        let came = doubt.and_then(|doubt| match doubt {
+            Some(doubt) => Ok(LandResult::Unapproved(doubt)),
+            None => landed(&site, &of, &commit, &onto),
+        });
+        came.map_err(|error| (error, lacks(&site, &commit)))
+    };
     match landings.run(work).await {
         Ok(result) => Event::Landed { ticket, result },
         Err((error, true)) => Event::Landed {

@@ -26,6 +26,7 @@ use super::gates::{Gates, Job};
 use super::how;
 use super::plan_file::Look;
 use super::ports::Lease;
+use super::signers;
 use super::site::Site;
 use crate::engine::Engine;
 use crate::engine::action::Action;
@@ -33,6 +34,7 @@ use crate::engine::event::{Author, Control, Event, PlanRevision, StopLevel, Verb
 use crate::engine::profile::Profile;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::view::{Stage, TaskState};
+use crate::git::signature;
 use crate::ids::{TaskId, Ticket};
 use crate::plan::{Plan, Runner};
 use crate::process;
@@ -170,6 +172,15 @@ impl Executor {
             }
         }
         self.gates.learn(stamped, false);
+    }
+
+    /// Why a decision is not heard, if it brings a signature that does not hold.
+    pub fn refusal(&self, engine: &Engine, control: &Control) -> Option<String> {
+        let site = &self.site;
+        let program = signature::program(site.repo.settings());
+        let of = (&site.plan_id, &site.run);
+        signers::refusal(&program, site.signers.as_ref(), of, engine, control)
+            .unwrap_or_else(|error| Some(format!("{error:#}")))
     }
 
     /// Looks for a stop file and for edits of the plan by a person.
@@ -327,13 +338,18 @@ impl Executor {
                 ticket,
                 commit,
                 onto,
-            } => Box::pin(landing::land(
-                site,
-                self.landings.clone(),
-                ticket,
-                commit,
-                onto,
-            )),
+            } => {
+                let approval = engine.signed(&ticket.task).map(|(approves, signature)| {
+                    landing::Signed::of(&site, &ticket, approves, signature)
+                });
+                Box::pin(landing::land(
+                    site,
+                    self.landings.clone(),
+                    (ticket, approval),
+                    commit,
+                    onto,
+                ))
+            }
             Action::Verify {
                 ticket,
                 commit,

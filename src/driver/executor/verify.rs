@@ -191,9 +191,11 @@ async fn judged(
         blocking(move || -> anyhow::Result<_> {
             let checks = checks(&owner, &ticket)?;
             let repo = owner.repo.open()?;
-            let missing = outputs::missing(&checks.outputs, |path| {
-                file_in(&repo, &commit, Path::new(path))
-            })?;
+            let missing = outputs::missing(
+                &checks.outputs,
+                |path| Ok(file_in(&repo, &commit, Path::new(path))?),
+                |path| Ok(file_in(&repo, &onto, Path::new(path))?),
+            )?;
             let base = tree_id(&repo, &onto)?;
             let tree = tree_id(&repo, &commit)?;
             let rules = Protection::new(&Rules {

@@ -75,8 +75,8 @@ impl State {
 
 impl Task {
     /// A person said yes; `meant` is what they named, if they named something.
-    pub(super) fn approved(&mut self, meant: Option<&ObjectId>) -> bool {
-        let given = match (self.node.approval, &self.consent) {
+    pub(super) fn approved(&mut self, meant: Option<&ObjectId>, signature: Option<&str>) -> bool {
+        let shown = match (self.node.approval, &self.consent) {
             (Some(When::Before), _) if self.is_open() => None,
             (Some(When::After), Consent::Asked(shown)) => {
                 let is_meant = meant.is_none_or(|id| *id == shown.candidate || *id == shown.commit);
@@ -87,7 +87,10 @@ impl Task {
             }
             _ => return false,
         };
-        self.consent = Consent::Given(given);
+        self.consent = Consent::Given {
+            shown,
+            signature: signature.map(str::to_owned),
+        };
         true
     }
 }

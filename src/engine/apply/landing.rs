@@ -237,6 +237,7 @@ impl State {
             | Miss::Lost
             | Miss::GatesEnded
             | Miss::GatesChanged
+            | Miss::Unapproved(_)
             | Miss::Unstacked => {}
         }
         task.lost = false;
@@ -250,6 +251,7 @@ impl State {
             | Miss::GatesEnded
             | Miss::GatesChanged
             | Miss::Unstacked
+            | Miss::Unapproved(_)
             | Miss::Suspected(_) => None,
         };
         let queued = Phase::Queued {

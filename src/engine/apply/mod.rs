@@ -313,6 +313,9 @@ impl State {
             task.missed = 0;
             task.troubles = 0;
             task.suspected = None;
+            if start.policy.signed_approvals {
+                task.consent.drop_unsigned();
+            }
             // The plan, and with it the gates, may be another one; what they have said of a tree still holds.
             if let Phase::Judged { work, .. } = &task.phase {
                 let work = work.clone();
@@ -380,7 +383,9 @@ impl State {
             }
             Verb::Release { .. } => task.held = None,
             Verb::Priority { value, .. } => task.priority = Some(*value),
-            Verb::Approve { commit, .. } => return task.approved(commit.as_ref()),
+            Verb::Approve {
+                commit, signature, ..
+            } => return task.approved(commit.as_ref(), signature.as_deref()),
             Verb::Reject { .. } => {}
             Verb::Retry { .. }
             | Verb::RetryFailed

@@ -109,6 +109,7 @@ fn asks_for(nodes: Vec<Node>) -> RunStart {
         baseline: false,
         smoke: false,
         learned: Vec::new(),
+        signers: None,
         spent_today: Amount::default(),
     }
 }

@@ -2,6 +2,7 @@
 //! tasks that have not started. What gives power comes from a person's text only, and so does every key that is not
 //! named here.
 
+use super::gated::Gated;
 use super::{Beyond, Change, PlanEdit};
 use crate::ids::TaskId;
 use crate::plan::edit::locate::is_null;
@@ -79,7 +80,7 @@ pub fn landed(edit: PlanEdit) -> Permitted {
 }
 
 /// Decides whether `this_task`, whose agent made the edit, may make it; `started` tells which tasks have started or are
-/// settled. The edit counts as a whole.
+/// settled, and `gated` what people said about approvals, which added tasks inherit. The edit counts as a whole.
 ///
 /// # Errors
 /// What may not be changed, one sentence each.
@@ -87,6 +88,7 @@ pub fn permit(
     edit: PlanEdit,
     this_task: &TaskId,
     started: impl Fn(&TaskId) -> bool,
+    gated: &Gated,
 ) -> Result<Permitted, Vec<String>> {
     let mut permitted = Permitted::default();
     let mut refused = Vec::new();
@@ -118,10 +120,14 @@ pub fn permit(
                 [before.as_deref(), after.as_deref()],
                 this_task,
                 &started,
+                gated,
             ),
         };
         match judged {
-            Judged::Permitted => permitted.changes.push(change),
+            Judged::Permitted => match gated.inherited(change, this_task) {
+                Some(change) => permitted.changes.push(change),
+                None => refused.push("what is added is no mapping".to_owned()),
+            },
             Judged::Ignored(why) => permitted.ignored.push(why),
             Judged::Refused(mut why) => refused.append(&mut why),
         }
@@ -150,6 +156,7 @@ fn field(
     [before, after]: [Option<&str>; 2],
     this_task: &TaskId,
     started: impl Fn(&TaskId) -> bool,
+    gated: &Gated,
 ) -> Judged {
     let refused = |why: &str| Judged::Refused(vec![format!("`{key}` of task `{task}` {why}")]);
     if WRITTEN_BY_RUNS.contains(&key) || (key == "status" && task == this_task) {
@@ -167,7 +174,10 @@ fn field(
     }
     match key {
         "status" if is_pending(before) && after.map(str::trim) == Some("skipped") => {
-            Judged::Permitted
+            match gated.waits_for_people(task) {
+                true => refused("may only be changed by a person, for whom the task waits"),
+                false => Judged::Permitted,
+            }
         }
         "status" => refused("may only be changed from pending to skipped"),
         _ if EDITABLE.contains(&key) || key.starts_with("x-") => Judged::Permitted,

@@ -58,7 +58,12 @@ fn id(text: &str) -> TaskId {
 /// Judges an edit made by task 1.1; 1.1 has started.
 fn judged(edited: &str) -> Result<Permitted, Vec<String>> {
     let edit = difference(BASE, edited).expect("two plans");
-    permit(edit, &id("1.1"), |task| task.as_str() == "1.1")
+    permit(
+        edit,
+        &id("1.1"),
+        |task| task.as_str() == "1.1",
+        &Gated::default(),
+    )
 }
 
 fn applied(text: &str, edited: &str) -> Applied {
@@ -141,7 +146,7 @@ fn a_section_that_gets_a_task_is_no_longer_completed() {
     let edited = base.replace("    tasks: []\n", "    tasks: [{id: x, name: X}]\n");
     let edited = edited.replace("      # the second\n", "      - {id: y, name: Y}\n");
     let edit = difference(&base, &edited).expect("two plans");
-    let permitted = permit(edit, &id("1.1"), |_| true).expect("permitted");
+    let permitted = permit(edit, &id("1.1"), |_| true, &Gated::default()).expect("permitted");
     let text = apply(&base, &permitted).expect("applicable").text;
     assert!(text.contains("status: in_progress\n    tasks:"), "{text}");
     assert_eq!(text.matches("status: in_progress").count(), 1);
@@ -152,7 +157,7 @@ fn a_flow_list_stays_one() {
     let base = "sections: [{id: s, name: S, tasks: [{id: a}]}]\n";
     let edited = "sections:\n- id: s\n  name: S\n  tasks:\n  - id: a\n  - id: b\n    name: 'B, or not'\n    description: |\n      x\n      y\n";
     let edit = difference(base, edited).expect("two plans");
-    let permitted = permit(edit, &id("a"), |_| false).expect("permitted");
+    let permitted = permit(edit, &id("a"), |_| false, &Gated::default()).expect("permitted");
     assert_eq!(
         apply(base, &permitted).expect("applicable").text,
         "sections: [{id: s, name: S, tasks: [{id: a}, {id: b, name: \"B, or not\", description: \"x\\ny\\n\"}]}]\n"
@@ -167,7 +172,7 @@ fn a_task_may_follow_a_text_without_final_newline() {
         let edited = format!("{base}\n  - {{id: b}}").replace(header, "\"x\" #");
         let edited = edited.replace("#\n      x", "#");
         let edit = difference(&base, &edited).expect("two plans");
-        let permitted = permit(edit, &id("a"), |_| false).expect("permitted");
+        let permitted = permit(edit, &id("a"), |_| false, &Gated::default()).expect("permitted");
         let text = apply(&base, &permitted).expect("applicable").text;
         assert_eq!(
             text,
@@ -183,7 +188,7 @@ fn items_keep_the_distance_of_their_list() {
     let edited =
         "sections: [{id: s, tasks: [{id: o}, {id: a}, {id: m}, {id: mm}, {id: b}, {id: z}]}]";
     let edit = difference(base, edited).expect("two plans");
-    let permitted = permit(edit, &id("a"), |_| false).expect("permitted");
+    let permitted = permit(edit, &id("a"), |_| false, &Gated::default()).expect("permitted");
     assert_eq!(
         apply(base, &permitted).expect("applicable").text,
         "sections:\n- id: s\n  tasks:\n  - id: o\n\n  - id: a\n\n  - id: m\n\n  - id: mm\n\n  - id: b # last\n\n  - id: z\n\n# end\n"
@@ -319,7 +324,12 @@ fn what_gives_power_is_refused_by_name() {
         );
     }
     let started = difference(BASE, &rewritten(|p| tasks(p, 0)[1]["name"] = "x".into()));
-    let refused = permit(started.expect("two plans"), &id("1.1"), |_| true);
+    let refused = permit(
+        started.expect("two plans"),
+        &id("1.1"),
+        |_| true,
+        &Gated::default(),
+    );
     assert!(refused.expect_err("it has started")[0].contains("the task has started"));
 }
 
@@ -378,12 +388,79 @@ proptest::proptest! {
         let mut edited = BASE.to_owned();
         edited.insert_str(start, &text);
         if let Ok(edit) = difference(BASE, &edited)
-            && let Ok(permitted) = permit(edit, &id("1.1"), |_| false)
+            && let Ok(permitted) = permit(edit, &id("1.1"), |_| false, &Gated::default())
         {
             let applied = apply(BASE, &permitted).expect("applicable");
             let rest = difference(&applied.text, &edited).expect("two plans");
-            let of_orch = permit(rest, &id("1.1"), |_| false).expect("nothing to refuse");
+            let of_orch = permit(rest, &id("1.1"), |_| false, &Gated::default()).expect("nothing to refuse");
             assert!(of_orch.is_empty(), "{edited}\n=>\n{}", applied.text);
         }
     }
+}
+
+#[test]
+fn what_is_added_asks_the_person_whom_the_task_asks_that_adds_it() {
+    let plan = |gates: [&str; 3]| {
+        let [task, section, meta] = gates.map(|gate| match gate {
+            "" => String::new(),
+            gate => format!(", gate: {gate}"),
+        });
+        format!(
+            "meta: {{name: n{meta}}}\nsections:\n- {{id: a, name: A, tasks: [{{id: '1', name: One{task}}}]}}\n- {{id: b, name: B{section}, tasks: [{{id: '2', name: Two, external: {{run: x}}}}]}}\n"
+        )
+    };
+    let add = |gates: [&str; 3]| {
+        let base = plan(gates);
+        let mut edited: serde_yaml::Value = serde_yaml::from_str(&base).expect("well-formed");
+        tasks(&mut edited, 1).push(task("{id: '3', name: Three}"));
+        let new = task("{id: c, name: C, tasks: [{id: '4', name: Four}]}");
+        let sections = edited["sections"].as_sequence_mut().expect("a list");
+        sections.push(new);
+        let edited = serde_yaml::to_string(&edited).expect("a value");
+        let whole = |text: &str| {
+            let checked =
+                crate::plan::check("p", text.as_bytes(), crate::plan::Strictness::AsWritten);
+            checked.plan.expect("a plan")
+        };
+        let gated = Gated::of(&whole(&base));
+        let edit = difference(&base, &edited).expect("two plans");
+        let edit = permit(edit, &id("1"), |_| false, &gated).expect("permitted");
+        let plan = whole(&apply(&base, &edit).expect("applicable").text);
+        ["3", "4"].map(|added| {
+            let added = plan.task(&id(added)).expect("added").approval.clone();
+            added.map(|approval| (approval.when, approval.reason))
+        })
+    };
+    use crate::plan::consent::When::{After, Before};
+    let none = || None;
+    let asks = |when| Some((when, None));
+    let money = || Some((Before, Some("money: \"1\"".to_owned())));
+    for (gates, [third, fourth]) in [
+        (["", "", ""], [none(), none()]),
+        (["approval", "", ""], [asks(After), asks(After)]),
+        (["'none'", "approval", ""], [asks(After), none()]),
+        (
+            ["{when: before}", "approval", ""],
+            [asks(After), asks(Before)],
+        ),
+        (["", "", "{when: before}"], [asks(Before), asks(Before)]),
+        (["", "none", "approval"], [asks(After), asks(After)]),
+        (["none", "none", "approval"], [none(), asks(After)]),
+        (
+            ["{reason: 'money: \"1\"', when: before}", "", ""],
+            [money(), money()],
+        ),
+    ] {
+        assert_eq!(add(gates), [third, fourth], "{gates:?}");
+    }
+    let base = plan(["", "approval", ""]);
+    let edited = base.replace("name: Two", "name: Two, status: skipped");
+    let gated = crate::plan::check("p", base.as_bytes(), crate::plan::Strictness::AsWritten);
+    let gated = Gated::of(&gated.plan.expect("a plan"));
+    let edit = difference(&base, &edited).expect("two plans");
+    let refused = permit(edit, &id("1"), |_| false, &gated).expect_err("a person's");
+    assert!(
+        refused[0].contains("for whom the task waits"),
+        "{refused:?}"
+    );
 }

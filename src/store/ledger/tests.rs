@@ -110,6 +110,7 @@ fn run_start(tasks: &[(&str, &str)]) -> RunStart {
         baseline: false,
         smoke: false,
         learned: Vec::new(),
+        signers: None,
         spent_today: Amount::default(),
     }
 }

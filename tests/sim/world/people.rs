@@ -49,6 +49,7 @@ pub(super) fn random_start(rng: &mut Rng, plan: &Plan) -> RunStart {
         smoke: rng.percent(50),
         policy: random_policy(rng),
         learned: Vec::new(),
+        signers: None,
         spent_today: Amount::default(),
     }
 }
@@ -77,7 +78,11 @@ impl World {
         self.seen.note("a run stays for a person");
         let task = self.asked().expect("somebody is asked");
         let verb = match self.rng.below(10) {
-            0..6 => Verb::Approve { task, commit: None },
+            0..6 => Verb::Approve {
+                task,
+                commit: None,
+                signature: None,
+            },
             6..9 => Verb::Reject { task },
             _ => Verb::Stop {
                 level: StopLevel::Drain,
@@ -119,7 +124,11 @@ impl World {
             },
             22 | 23 => Verb::Pause,
             24 | 25 => Verb::Resume,
-            26..30 => Verb::Approve { task, commit: None },
+            26..30 => Verb::Approve {
+                task,
+                commit: None,
+                signature: None,
+            },
             30 => Verb::Reject { task },
             19 => Verb::Priority { task, value: 9 },
             _ => Verb::Jobs {

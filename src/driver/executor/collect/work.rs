@@ -23,7 +23,7 @@ use crate::git::slot::{EXCHANGE_DIR, Slot};
 use crate::git::tree::{file_in, same_file, tree_with_file};
 use crate::git::{commit, pins};
 use crate::ids::{ObjectId, TaskId};
-use crate::plan::diff;
+use crate::plan::diff::{self, Gated};
 use crate::plan::graph::TaskKind;
 use crate::store::{AttemptDir, read_if_other, read_limited, write_atomic};
 use crate::verify::scope::Scope as Files;
@@ -97,8 +97,9 @@ impl Work {
         };
         let others_started =
             |task: &TaskId| *task != order.ticket.task && order.started.contains(task);
-        let edit =
-            diff::permit(edit, &order.ticket.task, others_started).map_err(|why| why.join("; "))?;
+        let gated = Gated::of(&site.plan.current());
+        let edit = diff::permit(edit, &order.ticket.task, others_started, &gated)
+            .map_err(|why| why.join("; "))?;
         if edit.is_empty() {
             return Ok(None);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Said, asked, concluded, target};
+use crate::config::Origin;
 use crate::driver::executor::blocking;
 use crate::driver::gates::{Gates, Job};
 use crate::driver::site::Site;
@@ -86,7 +87,8 @@ async fn judged(site: Arc<Site>, gates: Gates, tip: ObjectId, at: Wall) -> Event
 /// What judges a commit of this site. Every failure counts: there is nothing to compare it with.
 fn commands(site: &Site, commit: &ObjectId) -> anyhow::Result<Vec<VerifyCommand>> {
     let given = &site.settings.smoke.value;
-    if !given.is_empty() {
+    // An empty list says that there are none.
+    if site.settings.smoke.origin != Origin::Default {
         let any = |command: &VerifyCommand| VerifyCommand {
             fail_on: FailOn::Any,
             ..command.clone()
