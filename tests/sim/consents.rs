@@ -19,7 +19,11 @@ pub(crate) fn change_of(commit: &ObjectId) -> String {
 
 /// What people and evidence have let go on, task by task.
 #[derive(Debug, Default)]
-pub(crate) struct Consents(BTreeMap<TaskId, Consent>);
+pub(crate) struct Consents {
+    of: BTreeMap<TaskId, Consent>,
+    /// Whether approvals count only with a signature.
+    signed: bool,
+}
 
 #[derive(Debug, Default)]
 struct Consent {
@@ -33,17 +37,25 @@ struct Consent {
     /// Whether a person approved its start, and whether its evidence was found.
     may_start: bool,
     supplied: bool,
+    /// Whether the last approval was signed.
+    is_signed: bool,
 }
 
 impl Consents {
     fn of(&mut self, task: &TaskId) -> &mut Consent {
-        self.0.get_mut(task).expect("a known task")
+        self.of.get_mut(task).expect("a known task")
     }
 
     pub(crate) fn follow(&mut self, stamped: &Stamped) -> Verdict {
         match &stamped.record {
             Record::RunStarted(start) | Record::RunResumed { start } => {
                 self.take_over(&start.revision);
+                self.signed = start.policy.signed_approvals;
+                for consent in self.of.values_mut().filter(|c| !c.is_signed) {
+                    if self.signed {
+                        (consent.approved, consent.may_start) = (None, false);
+                    }
+                }
             }
             Record::PlanAccepted { revision } => self.take_over(revision),
             Record::AttemptStarted { ticket, .. } => {
@@ -99,8 +111,15 @@ impl Consents {
                 refused: None,
                 ..
             } => {
-                if let Verb::Approve { task, .. } = &control.verb {
+                if let Verb::Approve {
+                    task, signature, ..
+                } = &control.verb
+                {
+                    law(!self.signed || signature.is_some(), || {
+                        format!("{task} is approved without a signature")
+                    })?;
                     let consent = self.of(task);
+                    consent.is_signed = signature.is_some();
                     match consent.approval {
                         Some(When::Before) => consent.may_start = true,
                         Some(When::After) => consent.approved = consent.shown.take(),
@@ -115,13 +134,13 @@ impl Consents {
 
     fn take_over(&mut self, revision: &PlanRevision) {
         for node in &revision.graph.nodes {
-            self.0.entry(node.id.clone()).or_default().approval = node.approval;
+            self.of.entry(node.id.clone()).or_default().approval = node.approval;
         }
     }
 
     /// Whether people let it start, and the evidence it needs is there.
     pub(crate) fn let_start(&self, task: &TaskId, needs_evidence: bool) -> bool {
-        let Some(consent) = self.0.get(task) else {
+        let Some(consent) = self.of.get(task) else {
             return false;
         };
         (consent.approval != Some(When::Before) || consent.may_start)
@@ -131,6 +150,6 @@ impl Consents {
     /// Whether a person was asked about what it made and has not answered.
     pub(crate) fn is_asked(&self, task: &TaskId) -> bool {
         let is_open = |c: &Consent| c.shown.is_some() && c.approval == Some(When::After);
-        self.0.get(task).is_some_and(is_open)
+        self.of.get(task).is_some_and(is_open)
     }
 }

@@ -81,7 +81,7 @@ impl World {
             0..6 => Verb::Approve {
                 task,
                 commit: None,
-                signature: None,
+                signature: self.rng.percent(60).then(|| "by ann".to_owned()),
             },
             6..9 => Verb::Reject { task },
             _ => Verb::Stop {
@@ -127,7 +127,7 @@ impl World {
             26..30 => Verb::Approve {
                 task,
                 commit: None,
-                signature: None,
+                signature: self.rng.percent(60).then(|| "by ann".to_owned()),
             },
             30 => Verb::Reject { task },
             19 => Verb::Priority { task, value: 9 },

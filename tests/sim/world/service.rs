@@ -40,6 +40,7 @@ pub(super) fn random_policy(rng: &mut Rng) -> Policy {
         breaker_threshold: u32::try_from(rng.below(5)).expect("small"),
         limit_margin_ms: 1_000 * rng.ms(60),
         gate_slots: *rng.pick(&[1, 2, 3, 5]),
+        signed_approvals: rng.percent(25),
         ..Policy::default()
     };
     if rng.percent(15) {

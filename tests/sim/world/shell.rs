@@ -517,6 +517,11 @@ impl World {
         if self.target.last() != Some(onto) {
             return Ok(LandResult::TipMoved);
         }
+        let task = self.laws.intended.get(commit).map(|(task, _)| task);
+        if task.is_some_and(|task| self.engine.signed(task).is_some()) && self.rng.percent(10) {
+            self.seen.note("a signature that does not hold");
+            return Ok(LandResult::Unapproved("not by ann".to_owned()));
+        }
         if self.rng.percent(3) {
             self.seen.note("in the way");
             return Ok(LandResult::InTheWay("a person's file".to_owned()));
