@@ -114,13 +114,14 @@ fn tell(line: &Value, out: &mut String) {
                 .as_f64()
                 .map(|c| format!(", ~${c:.4}"))
                 .unwrap_or_default();
+            let turns = match line["num_turns"].as_u64() {
+                Some(1) => " after 1 turn".to_owned(),
+                Some(n) => format!(" after {n} turns"),
+                None => String::new(),
+            };
             say(
                 out,
-                &format!(
-                    "[{end} after {} turns{cost}] {}",
-                    line["num_turns"],
-                    text(&line["result"])
-                ),
+                &format!("[{end}{turns}{cost}] {}", text(&line["result"])),
             );
         }
         _ => {}

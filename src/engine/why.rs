@@ -214,7 +214,9 @@ fn why_barred(state: &State, ix: Ix, at: Wall) -> Option<String> {
             };
             match &limit.stage {
                 Stage::Closed => {
-                    format!("{whose} is reached; it {resets}; {until}; `retry` tries it now")
+                    format!(
+                        "{whose} is reached; it {resets}; {until}; `orch retry TASK` ends the wait"
+                    )
                 }
                 Stage::Probing(task) => format!("{task} tries whether {whose} is over"),
                 Stage::Easing => {
@@ -231,7 +233,7 @@ fn why_barred(state: &State, ix: Ix, at: Wall) -> Option<String> {
         Bar::Breaker(open, _) => match &open.probe {
             Some(task) => format!("the breaker is open ({}), and {task} tries", open.cause),
             None => format!(
-                "the breaker is open ({}) for {}; {} of {} probes have failed; {until}; `retry` tries it now",
+                "the breaker is open ({}) for {}; {} of {} probes have failed; {until}; `orch retry TASK` ends the wait",
                 open.cause,
                 for_people(policy.breaker_reset_ms),
                 state.breaker.failed_probes,

@@ -351,7 +351,10 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             Tone::Bad,
             format!(
                 "nothing new starts: {cause}; {}",
-                tries_again(&clock(*until, stamped.at))
+                match *until > stamped.at {
+                    true => tries_again(&clock(*until, stamped.at)),
+                    false => tries_again("now"),
+                }
             ),
         ),
         Record::BreakerClosed => line(Tone::Good, "it works again; tasks start as before"),
@@ -445,7 +448,7 @@ fn clock(at: Wall, now: Wall) -> String {
 /// What an open breaker waits for, and what a person can do meanwhile.
 pub(super) fn tries_again(when: &str) -> String {
     format!(
-        "one task tries again {when}, which costs no attempt; `orch retry TASK` tries at once, `orch stop` ends the run"
+        "one task tries again {when}; the wait costs no attempt; `orch retry TASK` ends it, `orch stop` ends the run"
     )
 }
 

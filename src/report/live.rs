@@ -1,9 +1,12 @@
 //! The live region of a terminal: a bar over the plan and a line for each running task, below the lines that stay.
 
 use std::collections::BTreeMap;
+use std::io::Stderr;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 use super::doing::Doing;
 use super::summary::stage_in_words;
@@ -20,6 +23,7 @@ const ROWS_MAX: usize = 12;
 /// The region.
 #[derive(Debug)]
 pub(super) struct Region {
+    _keys: Option<UnshownKeys>,
     screen: MultiProgress,
     bar: ProgressBar,
     rows: BTreeMap<TaskId, ProgressBar>,
@@ -34,6 +38,7 @@ impl Region {
             .expect("the template is a constant");
         let bar = screen.add(ProgressBar::new(0).with_style(style));
         Self {
+            _keys: UnshownKeys::on(std::io::stderr()),
             screen,
             bar,
             rows: BTreeMap::new(),
@@ -102,6 +107,40 @@ impl Region {
         self.rows.clear();
         self.bar.finish_and_clear();
     }
+}
+
+/// A terminal that does not show `^C` where the cursor stands: that moves it below the region, a line of which would then
+/// stay behind.
+#[derive(Debug)]
+struct UnshownKeys {
+    terminal: Stderr,
+    before: Termios,
+}
+
+impl UnshownKeys {
+    /// None where that cannot be had, or would stop orch: a terminal is set up by whom it listens to.
+    fn on(terminal: Stderr) -> Option<Self> {
+        let before = tcgetattr(&terminal).ok()?;
+        let mut unshown = before.clone();
+        unshown.local_modes.remove(LocalModes::ECHOCTL);
+        let is_ours = is_foreground(&terminal) && before.local_modes.contains(LocalModes::ECHOCTL);
+        let is_set = is_ours && tcsetattr(&terminal, OptionalActions::Now, &unshown).is_ok();
+        is_set.then_some(Self { terminal, before })
+    }
+}
+
+impl Drop for UnshownKeys {
+    fn drop(&mut self) {
+        if is_foreground(&self.terminal)
+            && let Err(error) = tcsetattr(&self.terminal, OptionalActions::Now, &self.before)
+        {
+            tracing::debug!(%error, "the terminal no longer shows control keys");
+        }
+    }
+}
+
+fn is_foreground(terminal: &Stderr) -> bool {
+    tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp())
 }
 
 /// `  2.1 Basket  executing 1 min 05 s, attempt 2, Bash cargo test`.

@@ -17,7 +17,7 @@ const AWAY_S: i64 = 20;
 fn a_session_that_is_limited_from_the_start_begins_anew_and_costs_no_attempt() {
     let program = claude!();
     let script = Script::new()
-        .session("1", [limited(now_s() + 2)])
+        .session("1", [limited(now_s() + 15)])
         .session("1", [report("completed", "nothing to do")]);
     let site = Site::new(&program, &plan(&[("1", "max_attempts: 1")]), script);
     settings(&site, &program, "limits: {margin: 1s}\n");

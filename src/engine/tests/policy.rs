@@ -106,6 +106,18 @@ fn crashes_wait_at_most_longer_and_longer_and_count_from_the_fourth_on() {
 }
 
 #[test]
+fn each_back_off_in_a_row_is_at_most_twice_the_last_one_up_to_an_end() {
+    let policy = Policy {
+        backoff_base_ms: 5_000,
+        backoff_max_ms: 120_000,
+        ..Policy::default()
+    };
+    let longest: Vec<u64> = (1..=6).map(|n| policy.backoff_ms(n) / 1_000).collect();
+    assert_eq!(longest, [5, 10, 20, 40, 80, 120]);
+    assert_eq!(policy.backoff_ms(u32::MAX), 120_000);
+}
+
+#[test]
 fn a_clock_set_back_does_not_make_a_wait_longer() {
     let mut bench = Bench::of(vec![task("a", &[])]);
     bench.ends("a", Ending::Crashed);
