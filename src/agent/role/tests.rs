@@ -13,10 +13,11 @@ fn an_unknown_word_for_a_model_is_refused_with_its_key() {
         parse("r", &file, Source::BuiltIn)
     };
     for model in ["sonnet", "claude-opus-4-1", "opus[1m]"] {
-        assert_eq!(parsed(model).unwrap().model.as_deref(), Some(model));
+        let role = parsed(model).expect("a role");
+        assert_eq!(role.model.as_deref(), Some(model));
     }
-    assert_eq!(parsed("inherit").unwrap().model, None);
-    let wrong = parsed("sonet").unwrap_err();
+    assert_eq!(parsed("inherit").expect("a role").model, None);
+    let wrong = parsed("sonet").expect_err("a mistake");
     assert!(
         matches!(
             &wrong,
