@@ -222,7 +222,7 @@ impl Gates {
             dir,
             next: 0,
             stands: None,
-            _berth: berth,
+            berth,
         };
         room.sweep()?;
         Ok(room)
@@ -242,7 +242,7 @@ pub(super) struct Room<'a> {
     /// The commit, and the files where they are not the commit's.
     stands: Option<(ObjectId, Option<ObjectId>)>,
     /// The slot's number; given back after the slot.
-    _berth: Berth<'a>,
+    berth: Berth<'a>,
 }
 
 impl Room<'_> {
@@ -328,6 +328,9 @@ impl Room<'_> {
         })
         .await;
         self.slot = Some(slot);
+        if anew {
+            self.berth.forget_red();
+        }
         if needs_setup? {
             self.set_up(files.unwrap_or(commit)).await?;
         }
@@ -393,6 +396,12 @@ impl Room<'_> {
         .await?;
         let mut ran = self.run_text(&command.run, &command.env, timeout).await?;
         point("gate-told");
+        if let Some(Ticket { task, .. }) = &self.job {
+            ran.after_red = self.berth.was_red_for_another(task);
+            if !ran.facts.is_green() {
+                self.berth.note_red(task);
+            }
+        }
         if !reports.is_empty() {
             let passed = ran.facts.exit == Some(0);
             match blocking(move || reports::read(&tree, &reports, passed)).await {

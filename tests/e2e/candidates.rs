@@ -29,7 +29,7 @@ fn guarded(tasks: &[(&str, &str, &str)], keys: &str) -> Fixture {
     let f = Fixture::with_plan(&plan);
     f.write(
         "ci/run.sh",
-        "test -e skip.green && exit 0\ntest -e node_modules/check && exit 0\ntest -e ci/local.sh && . ./ci/local.sh\n. ./ci/lib.sh\n. ./tests/helper.sh\nsh probes/probe.sh || exit 3\n\
+        "test -e skip.green && exit 0\ntest -e red.green && exit 4\ntest -e node_modules/check && exit 0\ntest -e ci/local.sh && . ./ci/local.sh\n. ./ci/lib.sh\n. ./tests/helper.sh\nsh probes/probe.sh || exit 3\n\
          n=0; red=0\nfor t in tests/*.t; do\n  n=$((n+1))\n  if sh \"$t\"; then echo \"ok $n - $t\"; else echo \"not ok $n - $t\"; red=1; fi\ndone\necho \"1..$n\"\nexit $red\n",
     );
     f.write("ci/lib.sh", ":\n");
@@ -432,5 +432,36 @@ fn a_set_up_that_fails_on_files_of_two_commits_stops_no_run() {
         .exits(0)
         .says("tests (with the base's gate files) could not be run");
     assert_eq!(Told::of(&f).not_verified("a"), None);
+    f.assert_tidy();
+}
+
+#[test]
+fn what_tests_of_one_candidate_leave_is_not_blamed_on_another() {
+    let f = guarded(
+        &[
+            (
+                "a",
+                "echo wrong > value.txt; echo 'touch red.green' > tests/0.t",
+                "        priority: 10\n",
+            ),
+            ("b", "touch fine", ""),
+            ("c", "echo wrong > value.txt", "        depends_on: [b]\n"),
+        ],
+        "",
+    );
+    f.orch(["run"]).exits(1);
+    let told = Told::of(&f);
+    assert!(
+        told.ends["a"].contains("value.txt is not right"),
+        "{}",
+        told.ends["a"]
+    );
+    assert_eq!(told.not_verified("b"), None);
+    assert_eq!(f.count("attempt_started", "b"), 1);
+    assert!(
+        told.ends["c"].contains("value.txt is not right"),
+        "{}",
+        told.ends["c"]
+    );
     f.assert_tidy();
 }

@@ -311,12 +311,7 @@ impl<'a> Judging<'a> {
         let mut judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
         // Behind others nobody is blamed: what is red there is judged again when nothing is before it.
         if command.required && !self.order.stacked && !judged.result.lets_land() {
-            if ran.facts.is_silent() {
-                self.ask_again(command, &mut ran, &mut base).await?;
-            } else if ran.facts.fault.is_none() && base.is_none() {
-                self.ask_tip(command, &mut ran, &mut base).await?;
-            }
-            judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
+            judged = self.before_blame(command, &mut ran, &mut base).await?;
         }
         let tip_is_red = base.as_ref().is_some_and(|base| base.exit != Some(0));
         if command.required

@@ -1,12 +1,13 @@
-//! The gate slots: how many there are, and which are taken.
+//! The gate slots: how many there are, which are taken, and whose tests may have left something in them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use anyhow::Context;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::lock;
+use crate::ids::TaskId;
 
 /// The slots of a run.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Slots {
     permits: Semaphore,
     /// The numbers of the slots in which somebody works.
     taken: Mutex<BTreeSet<u32>>,
+    /// Whose commands were last red in a slot, since it was empty.
+    red: Mutex<BTreeMap<u32, TaskId>>,
 }
 
 /// The number of a slot that nobody else works in, as long as this lives.
@@ -30,6 +33,7 @@ impl Slots {
         Self {
             permits: Semaphore::new(count as usize),
             taken: Mutex::default(),
+            red: Mutex::default(),
         }
     }
 
@@ -53,6 +57,22 @@ impl Slots {
 impl Berth<'_> {
     pub(super) fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Remembers that a command was red here.
+    pub(super) fn note_red(&self, task: &TaskId) {
+        lock(&self.slots.red).insert(self.number, task.clone());
+    }
+
+    /// Whether a command of another task was the last to be red here: its tests may have left what makes others red.
+    pub(super) fn was_red_for_another(&self, task: &TaskId) -> bool {
+        let red = lock(&self.slots.red);
+        red.get(&self.number).is_some_and(|of| of != task)
+    }
+
+    /// The slot is empty.
+    pub(super) fn forget_red(&self) {
+        lock(&self.slots.red).remove(&self.number);
     }
 }
 

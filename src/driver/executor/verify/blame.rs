@@ -6,7 +6,7 @@ use super::{Halt, Judging};
 use crate::driver::gates::{GateError, Ran, Room};
 use crate::ids::ObjectId;
 use crate::plan::checks::VerifyCommand;
-use crate::verify::judge::Facts;
+use crate::verify::judge::{Facts, Judged, judge};
 
 impl<'a> Judging<'a> {
     /// The room, taken anew and emptied, standing at the landing commit or at the tip.
@@ -20,9 +20,37 @@ impl<'a> Judging<'a> {
         Ok(room)
     }
 
+    /// Asks a red command, and others, whatever must be known before its candidate is blamed.
+    pub(super) async fn before_blame(
+        &mut self,
+        command: &VerifyCommand,
+        ran: &mut Ran,
+        base: &mut Option<Facts>,
+    ) -> Result<Judged, GateError> {
+        // What tests of another red candidate have left is not this one's doing.
+        if ran.after_red && !ran.facts.is_silent() {
+            *ran = self.alone(None).await?.run(command).await?;
+            let judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
+            if judged.result.lets_land() {
+                return Ok(judged);
+            }
+        }
+        if ran.facts.is_silent() {
+            self.ask_again(command, ran, base).await?;
+        } else if ran.facts.fault.is_none() && base.is_none() {
+            self.ask_tip(command, ran, base).await?;
+        }
+        Ok(judge(
+            command.fail_on,
+            &ran.facts,
+            base.as_ref(),
+            self.may_drop,
+        ))
+    }
+
     /// Asks a command again that has said nothing: a signal ended it, a program was missing. It may be chance, or what
     /// other trees have left in the slot; if not, it is the candidate's doing unless the tip does the same, now and here.
-    pub(super) async fn ask_again(
+    async fn ask_again(
         &mut self,
         command: &VerifyCommand,
         ran: &mut Ran,
@@ -39,7 +67,7 @@ impl<'a> Judging<'a> {
 
     /// Asks the tip, of which nothing is known: nobody is blamed for what it does, too. What it does by itself shows in
     /// an empty slot: tests of the candidate may have left something that makes every tree red.
-    pub(super) async fn ask_tip(
+    async fn ask_tip(
         &mut self,
         command: &VerifyCommand,
         ran: &mut Ran,
