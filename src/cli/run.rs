@@ -156,7 +156,8 @@ async fn work(
     let has_hooks = site.settings.hooks_after_task.value.is_some()
         || site.settings.hooks_after_run.value.is_some();
     let telling_max = if has_hooks { HOOK_MAX } else { NOTIFYING_MAX };
-    let begun = begin(site, ledger, reporter, notifier, wanted, started).await?;
+    // A site is large, and a future holds it several times.
+    let begun = Box::pin(begin(site, ledger, reporter, notifier, wanted, started)).await?;
     let (ended, mut done) = begun
         .work
         .run(begun.first, begun.found, &mut inputs)

@@ -446,7 +446,7 @@ fn brief(text: &str) -> String {
 fn coded(text: &str) -> Value {
     let parts: Vec<&str> = text.split('`').collect();
     // As many of them open as close.
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return Value::from_safe_string(HtmlEscape(text).to_string());
     }
     let part = |(at, part): (usize, &&str)| match at % 2 {

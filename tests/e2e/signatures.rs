@@ -11,6 +11,7 @@ use crate::runs::plan;
 const SIGNERS: &str = ".allowed_signers";
 
 /// Whether there is a program to sign with.
+#[expect(clippy::print_stdout, reason = "who runs the tests is told")]
 fn can_sign() -> bool {
     let program = Command::new("ssh-keygen")
         .arg("-?")
