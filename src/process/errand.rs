@@ -207,12 +207,13 @@ mod tests {
         (dir, errands)
     }
 
-    /// A command of the errand that waits until it is ended, with a child in a session of its own.
+    /// A command of the errand that waits until it is ended, with a child in a session of its own. That says it is up,
+    /// so that both have their environment by then.
     fn busy(errand: &Errand) -> std::process::Child {
         let (name, value) = errand.variable();
         let mut command = Command::new("sh");
         command
-            .args(["-c", "setsid sleep 600 & echo up; wait"])
+            .args(["-c", "setsid sh -c 'echo up; while :; do sleep 9; done' & wait"])
             .env(name, value)
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
