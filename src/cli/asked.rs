@@ -15,6 +15,7 @@ use crate::engine::record::Selection;
 use crate::error::{Error, OrKind, Result};
 use crate::ids::{PlanId, TaskId};
 use crate::plan::checks::Gates;
+use crate::plan::edit::LastWritten;
 use crate::plan::graph::{Declared, TaskKind};
 use crate::plan::{self, Plan, Runner, Strictness, Task};
 use crate::store::StateDir;
@@ -28,6 +29,8 @@ pub(super) struct Asked {
     pub(super) root: PathBuf,
     pub(super) state: StateDir,
     pub(super) plan: Arc<Plan>,
+    /// What is known of its text, for those who write it.
+    pub(super) written: LastWritten,
     /// Absolute.
     pub(super) plan_path: PathBuf,
     /// For people: as typed, or relative to the repository.
@@ -56,15 +59,17 @@ impl Asked {
             .unwrap_or(&plan_path)
             .display()
             .to_string();
-        let bytes = std::fs::read(&plan_path)
-            .with_context(|| format!("cannot read {shown}"))
-            .or_usage()?;
         let strictness = if args.strict {
             Strictness::Strict
         } else {
             Strictness::AsWritten
         };
-        let checked = plan::check(&shown, &bytes, strictness);
+        let (checked, written) = {
+            let bytes = std::fs::read(&plan_path)
+                .with_context(|| format!("cannot read {shown}"))
+                .or_usage()?;
+            plan::check_to_write(&shown, &bytes, strictness)
+        };
         out.talk(&checked.render(out.talk.is_coloured()));
         let Some(plan) = checked.plan.map(Arc::new) else {
             return Err(Error::usage(format!("{shown} cannot run as it is"))
@@ -89,6 +94,7 @@ impl Asked {
             root,
             state,
             plan,
+            written,
             plan_path,
             shown,
             plan_id,

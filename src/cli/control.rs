@@ -272,6 +272,6 @@ fn into_ledger(state: &StateDir, control: Control) -> Result<Option<String>> {
     let kept = ledger
         .append(&run, effects.at, effects.records)
         .or_environment()?;
-    crash::pass(Side::After, kept.iter().map(|stamped| &stamped.record));
+    crash::pass(Side::After, kept.records().iter());
     Ok(why)
 }

@@ -212,7 +212,10 @@ fn declared(status: Declared) -> &'static str {
 fn conflicts(asked: &Asked) -> Vec<(String, String, String)> {
     let nodes = &asked.plan.graph.nodes;
     let mut found = Vec::new();
-    for members in asked.plan.graph.levels() {
+    // Of thousands of tasks without either, no pair need be looked at.
+    let may_exclude = |ix: &usize| !nodes[*ix].resources.is_empty() || !nodes[*ix].files.is_empty();
+    for mut members in asked.plan.graph.levels() {
+        members.retain(may_exclude);
         for (i, a) in members.iter().enumerate() {
             for b in &members[i + 1..] {
                 if let Some(why) = nodes[*a].conflict(&nodes[*b]) {

@@ -150,7 +150,7 @@ pub(super) fn site(
         asked.plan_path,
         asked.shown,
         tracked,
-        &asked.plan,
+        (&asked.plan, asked.written),
         Rules {
             strictness: asked.strictness,
             roles: asked.roles.keys().cloned().collect(),

@@ -39,7 +39,7 @@ use crate::engine::{Effects, Engine};
 use crate::ids::ObjectId;
 use crate::notify::Notifier;
 use crate::report::Reporter;
-use crate::store::{Ledger, LedgerError, NewRun};
+use crate::store::{Appended, Ledger, LedgerError, NewRun};
 use crate::time::{Mono, Now, Wall, for_people};
 
 use crash::Side;
@@ -49,6 +49,9 @@ use site::Site;
 /// The most one event may make the loop wait before it looks at the world again although nothing called it: a bound on
 /// how long a lost wake-up (a watch that the kernel dropped) can go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Most records that are told of at once: a large plan begins with thousands.
+const TOLD_AT_ONCE: usize = 256;
 
 /// What can end the loop.
 #[derive(Debug, thiserror::Error)]
@@ -324,16 +327,22 @@ impl Loop {
     fn keep(
         &mut self,
         records: Vec<Record>,
-        append: impl FnOnce(&mut Ledger, Vec<Record>) -> Result<Vec<Stamped>, LedgerError>,
+        append: impl FnOnce(&mut Ledger, Vec<Record>) -> Result<Appended, LedgerError>,
     ) -> Result<(), LedgerError> {
         crash::pass(Side::Before, records.iter());
-        let stamped = append(&mut self.ledger, records)?;
-        crash::pass(Side::After, stamped.iter().map(|s| &s.record));
-        self.executor.note(&stamped);
-        self.notifier.records(&stamped);
-        self.reporter
-            .records(&self.engine, &stamped, now(self.started));
-        Ok(())
+        let appended = append(&mut self.ledger, records)?;
+        crash::pass(Side::After, appended.records().iter());
+        let mut stamped = appended.into_stamped();
+        loop {
+            let some: Vec<Stamped> = stamped.by_ref().take(TOLD_AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            self.executor.note(&some);
+            self.notifier.records(&some);
+            self.reporter
+                .records(&self.engine, &some, now(self.started));
+        }
     }
 
     /// Records, then acts.

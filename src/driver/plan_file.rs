@@ -5,6 +5,7 @@
 //! plan is one file outside git: agents' edits and settled fields are written into it as they come, each time only if it
 //! still holds what was read just before. What an edit may contain is decided in `plan::diff`.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -16,6 +17,7 @@ use anyhow::{Context, bail};
 
 use crate::crash::point;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::ids::ObjectId;
 use crate::plan::diff::{self, Permitted};
 use crate::plan::edit::{LastWritten, TaskChange};
 use crate::plan::{self, Checked, Plan, Strictness, Task};
@@ -33,9 +35,17 @@ pub struct PlanFile {
     rules: Rules,
     state: Mutex<State>,
     /// One text at a time is written, and what is known of it serves the next write.
-    written: Mutex<LastWritten>,
+    written: Mutex<Known>,
     /// How many of orch's own updates of checkouts are under way: what they write is nobody's edit.
     updates: AtomicUsize,
+}
+
+/// What is known of the text that was written last.
+#[derive(Debug)]
+struct Known {
+    last: LastWritten,
+    /// The blob that holds it, once it is in git: then a landing on top of it need not read it.
+    blob: Option<ObjectId>,
 }
 
 /// What a text must be to hold in a run.
@@ -125,8 +135,8 @@ pub enum Look {
 }
 
 impl PlanFile {
-    /// Takes the plan whose file holds `person` now. `tracked` is its path in the target's tree and the text it has
-    /// there, and in the commit that the person's copy goes back to.
+    /// Takes the plan whose file holds `person` now, and what is known of that text. `tracked` is its path in the target's
+    /// tree and the text it has there, and in the commit that the person's copy goes back to.
     ///
     /// # Errors
     /// If the plan that follows from both does not check.
@@ -134,33 +144,33 @@ impl PlanFile {
         path: PathBuf,
         shown: String,
         tracked: Option<Tracked>,
-        person: &Arc<Plan>,
+        (person, known): (&Arc<Plan>, LastWritten),
         rules: Rules,
     ) -> anyhow::Result<Self> {
         let text = &person.text;
-        // Read here, because it takes much memory for a moment: before there is a run to be kept beside it, and on the
-        // thread that read the plan. An allocator keeps for each thread what such a moment took.
-        let at_target = tracked
-            .as_ref()
-            .map_or(&**text, |tracked| &tracked.at_target);
-        let written = LastWritten::reading(at_target).unwrap_or_else(|error| {
-            tracing::warn!("the first task that lands will tell it again: {error}");
-            LastWritten::default()
-        });
-        let (tracked, origin, current) = match tracked {
-            None => (None, Arc::clone(text), Arc::clone(person)),
+        let (tracked, origin, current, written) = match tracked {
+            None => (None, Arc::clone(text), Arc::clone(person), known),
             Some(Tracked {
                 path,
                 at_head,
                 at_target,
             }) => {
                 let effective = with_edit(text, &at_head, &at_target)?;
-                let current = if *effective == **text {
-                    Arc::clone(person)
+                let (current, known) = if *effective == **text {
+                    (Arc::clone(person), known)
                 } else {
-                    checked(&shown, &effective, &rules)?
+                    checked_to_write(&shown, &effective, &rules)?
                 };
-                (Some(path), shared(at_head, text), current)
+                // Read here, because it takes much memory for a moment: before there is a run to be kept beside it.
+                let written = if *effective == *at_target {
+                    known
+                } else {
+                    LastWritten::reading(&at_target).unwrap_or_else(|error| {
+                        tracing::warn!("the first task that lands will tell it again: {error}");
+                        LastWritten::default()
+                    })
+                };
+                (Some(path), shared(at_head, text), current, written)
             }
         };
         let state = State {
@@ -176,7 +186,10 @@ impl PlanFile {
             tracked,
             rules,
             state: Mutex::new(state),
-            written: Mutex::new(written),
+            written: Mutex::new(Known {
+                last: written,
+                blob: None,
+            }),
             updates: AtomicUsize::new(0),
         })
     }
@@ -304,7 +317,7 @@ impl PlanFile {
     fn effective(&self, state: &State, tip: Option<&str>) -> Result<Arc<Plan>, Unusable> {
         let text = match tip {
             Some(tip) if self.tracked.is_some() => with_edit(&state.person, &state.origin, tip),
-            _ => Ok(state.person.to_string()),
+            _ => Ok(Cow::Borrowed(&*state.person)),
         };
         let text = text.map_err(|e| Unusable {
             shown: self.shown.clone(),
@@ -326,11 +339,52 @@ impl PlanFile {
         edit: Option<&Permitted>,
         settled: &[TaskChange],
     ) -> anyhow::Result<String> {
-        let mut last = self
-            .written
-            .lock()
-            // What a panic left there is another text than the one to be written, or all there is to know of it.
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
+        known.blob = None;
+        self.composed(&mut known.last, tip, edit, settled)
+    }
+
+    /// As [`Self::compose`] onto the text that the blob `tip` holds, which is read only if it is not the one that was
+    /// written last: a run of thousands of tasks lands as often. `keep` puts the new text into git, and tells its blob. The
+    /// inner error is that of composing.
+    ///
+    /// # Errors
+    /// If the text cannot be read or kept.
+    pub fn compose_onto<T>(
+        &self,
+        tip: &ObjectId,
+        read: impl FnOnce() -> anyhow::Result<String>,
+        edit: Option<&Permitted>,
+        settled: &[TaskChange],
+        keep: impl FnOnce(&str) -> anyhow::Result<(T, Option<ObjectId>)>,
+    ) -> anyhow::Result<anyhow::Result<T>> {
+        let mut known = self.known();
+        let Known { last, blob } = &mut *known;
+        let is_last = blob.take().as_ref() == Some(tip) && edit.is_none_or(Permitted::is_empty);
+        let goes_on = is_last && last.write_on(settled);
+        let composed;
+        let text = match last.text().filter(|_| goes_on) {
+            Some(text) => text,
+            None => {
+                composed = match self.composed(last, &read()?, edit, settled) {
+                    Ok(text) => text,
+                    Err(error) => return Ok(Err(error)),
+                };
+                &composed
+            }
+        };
+        let (kept, written) = keep(text)?;
+        *blob = written.filter(|_| last.text() == Some(text));
+        Ok(Ok(kept))
+    }
+
+    fn composed(
+        &self,
+        last: &mut LastWritten,
+        tip: &str,
+        edit: Option<&Permitted>,
+        settled: &[TaskChange],
+    ) -> anyhow::Result<String> {
         let mut write = |text: &str| {
             last.write_statuses(text, settled)
                 .with_context(|| format!("cannot write the status into {}", self.shown))
@@ -348,6 +402,11 @@ impl PlanFile {
             bail!(unusable);
         }
         Ok(written.text)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // What a panic left there is another text than the one to be written, or all there is to know of it.
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes an agent's edit and settled fields into a plan outside the target. Returns the plan if it changed.
@@ -396,7 +455,7 @@ impl PlanFile {
             return Ok(None);
         }
         let new = with_edit(&state.person, &state.origin, at_target)?;
-        Ok(Some((state.person.to_string(), new)))
+        Ok(Some((state.person.to_string(), new.into_owned())))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -406,12 +465,12 @@ impl PlanFile {
 }
 
 /// `text` with what was changed from `from` to `to`.
-fn with_edit(text: &str, from: &str, to: &str) -> anyhow::Result<String> {
+fn with_edit<'t>(text: &'t str, from: &str, to: &'t str) -> anyhow::Result<Cow<'t, str>> {
     if text == from || from == to {
-        return Ok(if from == to { text } else { to }.to_owned());
+        return Ok(if from == to { text } else { to }.into());
     }
     let edit = diff::difference(from, to)?;
-    Ok(diff::apply(text, &diff::landed(edit))?.text)
+    Ok(diff::apply(text, &diff::landed(edit))?.text.into())
 }
 
 /// A text as it is kept: once, where it is the same as another.
@@ -444,7 +503,11 @@ impl Seen {
 impl Rules {
     /// Checks a text, its roles included.
     fn check(&self, shown: &str, bytes: &[u8]) -> Checked {
-        let mut checked = plan::check(shown, bytes, self.strictness);
+        self.with_roles(plan::check(shown, bytes, self.strictness))
+    }
+
+    /// Refuses a plan that names roles which there are not.
+    fn with_roles(&self, mut checked: Checked) -> Checked {
         let unknown = checked.plan.as_ref().map(|plan| self.unknown_roles(plan));
         if let Some(unknown) = unknown.filter(|unknown| !unknown.is_empty()) {
             checked.plan = None;
@@ -471,7 +534,19 @@ impl Rules {
 }
 
 fn checked(shown: &str, text: &str, rules: &Rules) -> Result<Arc<Plan>, Unusable> {
-    let checked = rules.check(shown, text.as_bytes());
+    usable(shown, rules.check(shown, text.as_bytes()))
+}
+
+fn checked_to_write(
+    shown: &str,
+    text: &str,
+    rules: &Rules,
+) -> Result<(Arc<Plan>, LastWritten), Unusable> {
+    let (checked, written) = plan::check_to_write(shown, text.as_bytes(), rules.strictness);
+    Ok((usable(shown, rules.with_roles(checked))?, written))
+}
+
+fn usable(shown: &str, checked: Checked) -> Result<Arc<Plan>, Unusable> {
     checked.plan.map(Arc::new).ok_or_else(|| Unusable {
         shown: shown.to_owned(),
         diagnostics: checked.diagnostics,
@@ -506,7 +581,7 @@ mod tests {
             path.clone(),
             "plan.yaml".to_owned(),
             Some(tracked),
-            &plan,
+            (&plan, LastWritten::default()),
             rules,
         );
         let file = file.expect("a plan");

@@ -119,14 +119,14 @@ impl Turn<'_> {
             .as_ref()
             .is_some_and(|end| end.ending == Ending::Interrupted);
         let end = after::judged_end(task.node.kind, &left);
-        let charged = Amount::charge(&left.usage, task.grant.reserved);
-        let spent = task.attempt_charged.plus(charged);
+        let charged = Amount::charge(&left.usage, task.past().grant.reserved);
+        let spent = task.past().attempt_charged.plus(charged);
         let may_ask = end.ending == Ending::NoStatus
             && left.can_ask
             && !asked
             && !demanded
             && !self.state.ends_agents()
-            && task.grant.after(charged).is_some()
+            && task.past().grant.after(charged).is_some()
             && self.state.policy.budgets.may_go_on(spent);
         let may_continue = left.can_continue
             && !asked

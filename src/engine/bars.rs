@@ -57,7 +57,7 @@ impl State {
     pub(super) fn next_model(&self, ix: Ix) -> Option<String> {
         let task = &self.tasks[ix];
         if let Phase::Parked { .. } = task.phase {
-            return task.model.clone();
+            return task.past().model.clone();
         }
         let declared = task.profile.model.as_deref();
         self.policy.ladder.model(declared, task.mendable)
@@ -108,7 +108,7 @@ impl State {
         let wanted = budgets.expected(&task.profile, model.as_deref(), &self.learned);
         let account = |charged, reserved| Account { charged, reserved };
         let accounts = [
-            account(task.charged, Amount::default()),
+            account(task.past().charged, Amount::default()),
             account(self.charged, self.reserved),
             account(self.day.on(at).charged, self.reserved),
         ];

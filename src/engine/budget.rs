@@ -87,6 +87,14 @@ pub(super) struct Day {
 }
 
 impl Amount {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        cost: MicroUsd(0),
+        tokens: 0,
+        sessions: 0,
+        wall_ms: 0,
+    };
+
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -141,6 +149,12 @@ impl Amount {
 }
 
 impl Grant {
+    /// Nothing, and no cap.
+    pub const NONE: Self = Self {
+        cap: None,
+        reserved: Amount::NONE,
+    };
+
     /// What is left of it after `charged`; nothing, if that is too little for another request.
     pub(super) fn after(self, charged: Amount) -> Option<Self> {
         let cap = self

@@ -50,11 +50,11 @@ pub(super) enum Consent {
     #[default]
     None,
     /// Somebody was asked about a landing commit.
-    Asked(Shown),
+    Asked(Box<Shown>),
     /// Somebody said yes.
     Given {
         /// To what was shown; to the start if none.
-        shown: Option<Shown>,
+        shown: Option<Box<Shown>>,
         /// With this signature.
         signature: Option<String>,
     },
@@ -133,6 +133,15 @@ enum Look {
     Done(Wall),
 }
 
+impl Supply {
+    /// Of a task for which nobody has looked.
+    pub(super) const NONE: Self = Self {
+        found: false,
+        since: None,
+        said: String::new(),
+    };
+}
+
 impl Looks {
     /// Whether waiting for people or for evidence keeps a run from being over. A look that was ordered is heard out.
     pub(super) fn keep_going(&self, state: &State) -> bool {
@@ -146,7 +155,7 @@ impl Consent {
     /// What was approved, if it was something made.
     pub(super) fn shown(&self) -> Option<&Shown> {
         match self {
-            Self::Given { shown, .. } => shown.as_ref(),
+            Self::Given { shown, .. } => shown.as_deref(),
             Self::None | Self::Asked(_) => None,
         }
     }
@@ -201,13 +210,13 @@ impl Task {
 
     /// Whether evidence must be there before its next attempt, and is not.
     pub(super) fn awaits_evidence(&self) -> bool {
-        self.is_open() && self.node.evidence.is_some() && !self.supply.found
+        self.is_open() && self.node.evidence.is_some() && !self.past().supply.found
     }
 
     /// Whether nobody looks for its evidence any more.
     pub(super) fn has_waited_long_enough(&self, now: Wall) -> bool {
         let limit = self.node.evidence.and_then(|looks| looks.for_ms);
-        match (limit, self.supply.since) {
+        match (limit, self.past().supply.since) {
             (Some(limit), Some(since)) => now >= since.plus_ms(limit),
             (None, _) | (_, None) => false,
         }
@@ -379,7 +388,7 @@ impl Turn<'_> {
             return false;
         };
         // A look a minute for days is no news each time.
-        if found || task.supply.since.is_none() || task.supply.said != said {
+        if found || task.past().supply.since.is_none() || task.past().supply.said != said {
             self.record(Record::EvidenceLooked {
                 task: id.clone(),
                 found,

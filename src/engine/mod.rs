@@ -43,6 +43,7 @@ mod ladder;
 mod landing;
 mod limiter;
 mod orders;
+mod past;
 mod plan_change;
 mod queue;
 mod recover;

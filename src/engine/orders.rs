@@ -281,14 +281,14 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
             slot: *slot,
             start: task.start.clone(),
             evidence: task.past().evidence.clone(),
-            model: task.model.clone(),
-            cap: task.grant.cap,
+            model: task.past().model.clone(),
+            cap: task.past().grant.cap,
         }),
         Phase::Executing { slot, .. } => Some(Action::Execute {
             ticket,
             slot: *slot,
             mode,
-            cap: task.grant.cap,
+            cap: task.past().grant.cap,
         }),
         Phase::Collecting {
             slot,

@@ -81,6 +81,8 @@ impl Turn<'_> {
 
     /// Settles open tasks as declared. An agent may call off what has not started; the rest takes a person.
     fn settle_declared(&mut self, declarations: Vec<Declaration>, by_person: bool) {
+        // Thousands at the start of a large plan.
+        self.effects.records.reserve(declarations.len());
         for Declaration { task: id, declared } in declarations {
             let Some((_, task)) = self.state.get(&id) else {
                 continue;

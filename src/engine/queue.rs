@@ -194,7 +194,7 @@ impl Turn<'_> {
         } else if !*verified && task.node.gates == Gates::Required {
             self.missed(&ticket, Miss::GatesChanged);
         } else {
-            let (commit, onto, change) = (commit.clone(), onto.clone(), change.clone());
+            let (commit, onto, change) = (commit.clone(), onto.clone(), change.as_deref().cloned());
             self.land_or_ask(&ticket, commit, onto, change);
         }
         true

@@ -185,7 +185,7 @@ impl Turn<'_> {
         if task.closing.is_some() || self.state.ends_agents() {
             self.agent_ended(id, None);
         } else {
-            let (number, grant) = (task.continued, task.grant);
+            let (number, grant) = (task.continued, task.past().grant);
             self.record(Record::AgentStarting {
                 ticket: task.next_order(),
                 base: base.clone(),

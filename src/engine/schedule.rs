@@ -14,6 +14,8 @@ use crate::time::Wall;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Topology {
     needs: Vec<Vec<Need>>,
+    /// The reverse of `needs`.
+    dependents: Vec<Vec<Ix>>,
     /// The tasks, each behind those that it needs. A task that started under an older revision keeps its edges, so
     /// that old and new ones may close a circle; tasks on one or behind one are missing here.
     sorted: Vec<Ix>,
@@ -53,7 +55,11 @@ impl Topology {
         for (place, &ix) in order.iter().enumerate() {
             position[ix] = place;
         }
-        let sorted = sorted(&needs);
+        let mut dependents = vec![Vec::new(); count];
+        for (ix, needs) in needs.iter().enumerate() {
+            needs.iter().for_each(|need| dependents[need.on].push(ix));
+        }
+        let sorted = sorted(&needs, &dependents);
         let mut remaining = vec![1; count];
         for &ix in sorted.iter().rev() {
             for need in &needs[ix] {
@@ -62,6 +68,7 @@ impl Topology {
         }
         Self {
             needs,
+            dependents,
             sorted,
             remaining,
             position,
@@ -70,6 +77,10 @@ impl Topology {
 
     pub(super) fn needs(&self, ix: Ix) -> &[Need] {
         &self.needs[ix]
+    }
+
+    pub(super) fn dependents(&self, ix: Ix) -> &[Ix] {
+        &self.dependents[ix]
     }
 
     pub(super) fn remaining(&self, ix: Ix) -> u32 {
@@ -81,11 +92,7 @@ impl Topology {
     }
 }
 
-fn sorted(needs: &[Vec<Need>]) -> Vec<Ix> {
-    let mut dependents = vec![Vec::new(); needs.len()];
-    for (ix, needs) in needs.iter().enumerate() {
-        needs.iter().for_each(|need| dependents[need.on].push(ix));
-    }
+fn sorted(needs: &[Vec<Need>], dependents: &[Vec<Ix>]) -> Vec<Ix> {
     let mut open: Vec<usize> = needs.iter().map(Vec::len).collect();
     let mut sorted: Vec<Ix> = (0..needs.len()).filter(|&ix| open[ix] == 0).collect();
     let mut next = 0;

@@ -229,24 +229,43 @@ impl State {
         self.refresh_reached();
     }
 
-    /// Sees anew what is satisfied, after a task settled or was reopened.
+    /// Sees anew what is satisfied, after tasks settled or were reopened.
     pub(super) fn refresh_reached(&mut self) {
+        self.reached = self.all_reached();
+    }
+
+    fn all_reached(&self) -> Vec<bool> {
         let mut reached = vec![false; self.tasks.len()];
-        let is_reached = |ix: Ix, reached: &[bool]| {
-            let task = &self.tasks[ix];
-            let mut needs = self.topology.needs(ix).iter();
-            task.satisfies() && (task.is_removed() || needs.all(|need| reached[need.on]))
-        };
         for &ix in self.topology.sorted() {
-            reached[ix] = is_reached(ix, &reached);
+            reached[ix] = self.is_reached(ix, &reached);
         }
         // On a circle of old and new edges, a task that left the plan lets the others go on.
         while self.topology.sorted().len() < self.tasks.len()
             && let Some(ix) =
-                (0..reached.len()).find(|&ix| !reached[ix] && is_reached(ix, &reached))
+                (0..reached.len()).find(|&ix| !reached[ix] && self.is_reached(ix, &reached))
         {
             reached[ix] = true;
         }
-        self.reached = reached;
+        reached
+    }
+
+    /// As [`Self::refresh_reached`], after nothing changed but that a task may satisfy others now: what was reached still
+    /// is. A plan with thousands of completed tasks begins with as many of these.
+    pub(super) fn reach_from(&mut self, ix: Ix) {
+        let mut next = vec![ix];
+        while let Some(ix) = next.pop() {
+            if !self.reached[ix] && self.is_reached(ix, &self.reached) {
+                self.reached[ix] = true;
+                next.extend_from_slice(self.topology.dependents(ix));
+            }
+        }
+        // INVARIANT
+        debug_assert_eq!(self.reached, self.all_reached());
+    }
+
+    fn is_reached(&self, ix: Ix, reached: &[bool]) -> bool {
+        let task = &self.tasks[ix];
+        let mut needs = self.topology.needs(ix).iter();
+        task.satisfies() && (task.is_removed() || needs.all(|need| reached[need.on]))
     }
 }

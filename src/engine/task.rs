@@ -5,13 +5,12 @@
 use std::sync::Arc;
 
 use super::action::StartFrom;
-use super::budget::{Amount, Grant};
 use super::consent::{Change, Consent, Supply};
 use super::ending::AttemptEnd;
 use super::event::Author;
+use super::past::Past;
 use super::profile::Profile;
 use super::record::Settlement;
-use super::usage::Usage;
 use crate::ids::{ObjectId, SlotId, Ticket};
 use crate::plan::graph::{Declared, Node};
 use crate::time::{Now, Wall};
@@ -52,16 +51,8 @@ pub(super) struct Task {
     pub conflicts: u32,
     /// Spent attempts since it was last reopened that a better model could have mended.
     pub mendable: u32,
-    /// The model that policy chose for the newest attempt.
-    pub model: Option<String>,
     /// How many times the newest attempt has gone on after it was cut off.
     pub continued: u32,
-    /// What the newest attempt may spend; nothing is reserved once it has ended.
-    pub grant: Grant,
-    /// What the newest attempt was charged.
-    pub attempt_charged: Amount,
-    /// What all attempts were charged.
-    pub charged: Amount,
     /// Landings missed because the target moved, since the candidate was made.
     pub missed: u32,
     /// Landings missed because of trouble, since the candidate was made or the run resumed.
@@ -80,11 +71,10 @@ pub(super) struct Task {
     pub priority: Option<i64>,
     /// Where its approval stands, if the plan asks for one.
     pub consent: Consent,
-    /// What is known of the evidence it needs.
-    pub supply: Supply,
     /// What a person wants it settled as, once what is under way has ended.
     pub closing: Option<Closing>,
-    /// Nothing until an attempt has ended: most tasks of a large plan are waiting, or were done long ago.
+    /// Nothing until an attempt has started or evidence was looked for: most tasks of a large plan are waiting, or were done
+    /// long ago.
     past: Option<Box<Past>>,
 }
 
@@ -94,36 +84,6 @@ pub(super) struct Decision {
     pub by: Author,
     /// In the person's words.
     pub note: Option<String>,
-}
-
-/// What the attempts of a task have told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Past {
-    /// How the newest attempt ended.
-    pub last_end: Option<AttemptEnd>,
-    /// How earlier attempts failed, oldest first, at most [`super::policy::EVIDENCE_MAX`].
-    pub evidence: Vec<AttemptEnd>,
-    pub usage: Usage,
-    pub message: Option<String>,
-    pub report: Option<String>,
-    pub notes: Vec<String>,
-    /// What changed in the user's repository while attempts of it ran.
-    pub meanwhile: Vec<String>,
-    /// Who settled it, if a person did.
-    pub settled_by: Option<Decision>,
-}
-
-impl Past {
-    const NONE: Self = Self {
-        last_end: None,
-        evidence: Vec::new(),
-        usage: Usage::NONE,
-        message: None,
-        report: None,
-        notes: Vec::new(),
-        meanwhile: Vec::new(),
-        settled_by: None,
-    };
 }
 
 /// Where a task stands. Other gates (review, approval) will stand beside `Verifying`.
@@ -196,7 +156,7 @@ pub(super) enum Phase {
         /// The tip it was built on.
         onto: ObjectId,
         /// What it is made of, if a person is to be asked.
-        change: Option<Change>,
+        change: Option<Box<Change>>,
     },
     /// Nothing speaks against the landing; those before it have yet to land.
     Judged {
@@ -211,7 +171,7 @@ pub(super) enum Phase {
         /// Whether a required gate vouches for its tree.
         verified: bool,
         /// What it is made of, if a person is to be asked.
-        change: Option<Change>,
+        change: Option<Box<Change>>,
     },
     /// The target is being moved.
     Landing {
@@ -517,11 +477,7 @@ impl Task {
             streak: 0,
             conflicts: 0,
             mendable: 0,
-            model: None,
             continued: 0,
-            grant: Grant::default(),
-            attempt_charged: Amount::default(),
-            charged: Amount::default(),
             missed: 0,
             troubles: 0,
             suspected: None,
@@ -531,7 +487,6 @@ impl Task {
             left_out: false,
             priority: None,
             consent: Consent::None,
-            supply: Supply::default(),
             closing: None,
             past: None,
         }
@@ -544,6 +499,13 @@ impl Task {
 
     pub(super) fn past_mut(&mut self) -> &mut Past {
         self.past.get_or_insert_with(|| Box::new(Past::NONE))
+    }
+
+    /// Evidence must be looked for anew.
+    pub(super) fn forget_supply(&mut self) {
+        if let Some(past) = &mut self.past {
+            past.supply = Supply::NONE;
+        }
     }
 
     /// Whether no attempt starts until a person releases it.

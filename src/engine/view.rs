@@ -341,11 +341,11 @@ impl Engine {
             generation: task.generation,
             spent: task.spent,
             model: match task.phase.is_under_way() {
-                true => task.model.clone(),
+                true => past.model.clone(),
                 false => self.state.next_model(ix),
             },
             model_why: task.is_open().then(|| self.state.why_model(ix)).flatten(),
-            charged: task.charged,
+            charged: past.charged,
             slot: task.phase.slot(),
             last_end: past.last_end.as_ref(),
             usage: past.usage,
@@ -355,7 +355,7 @@ impl Engine {
             notes: &past.notes,
             meanwhile: &past.meanwhile,
             shown: task.consent.asked(),
-            supply: task.awaits_evidence().then_some(task.supply.said.as_str()),
+            supply: task.awaits_evidence().then_some(past.supply.said.as_str()),
             queue_position: self.state.queue_position(ix),
             held: task.is_held(),
             stale: task

@@ -112,7 +112,7 @@ impl Engine {
             lines.extend(why.map(|why| format!("its next attempt gets {why}")));
             let most = &self.state.policy.budgets.task;
             if let Some(most) = most.cost {
-                let spent = task.charged.cost;
+                let spent = task.past().charged.cost;
                 lines.push(format!("~{spent} of {most} are spent on it"));
             }
         }
@@ -302,7 +302,7 @@ fn why_no_consent(state: &State, ix: Ix) -> Vec<String> {
         ));
     }
     if task.awaits_evidence() {
-        let said = match task.supply.said.as_str() {
+        let said = match task.past().supply.said.as_str() {
             "" => String::new(),
             said => format!(", the last look said: {said}"),
         };

@@ -82,6 +82,20 @@ pub fn file_in(
     }
 }
 
+/// The blob of the file at `path` in a commit or tree; none if there is no file.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn blob_at(
+    repo: &Repository,
+    of: &ObjectId,
+    path: &Path,
+) -> Result<Option<ObjectId>, git2::Error> {
+    let entry = entry_at(&tree_of(repo, of)?, path)?;
+    let file = entry.filter(|entry| is_file(*entry));
+    Ok(file.map(|entry| object_id(entry.id)))
+}
+
 /// What stands at a path of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {

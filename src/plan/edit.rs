@@ -4,10 +4,11 @@
 //! readers that share no code must find that the new text means the old one with exactly the intended changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::ids::TaskId;
 use crate::plan::graph::Declared;
-use crate::plan::syntax::{self, Node, SyntaxError};
+use crate::plan::syntax::{self, Document, Node, SyntaxError};
 
 pub(crate) mod anchors;
 pub(crate) mod fields;
@@ -115,9 +116,29 @@ impl LastWritten {
         text: &str,
         changes: &[TaskChange],
     ) -> Result<Written, EditError> {
-        if let Some(written) = self.of(text)?.and_then(|indexed| indexed.write(changes)) {
-            return Ok(written);
-        }
+        let missing = match self.of(text)?.and_then(|indexed| indexed.write(changes)) {
+            Some(missing) => missing,
+            None => return self.write_afresh(text, changes),
+        };
+        let text = self.text().unwrap_or(text).to_owned();
+        Ok(Written { text, missing })
+    }
+
+    /// The text that was written last, if the next write can go on with it.
+    pub fn text(&self) -> Option<&str> {
+        self.0.as_ref().map(Indexed::text)
+    }
+
+    /// As [`Self::write_statuses`], into the text that was written last, without a copy of it. Whether that could be done;
+    /// if not, nothing has changed.
+    pub fn write_on(&mut self, changes: &[TaskChange]) -> bool {
+        let indexed = self.0.as_mut();
+        indexed.is_some_and(|indexed| indexed.write(changes).is_some())
+    }
+
+    /// Reads and writes all of the text. Nothing is known of the new one.
+    fn write_afresh(&mut self, text: &str, changes: &[TaskChange]) -> Result<Written, EditError> {
+        self.0 = None;
         let mut missing = Vec::new();
         let text = write_whole(text, |located| {
             let mut wanted = Wanted::new();
@@ -134,23 +155,31 @@ impl LastWritten {
         Ok(Written { text, missing })
     }
 
+    /// What is known of a text by its document. A text that is not one to be written tells so when it is.
+    pub(crate) fn of_document(text: &Arc<str>, document: &Document<'_>) -> Self {
+        Self(indexed(text, document).unwrap_or_default())
+    }
+
     fn of(&mut self, text: &str) -> Result<Option<&mut Indexed>, EditError> {
         if self.0.as_ref().is_none_or(|last| last.text() != text) {
             self.0 = None;
-            let document = syntax::parse(text)?;
-            let anchors = Anchors::of(&document);
-            let located = Located::of(&document, &anchors)?;
-            self.0 = Indexed::of(text, &located, &anchors);
+            self.0 = indexed(&text.into(), &syntax::parse(text)?)?;
         }
         Ok(self.0.as_mut())
     }
+}
+
+fn indexed(text: &Arc<str>, document: &Document<'_>) -> Result<Option<Indexed>, EditError> {
+    let anchors = Anchors::of(document);
+    let located = Located::of(document, &anchors)?;
+    Ok(Indexed::of(text, &located, &anchors))
 }
 
 /// Writes the status of sections where it no longer follows from their tasks.
 pub(crate) fn derive_sections(text: &str, sections: &BTreeSet<&str>) -> Result<String, EditError> {
     let mut last = LastWritten::default();
     if let Some(text) = last.of(text)?.and_then(|indexed| indexed.derive(sections)) {
-        return Ok(text);
+        return Ok(text.to_owned());
     }
     write_whole(text, |located| {
         let places = sections.iter().filter_map(|id| located.section(id));

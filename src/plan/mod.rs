@@ -28,10 +28,12 @@ use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{self, Diagnostic, Located};
 use checks::Gates;
+use edit::LastWritten;
 use problems::Problems;
 use read::Draft;
 use reader::Reader;
 use second_reading::Pieces;
+use syntax::Document;
 
 pub use keys::nearest;
 pub use read::{ATTEMPTS_MAX, JOBS_MAX, TIMEOUT_MAX, is_mail_address};
@@ -74,6 +76,26 @@ impl Checked {
 
 /// Reads a plan and reports every problem at once. `name` is the file's name in messages.
 pub fn check(name: &str, bytes: &[u8], strictness: Strictness) -> Checked {
+    check_and(name, bytes, strictness, |_, _| {})
+}
+
+/// As [`check`], of a text that is going to be written: what writing needs to know of it is read at once, because a
+/// second reading would take as much time and memory as the first.
+pub fn check_to_write(name: &str, bytes: &[u8], strictness: Strictness) -> (Checked, LastWritten) {
+    let mut written = LastWritten::default();
+    let checked = check_and(name, bytes, strictness, |text, document| {
+        written = LastWritten::of_document(text, document);
+    });
+    (checked, written)
+}
+
+/// `see` gets the document of a text without errors.
+fn check_and(
+    name: &str,
+    bytes: &[u8],
+    strictness: Strictness,
+    see: impl FnOnce(&Arc<str>, &Document<'_>),
+) -> Checked {
     let text: Arc<str> = String::from_utf8_lossy(bytes).into();
     let mut problems = Problems::default();
     let plan = match not_a_text(bytes) {
@@ -81,7 +103,7 @@ pub fn check(name: &str, bytes: &[u8], strictness: Strictness) -> Checked {
             problems.push(problem);
             None
         }
-        None => check_text(&text, strictness, &mut problems),
+        None => check_text(&text, strictness, &mut problems, see),
     };
     Checked {
         name: name.to_owned(),
@@ -113,7 +135,12 @@ fn not_a_text(bytes: &[u8]) -> Option<Diagnostic> {
     Some(Diagnostic::error("nul", "the file has a NUL byte, and is no YAML").at(nul..nul + 1))
 }
 
-fn check_text(text: &Arc<str>, strictness: Strictness, problems: &mut Problems) -> Option<Plan> {
+fn check_text(
+    text: &Arc<str>,
+    strictness: Strictness,
+    problems: &mut Problems,
+    see: impl FnOnce(&Arc<str>, &Document<'_>),
+) -> Option<Plan> {
     let document = match syntax::parse(text) {
         Ok(document) => document,
         Err(e) => {
@@ -121,16 +148,19 @@ fn check_text(text: &Arc<str>, strictness: Strictness, problems: &mut Problems) 
             return None;
         }
     };
-    let Some(root) = document.root else {
+    let Some(root) = &document.root else {
         problems.push(Diagnostic::error("empty", "the file holds no plan"));
         return None;
     };
-    let pieces = Pieces::of(text, &root);
-    let mut reader = Reader::new(text, &root, strictness == Strictness::Strict);
-    let mut draft = read::document(&mut reader, &root);
+    let pieces = Pieces::of(text, root);
+    let mut reader = Reader::new(text, root, strictness == Strictness::Strict);
+    let mut draft = read::document(&mut reader, root);
     *problems = reader.problems;
+    if !problems.has_errors() {
+        see(text, &document);
+    }
     // What follows needs its memory.
-    drop(root);
+    drop(document);
     let graph = validate::graph(&mut draft, problems);
     if problems.has_errors() {
         return None;

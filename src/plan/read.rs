@@ -230,7 +230,10 @@ fn section<'t>(reader: &mut Reader<'t>, draft: &mut Draft, node: &'t Node<'t>) {
     let gate = consent::gate(reader, &fields);
 
     let first = draft.tasks.len();
-    for node in reader.items(&fields, "tasks", "tasks").unwrap_or_default() {
+    let tasks = reader.items(&fields, "tasks", "tasks").unwrap_or_default();
+    // Growing bit by bit would take the room of a large plan several times.
+    draft.tasks.reserve(tasks.len().min(TASKS_MAX - first));
+    for node in tasks {
         if draft.tasks.len() == TASKS_MAX {
             let message = format!("the plan has more than {TASKS_MAX} tasks");
             reader.push(Diagnostic::error("too-many-tasks", message).at(node.span()));

@@ -206,9 +206,13 @@ impl<'t> Reader<'t> {
         if self.problems.is_full() {
             return;
         }
+        let class = level.classify(key);
+        if matches!(class, Key::Known(Class::Read | Class::Kept) | Key::Free) {
+            return;
+        }
         let place = level.place;
         let shown = quote(key);
-        let problem = match level.classify(key) {
+        let problem = match class {
             Key::Known(Class::Unbuilt) if !is_switched_off(value) => Diagnostic::warning(
                 "not-in-this-version",
                 format!("{shown} {place} has no effect: its feature is not in this version"),

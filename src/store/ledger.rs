@@ -14,7 +14,7 @@ use super::lock::{Holder, OrchLock};
 use super::project::{self, Refusal};
 use super::reader::{self, Reader};
 use crate::crash::{is_armed, synced};
-use crate::engine::record::{Record, Stamped};
+use crate::engine::record::Record;
 use crate::ids::{PlanId, RefName, RunId};
 use crate::time::Wall;
 
@@ -369,7 +369,7 @@ impl Ledger {
         new: &NewRun,
         at: Wall,
         records: Vec<Record>,
-    ) -> Result<Vec<Stamped>, LedgerError> {
+    ) -> Result<Appended, LedgerError> {
         self.transact(Durability::Synced, |tx| {
             insert_run(tx, new, at)?;
             append(tx, &new.run, at, records)
@@ -386,9 +386,9 @@ impl Ledger {
         run: &RunId,
         at: Wall,
         records: Vec<Record>,
-    ) -> Result<Vec<Stamped>, LedgerError> {
+    ) -> Result<Appended, LedgerError> {
         let Some(durability) = records.iter().map(Durability::of).max() else {
-            return Ok(Vec::new());
+            return Ok(Appended::nothing(run, at));
         };
         self.transact(durability, |tx| append(tx, run, at, records))
     }
@@ -555,40 +555,12 @@ fn insert_run(tx: &Transaction<'_>, new: &NewRun, at: Wall) -> Result<(), Refusa
     .map_err(project::contradiction(|| format!("run {} exists", new.run)))
 }
 
-fn append(
-    tx: &Transaction<'_>,
-    run: &RunId,
-    at: Wall,
-    records: Vec<Record>,
-) -> Result<Vec<Stamped>, Refusal> {
-    let mut insert =
-        tx.prepare_cached("INSERT INTO records (run_id, at_ms, body) VALUES (?1, ?2, ?3)")?;
-    let mut stamped = Vec::with_capacity(records.len());
-    for record in records {
-        let body = serde_json::to_string(&record)
-            .map_err(|e| Refusal::Contradiction(format!("it cannot be written: {e}")))?;
-        insert.raw_bind_parameter(1, run.as_str())?;
-        insert.raw_bind_parameter(2, at.0)?;
-        // Gone once it is bound: the record of a start holds the whole plan, so that copies of it count.
-        insert.raw_bind_parameter(3, body)?;
-        insert
-            .raw_execute()
-            .map_err(project::contradiction(|| format!("there is no run {run}")))?;
-        let one = Stamped {
-            seq: tx.last_insert_rowid().cast_unsigned(),
-            run: run.clone(),
-            at,
-            record,
-        };
-        project::project(tx, &one)?;
-        stamped.push(one);
-    }
-    Ok(stamped)
-}
-
+mod append;
 mod restore;
 #[cfg(test)]
 mod tests;
 mod upgrade;
 
+pub use append::Appended;
+use append::append;
 pub use restore::Saved;

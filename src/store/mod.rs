@@ -16,6 +16,6 @@ pub use fragments::{Fragment, Fragments};
 pub use layout::{
     AttemptDir, CommandDir, GateDir, RunDir, SessionDir, SessionPart, StateDir, sha256_hex,
 };
-pub use ledger::{Durability, Ledger, LedgerError, NewRun, Saved};
+pub use ledger::{Appended, Durability, Ledger, LedgerError, NewRun, Saved};
 pub use lock::{HeldBy, Holder, LockError, OrchLock};
 pub use reader::{Landing, Reader, RunEnd, RunSummary, SessionUsage};

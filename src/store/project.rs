@@ -13,6 +13,7 @@ use crate::engine::outcome::Outcome;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::usage::Usage;
 use crate::ids::{ObjectId, RunId, TaskId, Ticket};
+use crate::time::Wall;
 
 /// Empties everything that [`project`] fills.
 pub(super) fn clear(tx: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -22,10 +23,30 @@ pub(super) fn clear(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     )
 }
 
+/// A record in its place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placed<'r> {
+    pub(super) seq: u64,
+    pub(super) run: &'r RunId,
+    pub(super) at: Wall,
+    pub(super) record: &'r Record,
+}
+
+impl<'r> From<&'r Stamped> for Placed<'r> {
+    fn from(stamped: &'r Stamped) -> Self {
+        Self {
+            seq: stamped.seq,
+            run: &stamped.run,
+            at: stamped.at,
+            record: &stamped.record,
+        }
+    }
+}
+
 /// Derives what follows from one record.
-pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Refusal> {
-    let run = &stamped.run;
-    match &stamped.record {
+pub(super) fn project(tx: &Transaction<'_>, placed: &Placed<'_>) -> Result<(), Refusal> {
+    let run = placed.run;
+    match placed.record {
         Record::RunStarted(start) => accept_specs(tx, run, &start.revision),
         Record::RunResumed { start } => {
             reopen(tx, run)?;
@@ -54,10 +75,10 @@ pub(super) fn project(tx: &Transaction<'_>, stamped: &Stamped) -> Result<(), Ref
             commit,
             verified,
             generation,
-        } => add_landing(tx, stamped, ticket, commit, *verified, *generation),
-        Record::RunEnded { outcome } => end(tx, stamped, *outcome),
-        Record::LandingFound { task, commit, .. } => find_landing(tx, stamped, task, commit),
-        Record::LedgerRebuilt { .. } => end(tx, stamped, Outcome::Environment),
+        } => add_landing(tx, placed, ticket, commit, *verified, *generation),
+        Record::RunEnded { outcome } => end(tx, placed, *outcome),
+        Record::LandingFound { task, commit, .. } => find_landing(tx, placed, task, commit),
+        Record::LedgerRebuilt { .. } => end(tx, placed, Outcome::Environment),
         Record::AgentEnded { .. }
         | Record::SessionDropped { .. }
         | Record::Observed { .. }
@@ -97,7 +118,7 @@ pub(super) fn project_all(tx: &Transaction<'_>, all: &[Stamped]) -> Result<(), R
         .map(|stamped| &stamped.run)
         .collect();
     for stamped in all {
-        match project(tx, stamped) {
+        match project(tx, &stamped.into()) {
             Err(Refusal::Contradiction(_)) if rebuilt.contains(&stamped.run) => {}
             done => done?,
         }
@@ -130,13 +151,9 @@ pub(super) fn contradiction(
     }
 }
 
-fn end(tx: &Transaction<'_>, stamped: &Stamped, outcome: Outcome) -> Result<(), Refusal> {
+fn end(tx: &Transaction<'_>, placed: &Placed<'_>, outcome: Outcome) -> Result<(), Refusal> {
     tx.prepare_cached("UPDATE runs SET ended_ms = ?2, outcome = ?3 WHERE run_id = ?1")?
-        .execute(params![
-            stamped.run.as_str(),
-            stamped.at.0,
-            word_of(outcome)
-        ])?;
+        .execute(params![placed.run.as_str(), placed.at.0, word_of(outcome)])?;
     Ok(())
 }
 
@@ -233,15 +250,15 @@ fn count_usage(
 
 fn add_landing(
     tx: &Transaction<'_>,
-    stamped: &Stamped,
+    placed: &Placed<'_>,
     ticket: &Ticket,
     commit: &ObjectId,
     verified: bool,
     generation: u32,
 ) -> Result<(), Refusal> {
-    let run = stamped.run.as_str();
+    let run = placed.run.as_str();
     let task = ticket.task.as_str();
-    let seq = stamped.seq.cast_signed();
+    let seq = placed.seq.cast_signed();
     let reopened: i64 = tx
         .prepare_cached(
             "SELECT count(*) FROM records
@@ -287,7 +304,7 @@ fn add_landing(
 /// A landing that only the history tells of: what was asked for is what the plan asked for last, as far as that is known.
 fn find_landing(
     tx: &Transaction<'_>,
-    stamped: &Stamped,
+    placed: &Placed<'_>,
     task: &TaskId,
     commit: &ObjectId,
 ) -> Result<(), Refusal> {
@@ -302,8 +319,8 @@ fn find_landing(
             AND NOT EXISTS (SELECT 1 FROM landings l WHERE l.run_id = ?1 AND l.commit_id = ?4)",
     )?
     .execute(params![
-        stamped.run.as_str(),
-        stamped.seq.cast_signed(),
+        placed.run.as_str(),
+        placed.seq.cast_signed(),
         task.as_str(),
         commit.as_str()
     ])

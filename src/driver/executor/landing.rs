@@ -25,7 +25,7 @@ use crate::git::message::Message;
 use crate::git::pins;
 use crate::git::refs::{self, RefError};
 use crate::git::signature;
-use crate::git::tree::{file_in, tree_with_file};
+use crate::git::tree::{blob_at, file_in, tree_with_file};
 use crate::ids::{ObjectId, Ticket};
 use crate::plan::conflicts::Answer;
 use crate::plan::diff::{Gated, Permitted, PlanEdit, difference, permit};
@@ -250,13 +250,21 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
     let tree = match apart {
         None => merged,
         Some(path) => {
-            let Some(text) = file_in(&repo, &tip, path)? else {
-                return Err(anyhow!("{} is gone from {}", path.display(), site.target));
+            let gone = || anyhow!("{} is gone from {}", path.display(), site.target);
+            let read = || -> anyhow::Result<String> {
+                let text = file_in(&repo, &tip, path)?.ok_or_else(gone)?;
+                String::from_utf8(text)
+                    .with_context(|| format!("{} is not UTF-8 at {}", path.display(), site.target))
             };
-            let text = String::from_utf8(text)
-                .with_context(|| format!("{} is not UTF-8 at {}", path.display(), site.target))?;
-            match site.plan.compose(&text, edit.as_ref(), &order.settled) {
-                Ok(text) => tree_with_file(&repo, &merged, path, Some(text.as_bytes()))?,
+            let keep = |text: &str| -> anyhow::Result<_> {
+                let tree = tree_with_file(&repo, &merged, path, Some(text.as_bytes()))?;
+                let blob = blob_at(&repo, &tree, path)?;
+                Ok((tree, blob))
+            };
+            let blob = blob_at(&repo, &tip, path)?.ok_or_else(gone)?;
+            let (edit, settled) = (edit.as_ref(), &order.settled);
+            match site.plan.compose_onto(&blob, read, edit, settled, keep)? {
+                Ok(tree) => tree,
                 Err(error) => return Ok(Err(BuildFailure::PlanEdit(format!("{error:#}")))),
             }
         }

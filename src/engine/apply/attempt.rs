@@ -56,9 +56,10 @@ impl State {
             task.epoch = ticket.epoch;
             task.fresh = false;
             task.outlived = false;
-            task.model = begin.model.cloned();
             task.continued = 0;
-            task.attempt_charged = Amount::default();
+            let past = task.past_mut();
+            past.model = begin.model.cloned();
+            past.attempt_charged = Amount::NONE;
             task.enter(Phase::Preparing { slot }, at);
             self.goes(ix, begin.grant, at);
         }
@@ -68,19 +69,19 @@ impl State {
     /// Sets aside what an agent is granted that starts or goes on, and lets it probe what it had to wait for.
     fn goes(&mut self, ix: Ix, grant: Grant, at: Wall) {
         let task = &mut self.tasks[ix];
-        task.grant = grant;
+        task.past_mut().grant = grant;
         self.reserved = self.reserved.plus(grant.reserved);
         let task = &self.tasks[ix];
         self.limiter
-            .started(&task.asking(&self.run, task.model.as_deref()), at);
+            .started(&task.asking(&self.run, task.past().model.as_deref()), at);
         self.breaker.started(&task.node.id);
     }
 
     /// Charges what a task spent to every level.
     fn charge(&mut self, ix: Ix, amount: Amount, at: Wall) {
-        let task = &mut self.tasks[ix];
-        task.attempt_charged = task.attempt_charged.plus(amount);
-        task.charged = task.charged.plus(amount);
+        let past = self.tasks[ix].past_mut();
+        past.attempt_charged = past.attempt_charged.plus(amount);
+        past.charged = past.charged.plus(amount);
         self.charged = self.charged.plus(amount);
         self.day = self.day.on(at);
         self.day.charged = self.day.charged.plus(amount);
@@ -88,8 +89,8 @@ impl State {
 
     /// Leaves only this much set aside for a task.
     fn reserve_only(&mut self, ix: Ix, amount: Amount) {
-        let task = &mut self.tasks[ix];
-        let before = std::mem::replace(&mut task.grant.reserved, amount);
+        let grant = &mut self.tasks[ix].past_mut().grant;
+        let before = std::mem::replace(&mut grant.reserved, amount);
         self.reserved = self.reserved.less(before).plus(amount);
     }
 
@@ -284,16 +285,16 @@ impl State {
         let Some(&ix) = self.index.get(&ticket.task) else {
             return false;
         };
-        let reserved = self.tasks[ix].grant.reserved;
+        let reserved = self.tasks[ix].past().grant.reserved;
         let charged = Amount::charge(&left.usage, reserved);
         self.charge(ix, charged, at);
         match next {
             Next::AskStatus => {
-                let Some(grant) = self.tasks[ix].grant.after(charged) else {
+                let Some(grant) = self.tasks[ix].past().grant.after(charged) else {
                     return false;
                 };
                 self.reserve_only(ix, grant.reserved);
-                self.tasks[ix].grant.cap = grant.cap;
+                self.tasks[ix].past_mut().grant.cap = grant.cap;
             }
             Next::Land
             | Next::Complete

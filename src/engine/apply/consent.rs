@@ -36,7 +36,7 @@ impl State {
         if !possible {
             return false;
         }
-        task.consent = Consent::Asked(shown.clone());
+        task.consent = Consent::Asked(Box::new(shown.clone()));
         let queued = Phase::Queued {
             work,
             pause: None,
@@ -66,9 +66,10 @@ impl State {
         let Some(task) = self.task_mut(id).filter(|task| task.awaits_evidence()) else {
             return false;
         };
-        task.supply.found = found;
-        task.supply.since.get_or_insert(at);
-        said.clone_into(&mut task.supply.said);
+        let supply = &mut task.past_mut().supply;
+        supply.found = found;
+        supply.since.get_or_insert(at);
+        said.clone_into(&mut supply.said);
         true
     }
 }

@@ -105,7 +105,7 @@ impl State {
             place: place.clone(),
             commit: commit.clone(),
             onto: onto.clone(),
-            change: change.cloned(),
+            change: change.cloned().map(Box::new),
         };
         !task.lost && task.closing.is_none() && task.order(ticket, phase, at)
     }

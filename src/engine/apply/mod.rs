@@ -16,7 +16,7 @@ use landing::Receipt;
 use super::breaker::Open;
 use super::event::{Control, PlanRevision, StopLevel, Verb};
 use super::outcome::Outcome;
-use super::record::{Next, Record, RunStart};
+use super::record::{Next, Record, RunStart, Settlement};
 use super::state::{Failure, State};
 use super::task::{Closing, Decision, Phase, Settled, Task};
 use crate::ids::{TaskId, Ticket};
@@ -208,8 +208,10 @@ impl State {
             }
         };
         if possible {
-            if may_satisfy(record) {
-                self.refresh_reached();
+            match satisfies_more(record).and_then(|task| self.index.get(task)) {
+                Some(&ix) => self.reach_from(ix),
+                None if may_satisfy(record) => self.refresh_reached(),
+                None => {}
             }
             Ok(())
         } else {
@@ -235,8 +237,11 @@ impl State {
         for task in &mut self.tasks {
             task.in_plan = false;
         }
-        self.tasks
-            .reserve_exact(revision.graph.nodes.len().saturating_sub(self.tasks.len()));
+        let count = revision.graph.nodes.len();
+        let new = count.saturating_sub(self.tasks.len());
+        self.tasks.reserve_exact(new);
+        self.index.reserve(new);
+        self.order.reserve_exact(count);
         for node in &revision.graph.nodes {
             let ix = *self
                 .index
@@ -445,6 +450,26 @@ impl State {
     }
 }
 
+/// The task that may satisfy others by a record, if the record takes that from none.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of all other records everything is seen anew"
+)]
+fn satisfies_more(record: &Record) -> Option<&TaskId> {
+    match record {
+        Record::Settled {
+            task,
+            as_:
+                Settlement::Believed
+                | Settlement::LandedBefore { .. }
+                | Settlement::Skipped
+                | Settlement::LeftOut,
+        } => Some(task),
+        Record::Landed { ticket, .. } => Some(&ticket.task),
+        _ => None,
+    }
+}
+
 /// Whether a record can change which needs are met.
 fn may_satisfy(record: &Record) -> bool {
     match record {
@@ -452,6 +477,7 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::Reopened { .. }
         | Record::Landed { .. }
         | Record::LandingFound { .. }
+        | Record::SessionDropped { .. }
         | Record::LedgerRebuilt { .. } => true,
         // A task that is no longer in the plan stops counting when nothing is under way for it.
         Record::Collected { next, .. } | Record::NotLandable { next, .. } => {
@@ -463,7 +489,6 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::AttemptStarted { .. }
         | Record::AgentStarting { .. }
         | Record::AgentEnded { .. }
-        | Record::SessionDropped { .. }
         | Record::Observed { .. }
         | Record::Limited { .. }
         | Record::LimitLifted { .. }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::action::StartFrom;
-use crate::engine::consent::{Consent, Supply};
+use crate::engine::consent::Consent;
 use crate::engine::outcome::Outcome;
 use crate::engine::record::Settlement;
 use crate::engine::state::State;
@@ -114,7 +114,7 @@ impl State {
         task.generation += 1;
         task.past_mut().settled_by = None;
         task.consent = Consent::None;
-        task.supply = Supply::default();
+        task.forget_supply();
         task.enter(Phase::Open { pause: None }, at);
         if let Some(newer) = task.newer.take() {
             task.node = newer;

@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use super::anchors::Anchors;
 use super::fields::{Editor, FieldEdit, NewValue, Own};
@@ -14,17 +15,36 @@ use super::locate::{Located, is_null};
 use super::outline::Part;
 use super::proof::{self, Known};
 use super::splice::{behind_lines, line_break, line_start, splice};
-use super::{PENDING, TaskChange, Written, derived};
+use super::{PENDING, TaskChange, derived};
+use crate::ids::TaskId;
 use crate::plan::syntax::{self, Node, NodeKind};
 
 /// A text and the places in it.
 #[derive(Debug)]
 pub(super) struct Indexed {
-    text: String,
+    text: Text,
     sections: Vec<Section>,
     tasks: Vec<Task>,
     tasks_by_id: HashMap<Box<str>, usize>,
     sections_by_id: HashMap<Box<str>, usize>,
+}
+
+/// A text as it was read, which others hold too, or as it was written.
+#[derive(Debug)]
+enum Text {
+    Shared(Arc<str>),
+    Own(String),
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Shared(text) => text,
+            Self::Own(text) => text,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -81,9 +101,13 @@ struct Patch {
 
 impl Indexed {
     /// The places of a text's parts, if it is one of those that can be written item by item.
-    pub(super) fn of(text: &str, located: &Located<'_>, anchors: &Anchors<'_>) -> Option<Self> {
+    pub(super) fn of(
+        text: &Arc<str>,
+        located: &Located<'_>,
+        anchors: &Anchors<'_>,
+    ) -> Option<Self> {
         let mut indexed = Self {
-            text: text.to_owned(),
+            text: Text::Shared(Arc::clone(text)),
             sections: Vec::with_capacity(located.sections.len()),
             tasks: Vec::new(),
             tasks_by_id: HashMap::new(),
@@ -94,7 +118,8 @@ impl Indexed {
         }
         for (section, at) in located.sections.iter().enumerate() {
             let first = indexed.tasks.len();
-            indexed.tasks.reserve_exact(at.tasks.len());
+            indexed.tasks.reserve(at.tasks.len());
+            indexed.tasks_by_id.reserve(at.tasks.len());
             for task in &at.tasks {
                 let index = indexed.tasks.len();
                 indexed.tasks_by_id.insert(task.id.into(), index);
@@ -119,9 +144,9 @@ impl Indexed {
         &self.text
     }
 
-    /// Writes changes as [`super::write_statuses`] does. `None` where that needs a look at the whole text; nothing has
-    /// changed then.
-    pub(super) fn write(&mut self, changes: &[TaskChange]) -> Option<Written> {
+    /// Writes changes as [`super::write_statuses`] does, and tells the tasks that the text does not have. `None` where that
+    /// needs a look at the whole text; nothing has changed then.
+    pub(super) fn write(&mut self, changes: &[TaskChange]) -> Option<Vec<TaskId>> {
         let mut missing = Vec::new();
         let mut wanted: BTreeMap<usize, &TaskChange> = BTreeMap::new();
         for change in changes {
@@ -133,20 +158,17 @@ impl Indexed {
         let sections = wanted.keys().map(|&task| self.tasks[task].section);
         let sections = sections.collect();
         self.patch(&wanted, &sections)?;
-        Some(Written {
-            text: self.text.clone(),
-            missing,
-        })
+        Some(missing)
     }
 
     /// Writes the status of sections as [`super::derive_sections`] does; `None` as [`Self::write`].
-    pub(super) fn derive(&mut self, sections: &BTreeSet<&str>) -> Option<String> {
+    pub(super) fn derive(&mut self, sections: &BTreeSet<&str>) -> Option<&str> {
         let places = sections
             .iter()
             .filter_map(|id| self.sections_by_id.get(*id));
         let places = places.copied().collect();
         self.patch(&BTreeMap::new(), &places)?;
-        Some(self.text.clone())
+        Some(&self.text)
     }
 
     fn patch(
@@ -277,7 +299,7 @@ impl Indexed {
             moved.push((range.end, text.len()));
         }
         text.push_str(&self.text[kept..]);
-        self.text = text;
+        self.text = Text::Own(text);
         let place = |at: usize| match moved.partition_point(|(before, _)| *before <= at) {
             0 => at,
             behind => {

@@ -60,8 +60,10 @@ impl<'d> Located<'d> {
                 return Err(EditError::unsupported(node.span().start, what));
             }
             let list = node.get("tasks");
-            let mut tasks = Vec::new();
-            for node in list.map_or(Ok(&[][..]), |list| items(list, "`tasks`"))? {
+            let nodes = list.map_or(Ok(&[][..]), |list| items(list, "`tasks`"))?;
+            let mut tasks = Vec::with_capacity(nodes.len());
+            tasks_by_id.reserve(nodes.len());
+            for node in nodes {
                 let id = self::id(node, "task", anchors)?;
                 let place = (sections.len(), tasks.len());
                 if tasks_by_id.insert(id, place).is_some() {

@@ -7,9 +7,10 @@ use super::*;
 fn what_was_appended_is_read_back_in_order_by_a_later_orch() {
     let tmp = tempfile::tempdir().unwrap();
     let mut ledger = open(tmp.path());
-    let stamped = ledger.begin_run(&new_run("r1"), AT, lived_run()).unwrap();
+    let appended = ledger.begin_run(&new_run("r1"), AT, lived_run()).unwrap();
     drop(ledger);
     let again = open(tmp.path()).reader().records(&run("r1")).unwrap();
+    let stamped: Vec<Stamped> = appended.into_stamped().collect();
     assert_eq!(again, stamped);
     assert!(again.is_sorted_by(|a, b| a.seq < b.seq));
     let kept: Vec<Record> = again.into_iter().map(|s| s.record).collect();

@@ -7,7 +7,8 @@ use crate::store::{Fragments, Saved};
 /// A ledger of two runs, one with records that need overflow pages, closed properly.
 fn written(dir: &Path) -> Vec<Stamped> {
     let mut ledger = open(dir);
-    let mut all = ledger.begin_run(&new_run("r1"), AT, lived_run()).unwrap();
+    let first = ledger.begin_run(&new_run("r1"), AT, lived_run()).unwrap();
+    let mut all: Vec<Stamped> = first.into_stamped().collect();
     let mut long = long_run(100);
     let tasks: Vec<(String, String)> = (0..200)
         .map(|n| (format!("task-{n}"), format!("spec-{n}")))
@@ -19,7 +20,8 @@ fn written(dir: &Path) -> Vec<Stamped> {
     long.push(Record::PlanAccepted {
         revision: revision(&tasks),
     });
-    all.extend(ledger.begin_run(&new_run("r2"), AT, long).unwrap());
+    let second = ledger.begin_run(&new_run("r2"), AT, long).unwrap();
+    all.extend(second.into_stamped());
     all
 }
 
@@ -59,6 +61,7 @@ fn what_stands_only_in_the_log_is_read_and_what_was_not_committed_is_not() {
     let tmp = tempfile::tempdir().unwrap();
     let mut ledger = open(tmp.path());
     let all = ledger.begin_run(&new_run("r1"), AT, lived_run()).unwrap();
+    let all: Vec<Stamped> = all.into_stamped().collect();
     // As after a kill: the connection lives, nothing is in the main file.
     let path = ledger.path.clone();
     assert_eq!(stamped(&Fragments::read(&path).unwrap()), all);
@@ -124,7 +127,8 @@ fn a_restored_ledger_has_the_same_records_in_the_same_places_and_all_that_follow
     assert_eq!(dump(&ledger), before);
     let next = Record::WaitEnded { task: task("a") };
     let next = ledger.append(&run("r2"), AT, vec![next]);
-    assert_eq!(next.unwrap()[0].seq, 10_001, "no place is given away twice");
+    let next = next.unwrap().into_stamped().next().unwrap();
+    assert_eq!(next.seq, 10_001, "no place is given away twice");
 }
 
 #[test]
