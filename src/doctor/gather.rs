@@ -23,7 +23,7 @@ use crate::diagnostic::Severity;
 use crate::engine::Engine;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::Repository;
-use crate::git::durable::damaged;
+use crate::git::durable::{damaged, missed};
 use crate::git::land::unfinished_checkouts;
 use crate::git::repository::RepositoryError;
 use crate::ids::RunId;
@@ -101,7 +101,7 @@ pub async fn gather(repo: &Repository, around: Surroundings<'_>) -> Facts {
         hints: error.hints(),
     });
     facts.state_not_writable = not_writable(&state);
-    facts.look_at_objects(repo);
+    facts.look_at_objects(repo, &state);
     facts.ledger = facts.ledger_of(repo, &state);
     facts.look_at_processes(&state);
     facts.look_at_refs(repo);
@@ -297,9 +297,14 @@ impl Facts {
     }
 
     /// Before anything reads them: libgit2 does not come back from one that is cut off.
-    fn look_at_objects(&mut self, repo: &Repository) {
+    fn look_at_objects(&mut self, repo: &Repository, state: &StateDir) {
         let opened = repo.open().map_err(|e| in_full(&e));
-        match opened.and_then(|opened| damaged(&opened).map_err(|e| e.to_string())) {
+        let damaged = opened.and_then(|opened| damaged(&opened).map_err(|e| e.to_string()));
+        let looked = damaged.and_then(|found| match found.is_empty() {
+            true => missed(repo, &state.damaged()).map_err(|e| in_full(&e)),
+            false => Ok(found),
+        });
+        match looked {
             Ok(damaged) => self.damaged_objects = damaged,
             Err(error) => self.not_examined.push(Trouble {
                 what: format!("the loose objects: {error}"),

@@ -221,6 +221,42 @@ pub fn damaged_around(dir: &Path) -> io::Result<Vec<PathBuf>> {
     damaged(&Repository::discover(dir).map_err(io::Error::other)?)
 }
 
+/// The file of a loose object, if it is cut off or empty: libgit2 would not come back from it.
+pub(super) fn cut_off(repo: &Repository, id: Oid) -> Option<PathBuf> {
+    let file = loose_file(&repo.commondir().join("objects"), id);
+    // One that cannot be read for another reason is for whoever reads it to tell of.
+    matches!(is_object(&file), Ok(false)).then_some(file)
+}
+
+/// Files that [`set_damaged_aside`] has moved to `aside` and whose objects are not there again, although a ref of the
+/// repository leads to something that is gone.
+///
+/// # Errors
+/// If that cannot be told.
+pub fn missed(
+    repo: &super::Repository,
+    aside: &Path,
+) -> Result<Vec<PathBuf>, super::program::GitError> {
+    let Ok(entries) = fs::read_dir(aside) else {
+        return Ok(Vec::new());
+    };
+    let store = repo.common_dir().join("objects");
+    let is_gone = |file: &PathBuf| {
+        let id = file
+            .file_name()
+            .and_then(|name| Oid::from_str(name.to_str()?).ok());
+        id.is_some_and(|id| !loose_file(&store, id).exists())
+    };
+    let files = entries.flatten().map(|entry| entry.path());
+    let gone: Vec<PathBuf> = files.filter(is_gone).collect();
+    if gone.is_empty() {
+        return Ok(gone);
+    }
+    let all = ["rev-list", "--objects", "--all", "--quiet"];
+    let are_whole = repo.git().args(all).read_only().output()?.code == Some(0);
+    Ok(if are_whole { Vec::new() } else { gone })
+}
+
 /// The loose objects, by name.
 fn loose(repo: &Repository) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();

@@ -168,3 +168,67 @@ pub(super) fn swap(
     }
     Err(RefError::Locked { name: name.clone() })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    const ROUNDS: usize = 100;
+
+    /// A commit without a parent, told apart by its message.
+    fn commit(repo: &Repository, message: &str) -> ObjectId {
+        let who = git2::Signature::now("Ada", "ada@example.invalid").unwrap();
+        let tree = repo.treebuilder(None).unwrap().write().unwrap();
+        let tree = repo.find_tree(tree).unwrap();
+        let id = repo.commit(None, &who, &who, message, &tree, &[]).unwrap();
+        object_id(id)
+    }
+
+    #[test]
+    fn a_ref_that_stands_elsewhere_is_not_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(dir.path()).unwrap();
+        let name = RefName::new("refs/heads/target");
+        let [old, other, new] = ["old", "other", "new"].map(|m| commit(&repo, m));
+        let swapped = |from: Option<&ObjectId>| swap(&repo, &name, from, &new, "why").unwrap();
+        assert!(matches!(swapped(Some(&old)), Swap::Found(None)));
+        repo.reference(name.as_str(), oid(&other).unwrap(), false, "")
+            .unwrap();
+        assert!(matches!(swapped(Some(&old)), Swap::Found(Some(found)) if found == other));
+        assert!(matches!(swapped(None), Swap::Found(Some(found)) if found == other));
+        assert_eq!(tip(&repo, &name).unwrap(), Some(other.clone()));
+        assert!(matches!(swapped(Some(&other)), Swap::Done));
+    }
+
+    #[test]
+    fn of_two_who_move_a_ref_from_the_same_place_one_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(dir.path()).unwrap();
+        let name = RefName::new("refs/heads/target");
+        let old = commit(&repo, "old");
+        let news = ["a", "b"].map(|m| commit(&repo, m));
+        for _ in 0..ROUNDS {
+            repo.reference(name.as_str(), oid(&old).unwrap(), true, "")
+                .unwrap();
+            let start = Barrier::new(news.len());
+            let move_to = |new: &ObjectId| {
+                let repo = Repository::open(dir.path()).unwrap();
+                start.wait();
+                let swapped = swap(&repo, &name, Some(&old), new, "why");
+                // The other one may have it locked all the time.
+                matches!(swapped, Ok(Swap::Done))
+            };
+            let done = std::thread::scope(|scope| {
+                let both = news.each_ref().map(|new| scope.spawn(|| move_to(new)));
+                both.map(|one| one.join().unwrap())
+            });
+            assert_eq!(done.iter().filter(|done| **done).count(), 1);
+            let moved = tip(&repo, &name).unwrap();
+            let winner = done.iter().position(|done| *done).unwrap();
+            assert_eq!(moved.as_ref(), Some(&news[winner]));
+        }
+    }
+}

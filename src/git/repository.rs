@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::durable::cut_off;
 use super::program::{Git, GitCommand, GitError};
 use super::settings::Settings;
 use crate::ids::{ObjectId, RefName};
@@ -272,6 +273,10 @@ impl Repository {
             git2::ErrorCode::UnbornBranch => RepositoryError::Unborn(self.0.worktree.clone()),
             _ => self.unreadable(cause),
         })?;
+        if let Some(file) = head.target().and_then(|id| cut_off(&opened, id)) {
+            let what = format!("the commit it stands on is cut off: {}", file.display());
+            return Err(self.unreadable(git2::Error::from_str(&what)));
+        }
         let commit = head
             .peel_to_commit()
             .map_err(|cause| self.unreadable(cause))?;

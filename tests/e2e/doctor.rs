@@ -160,6 +160,43 @@ fn an_object_that_is_cut_off_is_named_before_anything_reads_it() {
 }
 
 #[test]
+fn a_checkout_that_stands_on_a_commit_that_is_cut_off_is_named_at_once() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
+    let id = f.git(["rev-parse", "main"]);
+    let object = f
+        .repo()
+        .join(".git/objects")
+        .join(&id[..2])
+        .join(id[2..].trim());
+    let whole = fs::read(&object).expect("a loose object");
+    fs::remove_file(&object).expect("removed");
+    fs::write(&object, &whole[..whole.len() / 2]).expect("cut");
+    for command in ["doctor", "run"] {
+        f.orch([command]).says("cut off");
+    }
+}
+
+#[test]
+fn an_object_that_was_set_aside_is_named_as_long_as_a_ref_needs_it() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
+    f.write("d/x.txt", "x\n");
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "A directory"]);
+    let id = f.git(["rev-parse", "main:d"]);
+    let id = id.trim();
+    let object = f.repo().join(".git/objects").join(&id[..2]).join(&id[2..]);
+    let whole = fs::read(&object).expect("a loose object");
+    fs::remove_file(&object).expect("removed");
+    fs::write(&object, "").expect("empty");
+    // The first orch here knows of no boot before this one.
+    f.orch(["run"]).exits(8);
+    assert!(!object.exists(), "it was set aside");
+    assert!(findings(&f).contains_key("object-damaged"));
+    fs::write(&object, whole).expect("mended");
+    assert!(!findings(&f).contains_key("object-damaged"));
+}
+
+#[test]
 fn a_lock_of_git_is_judged_by_its_owner_and_not_by_its_age() {
     let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
     let lock = f.repo().join(".git/index.lock");

@@ -179,6 +179,21 @@ fn an_orch_killed_while_gates_run_asks_them_again_and_lands_once() {
 }
 
 #[test]
+fn a_gate_that_outlived_its_orch_is_ended_before_it_is_asked_again() {
+    let busy = r#"exec 9> "$GATE/lock"; flock -n 9 || echo beside >> "$GATE/log"; echo ran >> "$GATE/log"; test -e "$GATE/go" || { touch "$GATE/up"; setsid sleep 600 & wait; }"#;
+    let keys = format!("verify: [{{name: check, run: 'test ! -e new.txt || {{ {busy}; }}'}}]\n");
+    let f = checked(&keys, &[("1", "run: touch new.txt")]);
+    let run = f.live(["run"]);
+    f.await_gate("up");
+    run.killed();
+    f.open("go");
+    f.orch(["run"]).exits(0);
+    let log = std::fs::read_to_string(f.gate().join("log")).expect("a log");
+    assert_eq!(log, "ran\nran\n");
+    f.assert_tidy();
+}
+
+#[test]
 fn a_hard_stop_ends_the_gates_and_the_next_run_verifies() {
     gates_are_asked_again_after(|run| {
         run.signal(Signal::INT);

@@ -11,6 +11,7 @@ mod landing;
 mod limits;
 mod plans;
 mod policy;
+mod queue;
 mod recovery;
 mod rows;
 mod schedule;
