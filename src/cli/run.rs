@@ -190,7 +190,7 @@ async fn work(
         notifier, ledger, ..
     } = done;
     // Whoever is to be told is told without the lock: the next run need not wait for it.
-    drop(ledger);
+    ledger.close().map_err(locate::unusable)?;
     if matches!(ended, Ended::Run(_)) {
         tokio::select! {
             biased;

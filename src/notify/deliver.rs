@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Notice;
 use super::marks::{self, Marking, Marks};
 use crate::config::notify::{Channel, Subscription};
-use crate::crash::point;
+use crate::crash::{point, synced};
 use crate::ids::RunId;
 use crate::process::{Errand, Errands};
 use crate::store::StateDir;
@@ -58,7 +58,9 @@ pub(super) struct Courier {
 impl Courier {
     /// Has the next start know that this run had somebody to tell.
     pub(super) fn begin(&self, run: &RunId) {
-        self.mark(run, Marking::begun);
+        if self.mark(run, Marking::begun) {
+            synced("notices", [self.state.run(run).notices().as_path()]);
+        }
     }
 
     /// Delivers `missed`, then what comes, until nothing more comes. `run` is the one that goes on meanwhile.

@@ -78,8 +78,10 @@ impl Marking {
         Ok(Self(file))
     }
 
+    /// Lasts through a loss of power from here on: without it the next start takes it that nobody was to be told.
     pub(super) fn begun(&mut self) -> io::Result<()> {
-        writeln!(self.0, "{OPEN}")
+        writeln!(self.0, "{OPEN}")?;
+        self.0.sync_all()
     }
 
     pub(super) fn delivered(&mut self, id: &str, to: &Subscription) -> io::Result<()> {

@@ -213,7 +213,10 @@ mod tests {
         let (name, value) = errand.variable();
         let mut command = Command::new("sh");
         command
-            .args(["-c", "setsid sh -c 'echo up; while :; do sleep 9; done' & wait"])
+            .args([
+                "-c",
+                "setsid sh -c 'echo up; while :; do sleep 9; done' & wait",
+            ])
             .env(name, value)
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -224,7 +227,7 @@ mod tests {
 
     fn left(errand: &Errand) -> usize {
         let entry = format!("{ERRAND_VARIABLE}={}", errand.mark);
-        let pids = super::super::table::pids().unwrap();
+        let pids = crate::process::table::pids().unwrap();
         let has = |pid: &Pid| {
             fs::read(format!("/proc/{}/environ", pid.as_raw_pid())).is_ok_and(|environ| {
                 environ

@@ -342,6 +342,21 @@ impl Ledger {
         })
     }
 
+    /// Brings the log into the file and releases the lock.
+    ///
+    /// # Errors
+    /// If SQLite cannot close the file; nothing that was appended is lost by that.
+    pub fn close(self) -> Result<(), LedgerError> {
+        let Self {
+            conn, path, lock, ..
+        } = self;
+        conn.close()
+            .map_err(|(_, e)| LedgerError::sqlite(&path, e))?;
+        synced("ledger", [path.as_path()]);
+        drop(lock);
+        Ok(())
+    }
+
     /// Where it may write.
     pub fn state(&self) -> &StateDir {
         self.lock.state()

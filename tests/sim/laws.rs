@@ -585,8 +585,9 @@ impl Laws {
                 Done::Failed
             }
             Settlement::Removed => {
-                // If it comes back, it comes back as new.
+                // If it comes back, it comes back as new, and waits for nothing.
                 entry.fresh = true;
+                entry.pause = None;
                 Done::No
             }
             Settlement::Believed
