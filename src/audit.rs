@@ -6,6 +6,7 @@
 mod consent;
 mod gates;
 mod kept;
+mod merges;
 mod order;
 mod scope;
 
@@ -105,6 +106,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
     report.kept(repo, case, &history, &receipts);
     report.gates(repo, case);
     report.scope(repo, case)?;
+    report.merges(repo, case)?;
     report.consents(repo, case);
     report.order(repo, case);
     Ok(report)

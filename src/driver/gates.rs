@@ -9,6 +9,7 @@ mod judging;
 mod ran;
 mod reports;
 mod slots;
+mod standing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -18,14 +19,13 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::ports::{self, Lease};
-use super::setup;
 use super::site::Site;
 use crate::agent::command;
 use crate::config::Cache;
 use crate::crash::point;
 use crate::engine::record::Stamped;
 use crate::engine::verification::{GateRecord, GateResult, On, Verification};
-use crate::git::slot::{Slot, Start};
+use crate::git::slot::Slot;
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::checks::VerifyCommand;
 use crate::process::{self, AgentEnd, Cause, Confinement, Launch, Marker, ShimSpec};
@@ -276,91 +276,6 @@ impl Room<'_> {
         }
     }
 
-    /// Brings the slot to a commit, clean of everything that is not ignored, and makes it usable.
-    pub(super) async fn stand_at(&mut self, commit: &ObjectId) -> Result<(), GateError> {
-        self.stand(commit, None).await
-    }
-
-    /// Whether it stands at a commit, with that commit's files.
-    pub(super) fn stands_at(&self, commit: &ObjectId) -> bool {
-        matches!(&self.stands, Some((at, None)) if at == commit)
-    }
-
-    /// The same with the files of another tree on a commit.
-    pub(super) async fn stand(
-        &mut self,
-        commit: &ObjectId,
-        files: Option<&ObjectId>,
-    ) -> Result<(), GateError> {
-        self.fill(commit, files, self.site.settings.verify_clean.value)
-            .await
-    }
-
-    /// Brings the slot to a commit, and away with everything else that is in it: what tests of other trees have left.
-    pub(super) async fn stand_alone_at(&mut self, commit: &ObjectId) -> Result<(), GateError> {
-        self.fill(commit, None, true).await
-    }
-
-    async fn fill(
-        &mut self,
-        commit: &ObjectId,
-        files: Option<&ObjectId>,
-        anew: bool,
-    ) -> Result<(), GateError> {
-        let wanted = (commit.clone(), files.cloned());
-        let site = Arc::clone(self.site);
-        let mut slot = self.slot.take().context("the gate slot is lost")?;
-        self.stands = None;
-        let (commit_of, files_of) = wanted.clone();
-        let (slot, needs_setup) = blocking(move || {
-            let mut prepare = || -> anyhow::Result<bool> {
-                if anew {
-                    setup::forget(&slot.tree())?;
-                    slot.clear()?;
-                }
-                let start = files_of.as_ref().map_or(Start::Base, Start::Files);
-                let filled = slot.prepare(&commit_of, start, &site.included)?;
-                let base = files_of.as_ref().unwrap_or(&commit_of);
-                setup::is_due(&site, &slot.tree(), base, &filled)
-            };
-            let done = prepare();
-            (slot, done)
-        })
-        .await;
-        self.slot = Some(slot);
-        if anew {
-            self.berth.forget_red();
-        }
-        if needs_setup? {
-            self.set_up(files.unwrap_or(commit)).await?;
-        }
-        self.stands = Some(wanted);
-        point("gate-ready");
-        Ok(())
-    }
-
-    async fn set_up(&mut self, base: &ObjectId) -> Result<(), GateError> {
-        setup::forget(&self.tree()?)?;
-        for text in self.site.settings.setup_run.value.clone() {
-            let timeout = self.site.settings.timeout.value;
-            let ran = self.run_text(&text, &BTreeMap::new(), timeout).await?;
-            let why = match (&ran.facts.fault, ran.facts.exit) {
-                (Some(fault), _) => fault.clone(),
-                (None, Some(0)) => continue,
-                (None, Some(code)) => format!("exit code {code}"),
-                (None, None) => "a signal ended it".to_owned(),
-            };
-            return Err(GateError::Setup {
-                command: text,
-                why,
-                dir: ran.dir,
-                excerpt: ran.excerpt,
-            });
-        }
-        setup::note_done(self.site, &self.tree()?, base)?;
-        Ok(())
-    }
-
     /// What the probes of the settings answer; asked once in the life of this orch, where the slot stands now.
     pub(super) async fn probe(&mut self) -> Result<BTreeMap<String, String>, GateError> {
         let gates = self.gates;
@@ -441,7 +356,8 @@ impl Room<'_> {
         Ok(ran)
     }
 
-    async fn run_text(
+    /// Runs a command where the slot stands, whatever it changes there.
+    pub(super) async fn run_text(
         &mut self,
         text: &str,
         variables: &BTreeMap<String, String>,

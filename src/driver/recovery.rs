@@ -51,8 +51,7 @@ pub(super) async fn look(
             // What it left is read again, and its processes are ended then, too.
             InFlight::Collecting { .. } => Found::AgentEnded,
             // Without an intent nothing can have moved.
-            InFlight::Building { .. } => Found::NotLanded,
-            InFlight::Verifying { .. } => {
+            InFlight::Building { .. } | InFlight::Verifying { .. } => {
                 end_gates(site, &ticket).await?;
                 Found::NotLanded
             }
@@ -188,7 +187,7 @@ async fn end_setup(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends the gates of an order that still run, and waits until their shim has written its last file.
+/// Ends the gates of an order that still run, or the command that makes a file anew for it, and waits until their shim has written its last file.
 async fn end_gates(site: &Site, ticket: &Ticket) -> anyhow::Result<()> {
     let dir = site.run_dir().gates(Some(ticket));
     let mut number = 0;

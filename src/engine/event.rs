@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::conflict::{Answered, Conflict};
 use super::consent::Change;
 use super::ending::AttemptEnd;
 use super::limit::{LimitHit, UsageWindow};
@@ -164,13 +165,15 @@ pub struct Landing {
     pub onto: ObjectId,
     /// What it is made of.
     pub change: Change,
+    /// Conflicts that were settled as a person had said beforehand, by file.
+    pub answers: Vec<Answered>,
 }
 
 /// Why there is no landing commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildFailure {
-    /// The candidate does not merge with the tip; the files in conflict.
-    Conflict(Vec<String>),
+    /// The candidate does not merge with the tip.
+    Conflict(Conflict),
     /// After the merge nothing is left to land: the tip has it all.
     AlreadyThere,
     /// The plan edit no longer fits the tip's plan.
@@ -179,6 +182,8 @@ pub enum BuildFailure {
     Rewritten(Option<ObjectId>),
     /// The candidate cannot be read any more, as after a loss of power; told in the text.
     Lost(String),
+    /// orch ended the command that was to make a file in conflict anew.
+    Interrupted,
     /// git or the disk refused; told in the text.
     Trouble(String),
 }
@@ -188,10 +193,10 @@ impl BuildFailure {
     /// on.
     pub(super) fn of_content(&self) -> Option<String> {
         match self {
-            Self::Conflict(files) => Some(format!("conflicts in {}", files.join(", "))),
+            Self::Conflict(conflict) => Some(format!("conflicts in {}", conflict.files.join(", "))),
             Self::AlreadyThere => Some("the change is there already".to_owned()),
             Self::PlanEdit(detail) => Some(detail.clone()),
-            Self::Rewritten(_) | Self::Lost(_) | Self::Trouble(_) => None,
+            Self::Rewritten(_) | Self::Lost(_) | Self::Interrupted | Self::Trouble(_) => None,
         }
     }
 }

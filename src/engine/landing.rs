@@ -22,7 +22,9 @@ impl Turn<'_> {
         if !matches!(task.phase, Phase::Building { .. }) {
             return false;
         }
-        if let Some(closing) = &task.closing {
+        let closing = task.closing.clone();
+        self.shell.recalled.remove(ticket);
+        if let Some(closing) = closing {
             let detail = format!("the task was {} before it landed", closing.in_words());
             let end = AttemptEnd::new(Ending::Interrupted, detail);
             self.not_landable(ticket, &end, Leaves::Candidate);
@@ -33,6 +35,19 @@ impl Turn<'_> {
             self.missed(ticket, Miss::Unstacked);
             return true;
         }
+        if let Ok(made) = &result
+            && !made.answers.is_empty()
+        {
+            self.record(Record::ConflictsAnswered {
+                ticket: ticket.clone(),
+                commit: made.commit.clone(),
+                onto: made.onto.clone(),
+                answers: made.answers.clone(),
+            });
+        }
+        let Some((_, task)) = self.state.get(&ticket.task) else {
+            return false;
+        };
         let is_first = task
             .phase
             .place()
@@ -52,6 +67,7 @@ impl Turn<'_> {
                 commit,
                 onto,
                 change,
+                answers: _,
             }) => {
                 let (next, gates) = (task.next_order(), task.node.gates);
                 let asks = task.node.approval == Some(When::After);
@@ -77,9 +93,8 @@ impl Turn<'_> {
                     }),
                 }
             }
-            Err(BuildFailure::Conflict(files)) => {
-                let detail = format!("conflicts with what landed meanwhile: {}", files.join(", "));
-                let end = AttemptEnd::new(Ending::Conflict, detail);
+            Err(BuildFailure::Conflict(conflict)) => {
+                let end = AttemptEnd::new(Ending::Conflict, conflict.in_words());
                 self.not_landable(ticket, &end, Leaves::Candidate);
             }
             Err(BuildFailure::AlreadyThere) => {
@@ -99,6 +114,7 @@ impl Turn<'_> {
                 let end = AttemptEnd::new(Ending::Crashed, detail);
                 self.not_landable(ticket, &end, Leaves::Nothing);
             }
+            Err(BuildFailure::Interrupted) => self.missed(ticket, Miss::GatesEnded),
             Err(BuildFailure::Trouble(detail)) => self.missed(ticket, Miss::Trouble(detail)),
         }
         true

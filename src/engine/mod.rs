@@ -35,6 +35,7 @@ mod bars;
 mod blockage;
 mod breaker;
 mod chance;
+pub mod conflict;
 pub mod consent;
 mod control;
 mod going;

@@ -127,6 +127,7 @@ impl Shell {
             | Record::BreakerOpened { .. }
             | Record::BreakerClosed
             | Record::Building { .. }
+            | Record::ConflictsAnswered { .. }
             | Record::Verifying { .. }
             | Record::Verified { .. }
             | Record::ApprovalAsked { .. }
@@ -241,6 +242,7 @@ impl Turn<'_> {
             | Record::RunResumed { .. }
             | Record::PlanAccepted { .. }
             | Record::Collected { .. }
+            | Record::ConflictsAnswered { .. }
             | Record::Verified { .. }
             | Record::ApprovalAsked { .. }
             | Record::ApprovalLapsed { .. }
@@ -334,9 +336,12 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
     }
 }
 
-/// The order that ends the agent of a task, the set-up of its slot or its gates, if this process lets one run.
+/// The order that ends the agent of a task, the set-up of its slot or what runs for it in a gate slot, if this process
+/// lets one run.
 fn end_of(task: &Task) -> Option<Action> {
-    if matches!(task.phase, Phase::Verifying { .. }) && !task.lost {
+    // A person's command may be making a file anew for a landing commit.
+    let may_ask = matches!(task.phase, Phase::Building { .. } | Phase::Verifying { .. });
+    if may_ask && !task.lost {
         return Some(Action::EndGates {
             ticket: task.ticket(),
         });

@@ -1,6 +1,7 @@
 //! What a task has behind it once something has happened to it.
 
 use super::budget::{Amount, Grant};
+use super::conflict::Answered;
 use super::consent::Supply;
 use super::ending::AttemptEnd;
 use super::task::Decision;
@@ -29,6 +30,8 @@ pub(super) struct Past {
     pub notes: Vec<String>,
     /// What changed in the user's repository while attempts of it ran.
     pub meanwhile: Vec<String>,
+    /// Conflicts of its newest landing commit that were settled as a person had said beforehand.
+    pub answers: Vec<Answered>,
     /// Who settled it, if a person did.
     pub settled_by: Option<Decision>,
 }
@@ -47,6 +50,7 @@ impl Past {
         report: None,
         notes: Vec::new(),
         meanwhile: Vec::new(),
+        answers: Vec::new(),
         settled_by: None,
     };
 }

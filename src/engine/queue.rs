@@ -154,7 +154,7 @@ impl Turn<'_> {
             let ticket = task.ticket();
             match task.phase {
                 Phase::Judged { .. } => self.missed(&ticket, Miss::Unstacked),
-                Phase::Verifying { .. } => {
+                Phase::Building { .. } | Phase::Verifying { .. } => {
                     if self.shell.recalled.insert(ticket.clone()) {
                         self.effects.actions.push(Action::EndGates { ticket });
                     }
@@ -165,7 +165,6 @@ impl Turn<'_> {
                 | Phase::Parked { .. }
                 | Phase::Collecting { .. }
                 | Phase::Queued { .. }
-                | Phase::Building { .. }
                 | Phase::Landing { .. }
                 | Phase::Settled(_) => {}
             }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::budget::Grant;
+use super::conflict::Answered;
 use super::consent::{Change, Shown};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Author, Control, PlanRevision, StopLevel};
@@ -176,6 +177,17 @@ pub enum Record {
         end: AttemptEnd,
         /// What follows.
         next: Next,
+    },
+    /// The landing commit is made, and conflicts in it were settled as a person had said beforehand.
+    ConflictsAnswered {
+        /// Task, attempt, epoch.
+        ticket: Ticket,
+        /// The landing commit.
+        commit: ObjectId,
+        /// The tip it was built on.
+        onto: ObjectId,
+        /// How, by file.
+        answers: Vec<Answered>,
     },
     /// The landing commit is made, and its gates are about to be asked.
     Verifying {
@@ -496,6 +508,7 @@ impl Record {
             | Self::BreakerOpened { .. }
             | Self::BreakerClosed
             | Self::Building { .. }
+            | Self::ConflictsAnswered { .. }
             | Self::Verifying { .. }
             | Self::Verified { .. }
             | Self::ApprovalAsked { .. }
@@ -530,6 +543,7 @@ impl Record {
             | Self::Observed { ticket, .. }
             | Self::Collected { ticket, .. }
             | Self::Building { ticket, .. }
+            | Self::ConflictsAnswered { ticket, .. }
             | Self::Verifying { ticket, .. }
             | Self::Verified { ticket, .. }
             | Self::ApprovalAsked { ticket, .. }

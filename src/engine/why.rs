@@ -3,6 +3,7 @@
 use super::Engine;
 use super::bars::Bar;
 use super::blockage::Blockage;
+use super::conflict;
 use super::event::{Author, StopLevel};
 use super::limiter::Stage;
 use super::state::{Ix, State};
@@ -59,8 +60,9 @@ impl Engine {
                 let on = behind(&self.state, ix)
                     .map_or_else(String::new, |on| format!(", built on {on},"));
                 let mut lines = vec![format!(
-                    "the gates of its landing commit {}{on} are asked",
-                    commit.short()
+                    "the gates of its landing commit {}{on} are asked{}",
+                    commit.short(),
+                    answered(task)
                 )];
                 lines.extend(suspicion(task));
                 lines
@@ -414,12 +416,27 @@ fn smoke(state: &State) -> Option<String> {
     })
 }
 
+/// What was done about conflicts of its landing commit.
+fn answered(task: &Task) -> String {
+    match task.past().answers.as_slice() {
+        [] => String::new(),
+        answers => format!(
+            "; conflicts were settled as a person had said: {}",
+            conflict::in_words(answers)
+        ),
+    }
+}
+
 fn why_settled(task: &Task, settled: &Settled) -> String {
     let words = task.phase.in_words();
     match (settled, &task.past().last_end) {
         (Settled::Landed { commit, verified }, _) => {
             let verified = if *verified { "verified" } else { "unverified" };
-            format!("it landed as {}, {verified}", commit.short())
+            format!(
+                "it landed as {}, {verified}{}",
+                commit.short(),
+                answered(task)
+            )
         }
         (Settled::LandedBefore { commit }, _) => {
             format!("an earlier run landed it as {}", commit.short())

@@ -12,7 +12,7 @@ use git2::{ObjectType, Oid, Repository, Tree, TreeEntry};
 
 use super::program::{Git, GitError, Version};
 use super::tree::{Entry, entry_at, object_id, tree_of, with_entry};
-use super::union::{UnionError, Unmerged, Version as FileVersion, union};
+use super::union::{UnionError, Unmerged, Version as FileVersion, tips_file, union};
 use crate::ids::ObjectId;
 
 /// The first git that takes attributes from a tree instead of from whatever lies in the working copy.
@@ -26,18 +26,30 @@ pub enum Merge {
         /// The tree.
         tree: ObjectId,
     },
-    /// It fits where the lines of both sides stand in some files.
-    United {
-        /// The tree.
+    /// It fits with what was said beforehand about every file in conflict. Paths are relative to the top of the
+    /// repository, and sorted.
+    Answered {
+        /// The tree: the tip's version of each file that is to be made anew.
         tree: ObjectId,
-        /// Those files, sorted: paths relative to the top of the repository.
-        files: Vec<String>,
+        /// Files in which the lines of both sides stand.
+        united: Vec<String>,
+        /// Files that are to be made anew from the tree.
+        to_make: Vec<String>,
     },
     /// It does not fit; the files in conflict, sorted.
     Conflict {
         /// Paths relative to the top of the repository.
         files: Vec<String>,
     },
+}
+
+/// What was said beforehand about conflicts in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// The lines of both sides are right.
+    Union,
+    /// It can be made anew from the other files, whatever either side made of it.
+    Remade,
 }
 
 /// Why no answer was found.
@@ -71,8 +83,8 @@ pub enum MergeError {
 /// Merges what `candidate` changed since `base` into `tip`. All three are commits (or trees).
 ///
 /// The file at `apart` (the plan) takes no part: the result has the tip's version of it, or none if the tip has none.
-/// If git leaves conflicts, and all of them are about contents of files for which `is_united` holds, these files get the
-/// lines of both sides; else the conflicts stay, all of them.
+/// If git leaves conflicts, and all of them are about contents of files of which `known` knows what is right, that is
+/// done; else the conflicts stay, all of them.
 ///
 /// # Errors
 /// If an object cannot be read or written, or git cannot be run.
@@ -83,7 +95,7 @@ pub fn merge(
     tip: &ObjectId,
     candidate: &ObjectId,
     apart: Option<&Path>,
-    is_united: &dyn Fn(&str) -> bool,
+    known: &dyn Fn(&str) -> Option<Known>,
 ) -> Result<Merge, MergeError> {
     let objects = |cause| MergeError::Objects {
         candidate: candidate.clone(),
@@ -102,15 +114,10 @@ pub fn merge(
                     tree: object_id(tree),
                 }),
                 Some(Answer::Conflict(conflict)) => {
-                    match conflict.united(git, repo, is_united, objects)? {
-                        Some(tree) => Ok(Merge::United {
-                            tree: object_id(tree),
-                            files: conflict.files,
-                        }),
-                        None => Ok(Merge::Conflict {
-                            files: conflict.files,
-                        }),
-                    }
+                    let answered = conflict.answered(git, repo, known, objects)?;
+                    Ok(answered.unwrap_or(Merge::Conflict {
+                        files: conflict.files,
+                    }))
                 }
                 None => Ok(Merge::Conflict {
                     files: sides.files_of_candidate(repo).map_err(objects)?,
@@ -284,39 +291,47 @@ struct Conflict {
     /// Every path that is in conflict in any way, sorted.
     files: Vec<String>,
     unmerged: Unmerged,
-    /// Whether no more is wrong than contents.
+    /// Whether no more is wrong than contents, of text or not.
     is_of_contents: bool,
 }
 
 impl Conflict {
-    /// The tree with the lines of both sides in every file in conflict, if all of them may have and do have them.
-    fn united(
+    /// The tree with what is known to be right in every file in conflict, if that is known of all of them.
+    fn answered(
         &self,
         git: &Git,
         repo: &Repository,
-        is_united: &dyn Fn(&str) -> bool,
+        known: &dyn Fn(&str) -> Option<Known>,
         objects: impl Fn(git2::Error) -> MergeError,
-    ) -> Result<Option<Oid>, MergeError> {
+    ) -> Result<Option<Merge>, MergeError> {
         let are_the_unmerged = self
             .unmerged
             .keys()
             .map(Vec::as_slice)
             .eq(self.files.iter().map(String::as_bytes));
-        if !self.is_of_contents
-            || !are_the_unmerged
-            || !self.files.iter().all(|file| is_united(file))
-        {
+        let answers: Option<Vec<Known>> = self.files.iter().map(|file| known(file)).collect();
+        let Some(answers) = answers.filter(|_| self.is_of_contents && are_the_unmerged) else {
             return Ok(None);
-        }
+        };
         let mut tree = self.tree;
-        for (file, versions) in self.files.iter().zip(self.unmerged.values()) {
+        let (mut united, mut to_make) = (Vec::new(), Vec::new());
+        for ((file, versions), answer) in self.files.iter().zip(self.unmerged.values()).zip(answers)
+        {
             let failed = |cause| MergeError::Union {
                 file: file.clone(),
                 cause,
             };
-            let Some(id) = union(git, repo, versions).map_err(failed)? else {
+            let found = match answer {
+                Known::Union => union(git, repo, versions).map_err(failed)?,
+                Known::Remade => tips_file(versions),
+            };
+            let Some(id) = found else {
                 return Ok(None);
             };
+            match answer {
+                Known::Union => united.push(file.clone()),
+                Known::Remade => to_make.push(file.clone()),
+            }
             let found = repo.find_tree(tree).map_err(&objects)?;
             let path = Path::new(file);
             let Some(Entry { mode, .. }) = entry_at(&found, path).map_err(&objects)? else {
@@ -324,7 +339,11 @@ impl Conflict {
             };
             tree = with_entry(repo, &found, path, Some(Entry { id, mode })).map_err(&objects)?;
         }
-        Ok(Some(tree))
+        Ok(Some(Merge::Answered {
+            tree: object_id(tree),
+            united,
+            to_make,
+        }))
     }
 }
 
@@ -386,7 +405,7 @@ fn read_conflict(output: &[u8], commits: [Oid; 2]) -> Option<Conflict> {
         let (kind, _text) = (fields.next()?, fields.next()?);
         if kind.starts_with(b"CONFLICT") {
             paths.extend(named);
-            is_of_contents &= kind == b"CONFLICT (contents)";
+            is_of_contents &= [&b"CONFLICT (contents)"[..], b"CONFLICT (binary)"].contains(&kind);
         }
     }
     let suffixes = commits.map(|commit| format!("~{commit}"));

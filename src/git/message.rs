@@ -2,6 +2,7 @@
 //!
 //! Trailers are for people and searches; no decision reads them back. Still, an agent's text must not look like one.
 
+use crate::engine::conflict::{Answered, By};
 use crate::ids::{PlanId, RunId, TaskId};
 
 /// Longest subject in characters: what `git log --oneline` shows whole beside an id on an 80-column terminal.
@@ -29,8 +30,8 @@ pub struct Message<'a> {
     pub body: &'a str,
     /// The gates that vouch for the commit, which lands only if they pass; or why there are none.
     pub verified: Result<&'a str, &'a str>,
-    /// The files in which a conflict was settled by the lines of both sides.
-    pub united: &'a [String],
+    /// The conflicts that were settled as a person had said beforehand.
+    pub answered: &'a [Answered],
     /// `Name <email>` of a `Signed-off-by` line, if the project wants one.
     pub sign_off: Option<&'a str>,
 }
@@ -70,9 +71,16 @@ impl Message<'_> {
             Ok(gates) => format!("Orch-Verified: {}", one_line(gates)),
             Err(why) => format!("Orch-Verified: no ({})", one_line(why)),
         });
-        if !self.united.is_empty() {
-            let files = one_line(&self.united.join(", "));
-            lines.push(format!("Orch-Merged: union ({files})"));
+        for (how, is_it) in [("union", true), ("run", false)] {
+            let files = self.answered.iter();
+            let files = files.filter(|answered| (answered.by == By::Union) == is_it);
+            let files: Vec<&str> = files.map(|answered| answered.file.as_str()).collect();
+            if !files.is_empty() {
+                lines.push(format!(
+                    "Orch-Merged: {how} ({})",
+                    one_line(&files.join(", "))
+                ));
+            }
         }
         if let Some(who) = self.sign_off {
             lines.push(format!("Signed-off-by: {}", one_line(who)));
@@ -127,6 +135,11 @@ fn reads_as_trailer(line: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn answered(file: &str, by: By) -> Answered {
+        let file = file.to_owned();
+        Answered { file, by }
+    }
+
     fn text(name: &str, body: &str, sign_off: Option<&str>) -> String {
         let plan = PlanId::from_path(std::path::Path::new("plans/a\nOrch-Task: x.yaml"));
         let at = chrono::DateTime::from_timestamp(0, 0).expect("in range");
@@ -139,7 +152,17 @@ mod tests {
             generation: 1,
             body,
             verified: Err("no required verify command"),
-            united: &["a\nb".to_owned(), "c".to_owned()],
+            answered: &[
+                answered("a\nb", By::Union),
+                answered("c", By::Union),
+                answered(
+                    "Cargo.lock",
+                    By::Run {
+                        command: "cargo update -w".to_owned(),
+                        ms: 1,
+                    },
+                ),
+            ],
             sign_off,
         }
         .text()
@@ -152,7 +175,7 @@ mod tests {
             text,
             "1.1: Add a thing\n\nDid it.\nWell.\n\nOrch-Plan: plans/a Orch-Task: x.yaml\nOrch-Task: 1.1\n\
              Orch-Run: 19700101-000000-0000\nOrch-Attempt: 2\nOrch-Verified: no (no required verify command)\n\
-             Orch-Merged: union (a b, c)\nSigned-off-by: A <a@b>\n"
+             Orch-Merged: union (a b, c)\nOrch-Merged: run (Cargo.lock)\nSigned-off-by: A <a@b>\n"
         );
     }
 

@@ -80,6 +80,15 @@ pub(super) fn union(
     })
 }
 
+/// The tip's version of a file that both sides have.
+pub(super) fn tips_file(versions: &Versions) -> Option<Oid> {
+    let [_, Some(tip), Some(candidate)] = versions else {
+        return None;
+    };
+    let are_files = [tip, candidate].map(|version| FILES.contains(&version.mode.as_str()));
+    (are_files == [true; 2]).then_some(tip.id)
+}
+
 fn lines_of_both(git: &Git, scratch: &Path) -> Result<Option<Vec<u8>>, GitError> {
     let output = git
         .command(scratch)

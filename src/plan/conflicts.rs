@@ -23,33 +23,39 @@ pub struct KnownAnswer {
 }
 
 /// What is done about a conflict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The lines of both sides stand in the file.
     Union,
+    /// This command makes the file anew from the others, as with a lock file.
+    Run(String),
 }
 
 impl fmt::Display for KnownAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Answer::Union = self.answer;
-        write!(f, "{}: union", self.files)
+        match &self.answer {
+            Answer::Union => write!(f, "{}: union", self.files),
+            Answer::Run(command) => write!(f, "{}: run: {command}", self.files),
+        }
     }
 }
 
 impl Answer {
     /// Reads the word of an answer, or says in words why there is none such.
     fn parse(word: &str) -> Result<Self, String> {
-        match word.trim() {
-            "union" => Ok(Self::Union),
-            "ours" | "theirs" => Err(format!(
-                "{} would drop the other side's work: the answer that can be given is `union`",
+        let word = word.trim();
+        match (word, word.strip_prefix("run:").map(str::trim)) {
+            ("union", _) => Ok(Self::Union),
+            (_, Some("")) => Err("`run:` names no command".to_owned()),
+            (_, Some(command)) => Ok(Self::Run(command.to_owned())),
+            ("ours" | "theirs", None) => Err(format!(
+                "{} would drop the other side's work: the answers that can be given are `union` and `run: COMMAND`",
                 quote(word)
             )),
-            run if run.starts_with("run:") => Err(
-                "`run: ...` is not in this version: the answer that can be given is `union`"
-                    .to_owned(),
-            ),
-            _ => Err(format!("{} is no answer: `union` is", quote(word))),
+            (_, None) => Err(format!(
+                "{} is no answer: `union` and `run: COMMAND` are",
+                quote(word)
+            )),
         }
     }
 }
@@ -98,7 +104,11 @@ fn answers<'t>(reader: &mut Reader<'t>, node: &'t Node<'t>) -> Vec<KnownAnswer> 
                 let message = format!("`merge` of {}: {why}", quote(glob));
                 reader.push(Diagnostic::error("wrong-value", message).at(value.span()));
             }
-            None => reader.wrong_type(value, "an answer in `merge`", "a word: `union`"),
+            None => reader.wrong_type(
+                value,
+                "an answer in `merge`",
+                "a text: `union` or `run: COMMAND`",
+            ),
         }
     }
     answers
@@ -118,27 +128,27 @@ mod tests {
     #[test]
     fn answers_are_read_in_the_order_of_the_text() {
         assert_eq!(
-            read("{CHANGELOG.md: union, 'docs/**/*.md': union}"),
+            read(
+                "{CHANGELOG.md: union, 'docs/**/*.md': union, Cargo.lock: 'run: cargo update -w'}"
+            ),
             Ok(vec![
                 "CHANGELOG.md: union".into(),
-                "docs/**/*.md: union".into()
+                "docs/**/*.md: union".into(),
+                "Cargo.lock: run: cargo update -w".into()
             ])
         );
         assert_eq!(read("{}"), Ok(Vec::new()));
     }
 
     #[test]
-    fn what_would_lose_work_or_is_not_there_yet_is_refused_by_name() {
+    fn what_would_lose_work_or_is_no_answer_is_refused_by_name() {
         for (text, why) in [
             ("{a: ours}", "would drop the other side's work"),
             ("{a: theirs}", "would drop the other side's work"),
-            (
-                "{Cargo.lock: 'run: cargo update'}",
-                "is not in this version",
-            ),
-            ("{Cargo.lock: {run: cargo update}}", "must be a word"),
+            ("{Cargo.lock: 'run: '}", "names no command"),
+            ("{Cargo.lock: {run: cargo update}}", "must be a text"),
             ("{a: onion}", "is no answer"),
-            ("{a: [union]}", "must be a word"),
+            ("{a: [union]}", "must be a text"),
             ("union", "must be a mapping"),
             ("[a]", "must be a mapping"),
             ("{./: union}", "names no file"),

@@ -116,9 +116,9 @@ impl LastWritten {
         text: &str,
         changes: &[TaskChange],
     ) -> Result<Written, EditError> {
-        let missing = match self.of(text)?.and_then(|indexed| indexed.write(changes)) {
-            Some(missing) => missing,
-            None => return self.write_afresh(text, changes),
+        let written = self.of(text)?.and_then(|indexed| indexed.write(changes));
+        let Some(missing) = written else {
+            return self.write_afresh(text, changes);
         };
         let text = self.text().unwrap_or(text).to_owned();
         Ok(Written { text, missing })

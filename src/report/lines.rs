@@ -1,5 +1,6 @@
 //! One plain line for each record that a person wants to hear of.
 
+use crate::engine::conflict;
 use crate::engine::ending::Ending;
 use crate::engine::event::{Author, StopLevel, Verb};
 use crate::engine::record::{Charge, Miss, Next, Record, Salvage, SalvageOf, Settlement, Stamped};
@@ -183,6 +184,16 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Verdict::Broken(_) | Verdict::Interrupted => return None,
             }
         }
+        Record::ConflictsAnswered {
+            ticket, answers, ..
+        } => line(
+            Tone::Dim,
+            format!(
+                "{}  conflicts were settled as you said: {}",
+                ticket.task,
+                conflict::in_words(answers)
+            ),
+        ),
         Record::NotLandable {
             ticket, end, next, ..
         } => line(

@@ -87,6 +87,7 @@ pub(super) fn project(tx: &Transaction<'_>, placed: &Placed<'_>) -> Result<(), R
         | Record::BreakerOpened { .. }
         | Record::BreakerClosed
         | Record::Building { .. }
+        | Record::ConflictsAnswered { .. }
         | Record::Verifying { .. }
         | Record::ApprovalAsked { .. }
         | Record::ApprovalLapsed { .. }

@@ -15,6 +15,17 @@ const CHECK: &str =
 /// Tasks `1`.. that need nothing, each of which adds the file `f<n>`, and the checks of a repository whose `pairs` hold
 /// these lines.
 fn scene(tasks: usize, slots: u32, check: &str, pairs: &[(usize, usize)]) -> Fixture {
+    scene_with(tasks, slots, check, pairs, "")
+}
+
+/// The same with more keys of `verify`.
+fn scene_with(
+    tasks: usize,
+    slots: u32,
+    check: &str,
+    pairs: &[(usize, usize)],
+    more: &str,
+) -> Fixture {
     let ids: Vec<String> = (1..=tasks).map(|n| n.to_string()).collect();
     let keys: Vec<String> = (1..=tasks)
         .map(|n| format!("run: touch f{n}\ndepends_on: []\nmax_attempts: 1"))
@@ -32,7 +43,7 @@ fn scene(tasks: usize, slots: u32, check: &str, pairs: &[(usize, usize)]) -> Fix
     f.write("pairs", &lines);
     f.write("check.sh", CHECK);
     let keys = format!(
-        "verify:\n  parallel: {slots}\n  commands:\n    - {{name: check, run: '{}'}}\n",
+        "verify:\n  parallel: {slots}\n  commands:\n    - {{name: check, run: '{}'}}\n{more}",
         check.replace('\'', "''")
     );
     f.write("orch.yaml", &keys);
@@ -167,6 +178,76 @@ fn an_orch_killed_while_several_are_verified_lands_each_once() {
         assert_eq!(f.count("landed", task), 1);
         assert_eq!(f.count("attempt_started", task), 1);
     }
+    f.orch(["audit"]).exits(0);
+    f.assert_tidy();
+}
+
+/// How often the check ran.
+fn asked(f: &Fixture) -> usize {
+    let log = std::fs::read_to_string(f.gate().join("log")).expect("a log");
+    log.lines().count()
+}
+
+#[test]
+fn a_second_run_on_unchanged_trees_verifies_nothing_with_three_gate_slots_too() {
+    let f = scene_with(
+        3,
+        3,
+        "echo ran >> \"$GATE/log\"",
+        &[],
+        "  cache: hermetic\n",
+    );
+    f.orch(["run", "-j", "1"]).exits(0);
+    assert_eq!(asked(&f), 4, "the base, and one for each landed tree");
+    let tree = f.git(["rev-parse", "main^{tree}"]);
+    f.git(["reset", "-q", "--hard", "main~3"]);
+    f.git(["update-ref", "-d", "refs/heads/orch/plan"]);
+    f.orch(["run", "-j", "1"]).exits(0);
+    assert_eq!(f.git(["rev-parse", "main^{tree}"]), tree);
+    assert_eq!(asked(&f), 4, "every tree is known");
+    f.assert_tidy();
+}
+
+#[test]
+fn a_queue_whose_target_is_moved_by_somebody_else_is_verified_again_as_it_lands() {
+    // The first three landing commits are judged on a tip that has gone by the time they have passed.
+    let check = format!(
+        "test \"$ORCH_TASK\" = baseline || {{ touch \"$GATE/up-$ORCH_TASK\"; {}; }}",
+        waits("go")
+    );
+    let f = scene(3, 3, &check, &[]);
+    let run = f.live(["run", "-j", "3"]);
+    for task in 1..=3 {
+        f.await_gate(&format!("up-{task}"));
+    }
+    let before = f.git(["rev-parse", "orch/plan"]);
+    let tree = f.git(["rev-parse", "orch/plan^{tree}"]);
+    let theirs = f.git([
+        "commit-tree",
+        tree.trim(),
+        "-p",
+        before.trim(),
+        "-m",
+        "Of a person",
+    ]);
+    f.git(["update-ref", "refs/heads/orch/plan", theirs.trim()]);
+    f.open("go");
+    run.ended().exits(0);
+    assert_eq!(records(&f, "landed").len(), 3);
+    let mut parent = theirs.trim().to_owned();
+    for record in records(&f, "landed") {
+        let commit = text(&record, "/commit");
+        let onto = f.git(["rev-parse", &format!("{commit}^")]);
+        assert_eq!(onto.trim(), parent, "nothing of the person is lost");
+        let vouching = records(&f, "verified").into_iter();
+        let of_it: Vec<Value> = vouching.filter(|r| text(r, "/commit") == commit).collect();
+        assert_eq!(of_it.len(), 1, "{commit} has a record of its own");
+        let tree = f.git(["rev-parse", &format!("{commit}^{{tree}}")]);
+        assert_eq!(text(&of_it[0], "/result/tree"), tree.trim());
+        parent = commit.to_owned();
+    }
+    let missed = records(&f, "landing_missed");
+    assert!(!missed.is_empty(), "the old tip was not landed on");
     f.orch(["audit"]).exits(0);
     f.assert_tidy();
 }

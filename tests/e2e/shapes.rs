@@ -72,6 +72,7 @@ impl Shape {
             Self::queue(),
             Self::approved(),
             Self::answered(),
+            Self::remade(),
             Self::evidence(),
             Self::crowned(),
             Self::protected(),

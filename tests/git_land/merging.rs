@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use orch::git::merge::{Merge, merge};
+use orch::git::merge::{Known, Merge, merge};
 use orch::git::program::Git;
 use orch::git::tree::file_in;
 use orch::ids::ObjectId;
@@ -23,7 +23,7 @@ fn merged(repo: &Repo, base: &ObjectId, tip: &ObjectId, candidate: &ObjectId) ->
         tip,
         candidate,
         None,
-        &|_| false,
+        &|_| None,
     )
     .unwrap()
 }
@@ -47,7 +47,7 @@ fn changes_of_different_files_merge_without_the_program() {
         &tip,
         &candidate,
         None,
-        &|_| false,
+        &|_| None,
     )
     .unwrap();
     let Merge::Clean { tree } = clean else {
@@ -117,7 +117,7 @@ fn united(
     candidate: &ObjectId,
     files: &[&str],
 ) -> Merge {
-    let is_united = |file: &str| files.contains(&file);
+    let known = |file: &str| files.contains(&file).then_some(Known::Union);
     merge(
         &repo.git,
         &repo.opened(),
@@ -125,7 +125,7 @@ fn united(
         tip,
         candidate,
         None,
-        &is_united,
+        &known,
     )
     .unwrap()
 }
@@ -154,7 +154,12 @@ fn a_file_with_a_known_answer_gets_the_lines_of_both_sides() {
         ],
     );
     let merge = united(&repo, &base, &tip, &candidate, &["news", "d/news"]);
-    let Merge::United { tree, files } = merge else {
+    let Merge::Answered {
+        tree,
+        united: files,
+        ..
+    } = merge
+    else {
         panic!("{merge:?}");
     };
     assert_eq!(files, ["d/news", "news"]);
@@ -183,7 +188,7 @@ fn a_file_that_both_sides_add_gets_the_lines_of_both() {
     let tip = repo.commit_on(&base, &[("news", Some("tip\n"))]);
     let candidate = repo.commit_on(&base, &[("news", Some("candidate\n"))]);
     let merge = united(&repo, &base, &tip, &candidate, &["news"]);
-    let Merge::United { tree, .. } = merge else {
+    let Merge::Answered { tree, .. } = merge else {
         panic!("{merge:?}");
     };
     let text = file_in(&repo.opened(), &tree, Path::new("news")).unwrap();
@@ -307,7 +312,7 @@ fn the_plan_takes_no_part() {
             &tip,
             &candidate,
             Some(plan),
-            &|_| false,
+            &|_| None,
         )
         .unwrap();
         let Merge::Clean { tree } = merge else {
@@ -327,7 +332,7 @@ fn the_plan_takes_no_part() {
     assert_eq!(plan_of_merge(None, Some("candidate")), None);
     let only = repo.commit_on(&base, &[("plans/p.yaml", Some("edited"))]);
     let unmoved = merge(&repo.git, &opened, &base, &base, &only, Some(plan), &|_| {
-        false
+        None
     })
     .unwrap();
     let tree = repo.id(&format!("{base}^{{tree}}"));
@@ -489,7 +494,7 @@ fn random_merges_agree_with_git() {
                 prop_assert_eq!(asked.status.code(), Some(0));
                 prop_assert_eq!(Some(ours), tree);
             }
-            Merge::United { .. } => prop_assert!(false, "no answer is known"),
+            Merge::Answered { .. } => prop_assert!(false, "no answer is known"),
             Merge::Conflict { files } => {
                 // git dies of some merges, which are no clean ones then.
                 prop_assert!(matches!(asked.status.code(), Some(1) | None));

@@ -237,7 +237,9 @@ impl Laws {
                 })?;
                 self.entry(ticket).on_the_way_in = false;
             }
-            Record::ApprovalLapsed { .. } | Record::EvidenceLooked { .. } => {}
+            Record::ApprovalLapsed { .. }
+            | Record::ConflictsAnswered { .. }
+            | Record::EvidenceLooked { .. } => {}
             Record::Verified {
                 ticket,
                 commit,
@@ -586,8 +588,7 @@ impl Laws {
             }
             Settlement::Removed => {
                 // If it comes back, it comes back as new, and waits for nothing.
-                entry.fresh = true;
-                entry.pause = None;
+                (entry.fresh, entry.pause) = (true, None);
                 Done::No
             }
             Settlement::Believed

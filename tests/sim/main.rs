@@ -64,6 +64,8 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "AgentEnded",
         "Collected",
         "Building",
+        "ConflictsAnswered",
+        "a file made anew is given up",
         "Verifying",
         "Verified",
         "Baselined",

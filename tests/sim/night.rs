@@ -147,6 +147,7 @@ impl Night {
                         tree: ObjectId::new("tree"),
                         sha256: String::new(),
                     },
+                    answers: Vec::new(),
                 };
                 let result = Ok(landing);
                 self.later(second, Event::Built { ticket, result });

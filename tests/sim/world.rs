@@ -8,6 +8,7 @@ mod kind;
 mod people;
 pub(crate) mod service;
 mod shell;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

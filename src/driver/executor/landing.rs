@@ -6,20 +6,24 @@ use std::time::SystemTime;
 
 use anyhow::{Context, anyhow};
 
+use super::answers::{self, Answers, Unanswered, Unmade};
+use super::plan_texts::{plan_after, plan_at_target, plan_copy, plan_edit};
 use super::plan_thread::PlanThread;
 use crate::crash::point;
+use crate::driver::gates::{GateError, Gates};
 use crate::driver::signers;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::Engine;
+use crate::engine::conflict::{Answered, Conflict};
 use crate::engine::consent::{Approves, Change};
-use crate::engine::event::{Author, BuildFailure, Event, LandResult, Landing, PlanRevision};
+use crate::engine::event::{BuildFailure, Event, LandResult, Landing};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::Signers;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::change;
 use crate::git::commit::{self, CommitSpec, make_commit};
 use crate::git::durable::{flush_commits, is_whole, set_damaged_aside};
-use crate::git::land::{self, Brought, LandError, LandOrder, Landed, PlanCopy, Refusal};
+use crate::git::land::{self, Brought, LandError, LandOrder, Landed, Refusal};
 use crate::git::merge::{Merge, merge};
 use crate::git::message::Message;
 use crate::git::pins;
@@ -27,15 +31,8 @@ use crate::git::refs::{self, RefError};
 use crate::git::signature;
 use crate::git::tree::{blob_at, file_in, tree_with_file};
 use crate::ids::{ObjectId, Ticket};
-use crate::plan::conflicts::Answer;
-use crate::plan::diff::{Gated, Permitted, PlanEdit, difference, permit};
 use crate::plan::edit::TaskChange;
 use crate::plan::graph::Declared;
-use crate::store::read_limited;
-use crate::verify::scope::Scope;
-
-/// Largest plan copy that is read back.
-const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as u64;
 
 /// What is built, with what only the engine knows.
 #[derive(Debug)]
@@ -108,29 +105,6 @@ pub(super) fn settled_fields(engine: &Engine) -> Vec<TaskChange> {
     changes
 }
 
-/// The person's edited copy of a tracked plan, with what `commit` changes of the plan put into it.
-pub(super) fn plan_copy(site: &Site, commit: &ObjectId) -> anyhow::Result<Option<PlanCopy>> {
-    let Some(path) = site.plan.tracked() else {
-        return Ok(None);
-    };
-    let repo = site.repo.open()?;
-    let Some(bytes) = file_in(&repo, commit, Path::new(path))? else {
-        return Ok(None);
-    };
-    let at_commit =
-        String::from_utf8(bytes).with_context(|| format!("{path} is not UTF-8 at {commit}"))?;
-    let Some((expected, new)) = site.plan.published(&at_commit)? else {
-        return Ok(None);
-    };
-    let worktree = site.repo.worktree().to_owned();
-    Ok(Some(PlanCopy {
-        worktree,
-        path: path.into(),
-        expected: expected.into_bytes(),
-        new: new.into_bytes(),
-    }))
-}
-
 /// What to tell of checkouts whose update kept a person's files.
 pub(super) fn kept_files(checkouts: &[Brought]) -> Option<String> {
     let tellings: Vec<String> = checkouts
@@ -152,61 +126,84 @@ pub(super) fn kept_files(checkouts: &[Brought]) -> Option<String> {
     (!tellings.is_empty()).then(|| tellings.join("\n"))
 }
 
-/// The tracked plan's text at the target's tip; none for other plans.
-pub(super) fn plan_at_target(site: &Site) -> anyhow::Result<Option<String>> {
-    let Some(path) = site.plan.tracked() else {
-        return Ok(None);
-    };
-    let repo = site.repo.open()?;
-    let tip =
-        refs::tip(&repo, &site.target)?.with_context(|| format!("{} is gone", site.target))?;
-    let bytes = file_in(&repo, &tip, Path::new(path))?
-        .with_context(|| format!("{path} is gone from {}", site.target))?;
-    let text = String::from_utf8(bytes)
-        .with_context(|| format!("{path} is not UTF-8 at {}", site.target))?;
-    Ok(Some(text))
+/// A candidate merged onto what it is built on; its landing commit is still to be made.
+struct Merged {
+    tip: ObjectId,
+    tree: ObjectId,
+    answers: Vec<Answered>,
+    /// The files that are to be made anew, of which the tree has the tip's version.
+    to_make: Vec<String>,
 }
 
-/// The files whose conflicts a person settled beforehand.
-pub(super) struct Settled(Option<Scope>);
-
-impl Settled {
-    /// Those of the setting `merge`.
-    pub(super) fn by(site: &Site) -> anyhow::Result<Self> {
-        let globs: Vec<&str> = site
-            .settings
-            .merge
-            .value
-            .iter()
-            .map(|known| match known.answer {
-                Answer::Union => known.files.as_str(),
-            })
-            .collect();
-        // A scope of no globs holds every path.
-        let scope = (!globs.is_empty()).then(|| Scope::new(&globs));
-        Ok(Self(scope.transpose()?))
-    }
-
-    /// Whether a file gets the lines of both sides.
-    pub(super) fn by_union(&self, file: &str) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|scope| scope.contains(Path::new(file)))
-    }
-}
-
-pub(super) async fn build(site: Arc<Site>, landings: PlanThread, order: BuildOrder) -> Event {
+/// Makes the landing commit. What is run for it can be ended from now on.
+pub(super) fn build(
+    site: Arc<Site>,
+    gates: Gates,
+    landings: PlanThread,
+    order: BuildOrder,
+) -> impl Future<Output = Event> + Send {
     let ticket = order.ticket.clone();
-    let work =
-        move || made(&site, &order).or_else(|error| unless_lost(&site, &order.candidate, error));
-    let result = landings.run(work).await;
-    Event::Built {
-        ticket,
-        result: result.unwrap_or_else(|error| Err(BuildFailure::Trouble(format!("{error:#}")))),
+    gates.begin(&Some(ticket.clone()));
+    async move {
+        let result = built(&site, &gates, &landings, Arc::new(order)).await;
+        Event::Built {
+            ticket,
+            result: result.unwrap_or_else(|error| Err(BuildFailure::Trouble(format!("{error:#}")))),
+        }
     }
 }
 
-fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, BuildFailure>> {
+async fn built(
+    site: &Arc<Site>,
+    gates: &Gates,
+    landings: &PlanThread,
+    order: Arc<BuildOrder>,
+) -> anyhow::Result<Result<Landing, BuildFailure>> {
+    let (owner, of) = (Arc::clone(site), Arc::clone(&order));
+    let merge = move || merged(&owner, &of).or_else(|e| unless_lost(&owner, &of.candidate, e));
+    let mut merged = match landings.run(merge).await? {
+        Ok(merged) => merged,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    if !merged.to_make.is_empty() {
+        let unmade = Unmade {
+            tip: merged.tip.clone(),
+            tree: merged.tree.clone(),
+            commands: Answers::of(site)?.commands(&merged.to_make),
+        };
+        match answers::make(site, gates, &order.ticket, &unmade).await {
+            Ok(made) => {
+                merged.tree = made.tree;
+                merged.answers.extend(made.answers);
+            }
+            Err(Unanswered::Failed(why)) => {
+                return Ok(Err(BuildFailure::Conflict(Conflict {
+                    files: merged.files_in_conflict(),
+                    tried: Some(why),
+                })));
+            }
+            Err(Unanswered::Gate(GateError::Ended)) => return Ok(Err(BuildFailure::Interrupted)),
+            Err(Unanswered::Gate(error)) => return Err(error.into()),
+        }
+        merged.answers.sort_by(|a, b| a.file.cmp(&b.file));
+    }
+    let owner = Arc::clone(site);
+    let make =
+        move || made(&owner, &order, &merged).or_else(|e| unless_lost(&owner, &order.candidate, e));
+    landings.run(make).await
+}
+
+impl Merged {
+    /// The files that git could not merge, sorted.
+    fn files_in_conflict(&self) -> Vec<String> {
+        let answered = self.answers.iter().map(|answered| answered.file.clone());
+        let mut files: Vec<String> = answered.chain(self.to_make.iter().cloned()).collect();
+        files.sort();
+        files
+    }
+}
+
+fn merged(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Merged, BuildFailure>> {
     let repo = site.repo.open()?;
     let tip = match &order.place.behind {
         Some(commit) => commit.clone(),
@@ -224,44 +221,68 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
     if !site.has_made(&order.candidate) && !is_whole(&repo, &order.candidate)? {
         return Ok(Err(lost(&order.candidate)));
     }
-    let apart = site.plan.tracked().map(Path::new);
-    let settled = Settled::by(site)?;
-    let (merged, united) = match merge(
+    let known = Answers::of(site)?;
+    let merge = merge(
         site.repo.program(),
         &repo,
         &order.place.base,
         &tip,
         &order.candidate,
-        apart,
-        &|file| settled.by_union(file),
-    )? {
-        Merge::Clean { tree } => (tree, Vec::new()),
-        Merge::United { tree, files } => {
-            tracing::info!(ticket = %order.ticket, ?files, "conflicts were settled by union");
-            (tree, files)
+        site.plan.tracked().map(Path::new),
+        &|file| known.known(file),
+    )?;
+    Ok(match merge {
+        Merge::Clean { tree } => Ok(Merged {
+            tip,
+            tree,
+            answers: Vec::new(),
+            to_make: Vec::new(),
+        }),
+        Merge::Answered {
+            tree,
+            united,
+            to_make,
+        } => {
+            tracing::info!(ticket = %order.ticket, ?united, ?to_make, "conflicts have known answers");
+            Ok(Merged {
+                tip,
+                tree,
+                answers: united.into_iter().map(Answered::united).collect(),
+                to_make,
+            })
         }
-        Merge::Conflict { files } => return Ok(Err(BuildFailure::Conflict(files))),
-    };
+        Merge::Conflict { files } => Err(BuildFailure::Conflict(Conflict { files, tried: None })),
+    })
+}
+
+fn made(
+    site: &Site,
+    order: &BuildOrder,
+    merged: &Merged,
+) -> anyhow::Result<Result<Landing, BuildFailure>> {
+    let repo = site.repo.open()?;
+    let tip = &merged.tip;
     let edit = plan_edit(site, &order.ticket)?;
-    let unchanged = merged == commit::tree_id(&repo, &tip)? && edit.is_none();
+    let unchanged = merged.tree == commit::tree_id(&repo, tip)? && edit.is_none();
     if unchanged {
         return Ok(Err(BuildFailure::AlreadyThere));
     }
+    let apart = site.plan.tracked().map(Path::new);
     let tree = match apart {
-        None => merged,
+        None => merged.tree.clone(),
         Some(path) => {
             let gone = || anyhow!("{} is gone from {}", path.display(), site.target);
             let read = || -> anyhow::Result<String> {
-                let text = file_in(&repo, &tip, path)?.ok_or_else(gone)?;
+                let text = file_in(&repo, tip, path)?.ok_or_else(gone)?;
                 String::from_utf8(text)
                     .with_context(|| format!("{} is not UTF-8 at {}", path.display(), site.target))
             };
             let keep = |text: &str| -> anyhow::Result<_> {
-                let tree = tree_with_file(&repo, &merged, path, Some(text.as_bytes()))?;
+                let tree = tree_with_file(&repo, &merged.tree, path, Some(text.as_bytes()))?;
                 let blob = blob_at(&repo, &tree, path)?;
                 Ok((tree, blob))
             };
-            let blob = blob_at(&repo, &tip, path)?.ok_or_else(gone)?;
+            let blob = blob_at(&repo, tip, path)?.ok_or_else(gone)?;
             let (edit, settled) = (edit.as_ref(), &order.settled);
             match site.plan.compose_onto(&blob, read, edit, settled, keep)? {
                 Ok(tree) => tree,
@@ -274,8 +295,8 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
         &repo,
         CommitSpec {
             tree: &tree,
-            parents: std::slice::from_ref(&tip),
-            message: &message(site, order, &united)?,
+            parents: std::slice::from_ref(tip),
+            message: &message(site, order, &merged.answers)?,
             author: &site.identity,
             committer: &site.identity,
             at: commit_time(),
@@ -292,20 +313,21 @@ fn made(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Landing, Build
     point("landing-pinned");
     flush_commits(&repo, &[&commit, &order.candidate])?;
     point("landing-synced");
-    let sha256 = change::digest(&repo, &tip, &commit, apart)?;
+    let sha256 = change::digest(&repo, tip, &commit, apart)?;
     Ok(Ok(Landing {
         commit,
-        onto: tip,
+        onto: tip.clone(),
         change: Change { tree, sha256 },
+        answers: merged.answers.clone(),
     }))
 }
 
 /// Tells a candidate that a loss of power took from other reasons why no landing commit can be made.
-fn unless_lost(
+fn unless_lost<T>(
     site: &Site,
     candidate: &ObjectId,
     error: anyhow::Error,
-) -> anyhow::Result<Result<Landing, BuildFailure>> {
+) -> anyhow::Result<Result<T, BuildFailure>> {
     let repo = site.repo.open()?;
     set_damaged_aside(&repo, SystemTime::UNIX_EPOCH, &site.state.damaged())?;
     if is_whole(&repo, candidate)? {
@@ -321,7 +343,7 @@ fn lost(candidate: &ObjectId) -> BuildFailure {
     ))
 }
 
-fn message(site: &Site, order: &BuildOrder, united: &[String]) -> anyhow::Result<String> {
+fn message(site: &Site, order: &BuildOrder, answers: &[Answered]) -> anyhow::Result<String> {
     let checks = super::verify::checks(site, &order.ticket)?;
     let gates: Vec<&str> = checks
         .verify
@@ -347,7 +369,7 @@ fn message(site: &Site, order: &BuildOrder, united: &[String]) -> anyhow::Result
             "" => Err("no required verify command"),
             gates => Ok(gates),
         },
-        united,
+        answered: answers,
         sign_off: sign_off.as_deref(),
     };
     Ok(text.text())
@@ -356,31 +378,6 @@ fn message(site: &Site, order: &BuildOrder, united: &[String]) -> anyhow::Result
 fn commit_time() -> git2::Time {
     let now = chrono::Local::now();
     git2::Time::new(now.timestamp(), now.offset().local_minus_utc() / 60)
-}
-
-/// What the agent may have changed of the plan copy that it was given. That it may was decided when it was collected.
-fn plan_edit(site: &Site, ticket: &Ticket) -> anyhow::Result<Option<Permitted>> {
-    let Some(edit) = plan_difference(site, ticket)? else {
-        return Ok(None);
-    };
-    // Whether tasks had started was asked then; tasks that started since keep the spec they started with.
-    let gated = Gated::of(&site.plan.current()).judged();
-    let permitted = permit(edit, &ticket.task, |_| false, &gated)
-        .map_err(|why| anyhow!("the plan edit is refused: {}", why.join("; ")))?;
-    Ok((!permitted.is_empty()).then_some(permitted))
-}
-
-/// What the agent changed of the plan copy that it was given; `None` if it changed nothing.
-pub(super) fn plan_difference(site: &Site, ticket: &Ticket) -> anyhow::Result<Option<PlanEdit>> {
-    let dir = site.attempt_dir(ticket);
-    if !dir.plan_left().exists() {
-        return Ok(None);
-    }
-    let [given, left] = [dir.plan_given(), dir.plan_left()].map(|path| {
-        let bytes = read_limited(&path, PLAN_BYTES_MAX)?;
-        String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", path.display()))
-    });
-    Ok(Some(difference(&given?, &left?)?))
 }
 
 /// The signature of an approval, which is checked once more before what it lets land moves the target.
@@ -520,23 +517,4 @@ fn not_ready(refusal: &Refusal) -> LandResult {
         | Refusal::Git { .. }
         | Refusal::Away(_) => LandResult::InTheWay(told),
     }
-}
-
-/// The plan that holds after a landing, if the landing changed more of it than its status. Also repeats, after a crash,
-/// what the landing's agent changed of a plan outside the target.
-pub(in crate::driver) fn plan_after(
-    site: &Site,
-    ticket: &Ticket,
-) -> anyhow::Result<Option<PlanRevision>> {
-    let Some(edit) = plan_edit(site, ticket)? else {
-        return Ok(None);
-    };
-    let plan = match plan_at_target(site)? {
-        Some(tip) => site.plan.after_landing(&tip)?,
-        None => match site.plan.write_in_place(Some(&edit), &[])? {
-            Some(plan) => plan,
-            None => site.plan.current(),
-        },
-    };
-    super::revision(site, &plan, Author::Agent(ticket.task.clone())).map(Some)
 }

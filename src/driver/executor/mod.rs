@@ -3,10 +3,12 @@
 //! Blocking work (git, files) runs on tokio's blocking threads. Here nothing is decided that the engine could decide:
 //! an action either did what it says or tells why not.
 
+mod answers;
 mod collect;
 mod evidence;
 mod execute;
 mod landing;
+mod plan_texts;
 mod plan_thread;
 mod prepare;
 mod publish;
@@ -41,7 +43,7 @@ use crate::process;
 use crate::report::{Board, Doing};
 use crate::store::SessionPart;
 use crate::time::{Now, Wall};
-pub(super) use landing::plan_after;
+pub(super) use plan_texts::plan_after;
 use plan_thread::PlanThread;
 pub(super) use prepare::setup_parts;
 pub(super) use verify::smoke_job;
@@ -198,7 +200,11 @@ impl Executor {
                 note: None,
             }));
         }
-        match self.site.plan.look(|| landing::plan_at_target(&self.site)) {
+        match self
+            .site
+            .plan
+            .look(|| plan_texts::plan_at_target(&self.site))
+        {
             Look::Same => {}
             Look::Revised(plan) => {
                 match self.revision(&plan, Author::Person(self.site.identity.name.clone())) {
@@ -332,7 +338,8 @@ impl Executor {
             } => {
                 let place = landing::Place { behind, base };
                 let order = landing::BuildOrder::new(engine, ticket, place, candidate);
-                Box::pin(landing::build(site, self.landings.clone(), order))
+                let (gates, landings) = (self.gates.clone(), self.landings.clone());
+                Box::pin(landing::build(site, gates, landings, order))
             }
             Action::Land {
                 ticket,

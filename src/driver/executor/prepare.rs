@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::landing::Settled;
+use super::answers::Answers;
 use super::trouble::Trouble;
 use super::{Executor, Recalled, blocking, execute};
 use crate::agent::prompt::{
@@ -296,7 +296,7 @@ fn on_tip(
         return Ok(None);
     }
     let base = commit::first_parent(repo, candidate)?;
-    let settled = Settled::by(site)?;
+    let answers = Answers::of(site)?;
     match merge(
         site.repo.program(),
         repo,
@@ -304,10 +304,12 @@ fn on_tip(
         tip,
         candidate,
         site.plan.tracked().map(Path::new),
-        &|file| settled.by_union(file),
+        &|file| answers.known(file),
     )? {
-        Merge::Clean { tree } | Merge::United { tree, .. } => Ok(Some(tree)),
-        Merge::Conflict { files } => {
+        Merge::Clean { tree } => Ok(Some(tree)),
+        Merge::Answered { tree, to_make, .. } if to_make.is_empty() => Ok(Some(tree)),
+        // Files are made anew for a landing alone: an agent has the command itself.
+        Merge::Answered { to_make: files, .. } | Merge::Conflict { files } => {
             tracing::info!(?files, "the last attempt's files no longer fit the tip");
             Ok(None)
         }

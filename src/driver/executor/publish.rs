@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::{Executor, landing};
+use super::{Executor, landing, plan_texts};
 use crate::crash::point;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::event::Event;
@@ -69,7 +69,7 @@ fn published(site: &Site) -> anyhow::Result<Option<String>> {
             )
         }));
     };
-    let plan = landing::plan_copy(site, &to)?;
+    let plan = plan_texts::plan_copy(site, &to)?;
     let order = PublishOrder {
         branch,
         from,
@@ -83,7 +83,7 @@ fn published(site: &Site) -> anyhow::Result<Option<String>> {
     Ok(match published {
         Published::NothingToDo => None,
         Published::Done { checkouts } => {
-            if let Some(text) = landing::plan_at_target(site)? {
+            if let Some(text) = plan_texts::plan_at_target(site)? {
                 site.plan.updated(text);
             }
             landing::kept_files(&checkouts)

@@ -1,5 +1,6 @@
 //! Records of a candidate on its way to the target.
 
+use crate::engine::conflict::Answered;
 use crate::engine::consent::Change;
 use crate::engine::ending::AttemptEnd;
 use crate::engine::record::{Miss, Next};
@@ -39,9 +40,23 @@ impl State {
             behind: behind.cloned(),
         };
         let work = work.clone();
+        if !task.past().answers.is_empty() {
+            task.past_mut().answers.clear();
+        }
         possible
             && !task.awaits_approval()
             && task.order(ticket, Phase::Building { work, place }, at)
+    }
+
+    pub(super) fn conflicts_answered(&mut self, ticket: &Ticket, answers: &[Answered]) -> bool {
+        let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
+            return false;
+        };
+        let possible = matches!(task.phase, Phase::Building { .. });
+        if possible {
+            task.past_mut().answers = answers.to_vec();
+        }
+        possible
     }
 
     pub(super) fn not_landable(

@@ -142,6 +142,9 @@ impl State {
             }
             Record::BreakerClosed => std::mem::take(&mut self.breaker).open.is_some(),
             Record::Building { ticket, behind } => self.building(ticket, behind.as_ref(), at),
+            Record::ConflictsAnswered {
+                ticket, answers, ..
+            } => self.conflicts_answered(ticket, answers),
             Record::Verifying {
                 ticket,
                 commit,
@@ -495,6 +498,7 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::BreakerOpened { .. }
         | Record::BreakerClosed
         | Record::Building { .. }
+        | Record::ConflictsAnswered { .. }
         | Record::Verifying { .. }
         | Record::Verified { .. }
         | Record::Baselined { .. }

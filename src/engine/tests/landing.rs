@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::engine::conflict::Conflict;
 use crate::engine::event::{BuildFailure, Unprepared};
 use crate::engine::policy::{CONFLICTS_MAX, MISSES_AT_ONCE_MAX, TROUBLES_MAX};
 use crate::engine::view::Completion;
@@ -44,7 +45,12 @@ fn one_candidate_lands_at_a_time_the_longest_path_first() {
 #[test]
 fn the_first_two_conflicts_cost_no_attempt() {
     let mut bench = Bench::of(vec![with(task("a", &[]), |n| n.max_attempts = 1)]);
-    let conflict = || BuildFailure::Conflict(vec!["src/x.rs".to_owned()]);
+    let conflict = || {
+        BuildFailure::Conflict(Conflict {
+            files: vec!["src/x.rs".to_owned()],
+            tried: None,
+        })
+    };
     for _ in 0..CONFLICTS_MAX {
         bench.ends("a", Ending::Success);
         build_fails(&mut bench, "a", conflict());

@@ -254,6 +254,7 @@ impl Bench {
                 tree: ObjectId::new("tree"),
                 sha256: "change".to_owned(),
             },
+            answers: Vec::new(),
         });
         self.hear(Event::Built { ticket, result });
         commit

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::engine::conflict::Answered;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::verification::{Counts, GateRecord, GateResult, Verdict, Verification};
 use crate::ids::{ObjectId, TaskId};
@@ -28,6 +29,8 @@ pub(super) struct Judgement {
     /// Whether this very commit is on the target.
     landed: bool,
     gates: Vec<Gate>,
+    /// Conflicts in the landing commit that were settled as a person had said beforehand, by file.
+    answered: Vec<Answered>,
     /// What the probes of the environment answered.
     probes: BTreeMap<String, String>,
     /// SHA-256 over the tree's lock files.
@@ -77,6 +80,7 @@ impl Judgement {
             detail,
             landed: false,
             gates: result.gates.iter().map(Gate::new).collect(),
+            answered: Vec::new(),
             probes: result.environment.probes.clone(),
             locks: result.environment.locks.clone(),
         }
@@ -120,8 +124,14 @@ fn beside_the_code(record: &GateRecord) -> String {
 /// Of the landing commits of each task.
 pub(super) fn of_tasks(records: &[Stamped]) -> BTreeMap<TaskId, Vec<Judgement>> {
     let mut judged: BTreeMap<TaskId, Vec<Judgement>> = BTreeMap::new();
+    let mut answered: BTreeMap<&ObjectId, &[Answered]> = BTreeMap::new();
     for Stamped { record, at, .. } in records {
         match record {
+            Record::ConflictsAnswered {
+                commit, answers, ..
+            } => {
+                answered.insert(commit, answers);
+            }
             Record::Verified {
                 ticket,
                 commit,
@@ -130,6 +140,7 @@ pub(super) fn of_tasks(records: &[Stamped]) -> BTreeMap<TaskId, Vec<Judgement>> 
                 let judgement = Judgement {
                     attempt: Some(ticket.attempt),
                     commit: Some(commit.clone()),
+                    answered: answered.get(commit).map_or_else(Vec::new, |a| a.to_vec()),
                     ..Judgement::new(*at, result)
                 };
                 judged

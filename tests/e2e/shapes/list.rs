@@ -203,6 +203,28 @@ sections:
         }
     }
 
+    /// Both start on the same tip and write a file that follows from others; a person's command makes it anew.
+    pub(crate) fn remade() -> Self {
+        let task = |mine: u32, other: u32| {
+            let meet = gated(&mine.to_string(), &other.to_string(), "true");
+            format!(
+                "depends_on: []\nmax_attempts: 1\nrun: '{meet}; echo {mine} > parts/{mine}; cat parts/* > lock'"
+            )
+        };
+        Self {
+            args: &["run", "-j", "2"],
+            files: &[
+                ("parts/0", "0\n"),
+                ("lock", "0\n"),
+                (
+                    "orch.yaml",
+                    "verify: 'cat parts/* | cmp - lock'\nmerge: {lock: 'run: cat parts/* > lock'}\n",
+                ),
+            ],
+            ..Self::new("remade", plan(&[("1", &task(1, 2)), ("2", &task(2, 1))]))
+        }
+    }
+
     /// The first task waits for evidence, which is there at the second look.
     pub(crate) fn evidence() -> Self {
         let looks = "external: {run: 'test -e \"$GATE/seen\" || { touch \"$GATE/seen\"; exit 1; }', every: 1s}";

@@ -18,6 +18,7 @@ pub(super) fn kind(record: &Record) -> &'static str {
         Record::BreakerOpened { .. } => "BreakerOpened",
         Record::BreakerClosed => "BreakerClosed",
         Record::Building { .. } => "Building",
+        Record::ConflictsAnswered { .. } => "ConflictsAnswered",
         Record::Verifying { .. } => "Verifying",
         Record::Verified { .. } => "Verified",
         Record::Baselined { .. } => "Baselined",

@@ -10,7 +10,7 @@ use super::{ObjectsTaken, Order, PATHS_SHOWN, PLAN_BYTES_MAX};
 use crate::agent::role::Profile;
 use crate::agent::status;
 use crate::crash::point;
-use crate::driver::executor::{landing, verify};
+use crate::driver::executor::{plan_texts, verify};
 use crate::driver::how::How;
 use crate::driver::protection;
 use crate::driver::site::Site;
@@ -90,7 +90,7 @@ impl Work {
     }
 
     fn plan_edit(site: &Site, order: &Order) -> Result<Option<diff::Permitted>, String> {
-        let edit = landing::plan_difference(site, &order.ticket)
+        let edit = plan_texts::plan_difference(site, &order.ticket)
             .map_err(|e| format!("the edited plan cannot be read: {e:#}"))?;
         let Some(edit) = edit.filter(|e| !e.is_empty()) else {
             return Ok(None);
