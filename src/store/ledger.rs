@@ -350,9 +350,12 @@ impl Ledger {
         let Self {
             conn, path, lock, ..
         } = self;
-        conn.close()
-            .map_err(|(_, e)| LedgerError::sqlite(&path, e))?;
-        synced("ledger", [path.as_path()]);
+        let sqlite = |e| LedgerError::sqlite(&path, e);
+        // In two steps, since closing removes the log, and others may ask in between what is on disk.
+        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(sqlite)?;
+        synced("ledger", [path.as_path(), reader::log_of(&path).as_path()]);
+        conn.close().map_err(|(_, e)| sqlite(e))?;
         drop(lock);
         Ok(())
     }
