@@ -449,6 +449,13 @@ fn the_examples_of_the_documentation_are_plans() {
         text.expect("an example")
     };
     assert_eq!(plan(block()).tasks.len(), 4);
+    let keys = block().replace('\n', "\n  ");
+    assert_eq!(
+        plan(&tasks(&format!("- id: '1'\n  name: One\n  {keys}\n")))
+            .tasks
+            .len(),
+        1
+    );
     assert_eq!(plan(&tasks(block())).tasks.len(), 2);
     let rehearsed = plan(&tasks(block()));
     let added = &rehearsed.tasks[0]
