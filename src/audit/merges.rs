@@ -5,9 +5,11 @@
 //! sides there is only one answer, and nobody is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use git2::{Commit, Delta, Diff, Oid, Repository, Signature, Time, Tree};
+use git2::{Commit, Delta, Diff, ErrorCode, Oid, Repository, Signature, Time, Tree};
 
 use super::{Case, Report, find};
 use crate::engine::conflict::Answered;
@@ -159,35 +161,40 @@ impl<'r> Landing<'r> {
     /// Where no file was changed on both sides and none can have been renamed.
     fn apart(&self, repo: &Repository) -> Result<Option<Plain>, git2::Error> {
         let between = |old, new| repo.diff_tree_to_tree(Some(old), Some(new), None);
+        // It lands as it is.
+        if self.base.id() == self.tip.id() {
+            return Ok(Some(Plain {
+                other: paths(&between(&self.candidate, &self.landed)?),
+                conflicts: BTreeSet::new(),
+            }));
+        }
         let theirs = between(&self.base, &self.tip)?;
         let ours = between(&self.base, &self.candidate)?;
-        let moved_on = paths(&theirs);
-        if !moved_on.is_empty() {
-            let changed = paths(&ours);
-            let meets = |path: &Vec<u8>| {
-                let lies_in = |inner: &[u8], outer: &[u8]| {
-                    inner
-                        .strip_prefix(outer)
-                        .is_some_and(|rest| rest.starts_with(b"/"))
-                };
-                moved_on.contains(path)
-                    || moved_on
-                        .iter()
-                        .any(|other| lies_in(path, other) || lies_in(other, path))
+        let (moved_on, changed) = (paths(&theirs), paths(&ours));
+        let meets = |path: &Vec<u8>| {
+            let lies_in = |inner: &[u8], outer: &[u8]| {
+                inner
+                    .strip_prefix(outer)
+                    .is_some_and(|rest| rest.starts_with(b"/"))
             };
-            if may_rename(&theirs) || may_rename(&ours) || changed.iter().any(meets) {
-                return Ok(None);
-            }
+            moved_on.contains(path)
+                || moved_on
+                    .iter()
+                    .any(|other| lies_in(path, other) || lies_in(other, path))
+        };
+        if may_rename(&theirs) || may_rename(&ours) || changed.iter().any(meets) {
+            return Ok(None);
         }
         // Each side's files as that side has them.
         let against_tip = paths(&between(&self.tip, &self.landed)?);
-        let against_ours = paths(&between(&self.candidate, &self.landed)?);
-        let changed = paths(&ours);
-        let other = against_tip
-            .difference(&changed)
-            .chain(against_ours.intersection(&changed));
+        let mut other: BTreeSet<Vec<u8>> = against_tip.difference(&changed).cloned().collect();
+        for path in changed {
+            if entry(&self.candidate, &path)? != entry(&self.landed, &path)? {
+                other.insert(path);
+            }
+        }
         Ok(Some(Plain {
-            other: other.cloned().collect(),
+            other,
             conflicts: BTreeSet::new(),
         }))
     }
@@ -263,6 +270,15 @@ fn asked(
     let tree = tree.ok_or("`git merge-tree` answers something else than a tree")?;
     let conflicts = fields.filter(|path| !path.is_empty());
     Ok((tree, conflicts.map(<[u8]>::to_vec).collect()))
+}
+
+/// What lies at a path: its mode and object.
+fn entry(tree: &Tree<'_>, path: &[u8]) -> Result<Option<(i32, Oid)>, git2::Error> {
+    match tree.get_path(Path::new(OsStr::from_bytes(path))) {
+        Ok(entry) => Ok(Some((entry.filemode_raw(), entry.id()))),
+        Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Both sides of every change.
@@ -373,7 +389,7 @@ mod tests {
             let mut report = Report::default();
             let case = Case {
                 run: &run,
-                plan: &PlanId::from_path(std::path::Path::new("plan.yaml")),
+                plan: &PlanId::from_path(Path::new("plan.yaml")),
                 target: &RefName::new("refs/heads/main"),
                 records: &records,
                 discards: &[],
