@@ -36,11 +36,12 @@ pub(super) async fn look(
 ) -> anyhow::Result<Vec<Event>> {
     point("recovery-begins");
     let since = unwritten_since(records.last().map_or(Wall(0), |stamped| stamped.at));
-    if site.state.enter_boot(&process::boot_id()?)? {
+    let is_new_boot = site.state.enter_boot(&process::boot_id()?)?;
+    if is_new_boot {
         left_objects(site, since)?;
     }
     left_refs(site, engine)?;
-    candidates(site, records, since)?;
+    candidates(site, records, since, is_new_boot)?;
     let mut events: Vec<Event> = target(site, engine)?.into_iter().collect();
     for (ticket, in_flight) in engine.unsettled() {
         let found = match in_flight {
@@ -100,7 +101,13 @@ fn left_refs(site: &Site, engine: &Engine) -> anyhow::Result<()> {
 }
 
 /// Row `collected`: a candidate that can be read has its ref, whatever became of the ref's file, and no other has one.
-fn candidates(site: &Site, records: &[Stamped], since: Wall) -> anyhow::Result<()> {
+/// Without a start of the machine in between, what has a ref can be read.
+fn candidates(
+    site: &Site,
+    records: &[Stamped],
+    since: Wall,
+    is_new_boot: bool,
+) -> anyhow::Result<()> {
     let repo = site.repo.open()?;
     for stamped in records
         .iter()
@@ -114,7 +121,11 @@ fn candidates(site: &Site, records: &[Stamped], since: Wall) -> anyhow::Result<(
         } = &stamped.record
         {
             let name = pins::candidate_ref(&site.run, &ticket.task, ticket.attempt);
-            match (refs::tip(&repo, &name)?, is_whole(&repo, candidate)?) {
+            let tip = refs::tip(&repo, &name)?;
+            if tip.is_some() && !is_new_boot {
+                continue;
+            }
+            match (tip, is_whole(&repo, candidate)?) {
                 (None, true) => pins::name_candidate(&repo, &name, candidate)?,
                 (Some(_), false) => pins::forget_candidate(&repo, &name)?,
                 (None, false) | (Some(_), true) => {}
