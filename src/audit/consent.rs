@@ -271,8 +271,12 @@ fn unapproved(
     if shown.commit == *commit {
         return None;
     }
-    // A commit that is gone is told elsewhere.
-    let made = change(repo, onto, commit, plan)?;
+    let made = match change(repo, onto, commit, plan) {
+        Ok(Some(made)) => made,
+        // A commit that is gone is told elsewhere.
+        Ok(None) => return None,
+        Err(error) => return Some(format!("what it changes cannot be read: {error}")),
+    };
     (made != shown.change.sha256).then(|| {
         format!(
             "{} was approved, and this makes another change",
@@ -287,10 +291,12 @@ fn change(
     onto: &ObjectId,
     commit: &ObjectId,
     plan: Option<&str>,
-) -> Option<String> {
-    let (old, new) = (find(repo, onto).ok()?, find(repo, commit).ok()?);
-    let (old, new) = (old.tree().ok()?, new.tree().ok()?);
-    let diff = repo.diff_tree_to_tree(Some(&old), Some(&new), None).ok()?;
+) -> Result<Option<String>, git2::Error> {
+    let (Ok(old), Ok(new)) = (find(repo, onto), find(repo, commit)) else {
+        return Ok(None);
+    };
+    let (old, new) = (old.tree()?, new.tree()?);
+    let diff = repo.diff_tree_to_tree(Some(&old), Some(&new), None)?;
     let mut hash = Sha256::new();
     let is_plan = |delta: &DiffDelta<'_>| {
         let path = match delta.status() {
@@ -312,5 +318,6 @@ fn change(
         side(new.path_bytes(), new.mode().into(), new.id(), &mut hash);
     }
     let digest = hash.finalize();
-    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    let text = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(text))
 }
