@@ -8,7 +8,7 @@ use git2::{Delta, DiffDelta, Oid, Repository};
 use sha2::{Digest, Sha256};
 
 use super::{Case, Report, find};
-use crate::engine::consent::{Approves, Shown};
+use crate::engine::approval::{Approves, Shown};
 use crate::engine::event::{Author, Control, PlanRevision, Verb};
 use crate::engine::record::{Next, Record, RunStart, Stamped};
 use crate::git::signature;

@@ -11,8 +11,8 @@ use super::{Case, Report, find, has_gaps, object_id};
 use crate::engine::ending::Ending;
 use crate::engine::event::PlanRevision;
 use crate::engine::outcome::Outcome;
-use crate::engine::record::{Record, RunStart, Smoke, Stamped};
-use crate::engine::verification::{Verdict, Verification};
+use crate::engine::record::{Record, RunStart, Stamped};
+use crate::engine::verification::{Smoke, Verdict, Verification};
 use crate::ids::{ObjectId, TaskId};
 
 /// The smoke test of projects of claude-plan-orchestrator, which judges where settings and plan name nothing.

@@ -15,7 +15,7 @@ use super::locate::{self, Chosen};
 use crate::driver::crash::{self, Side};
 use crate::driver::{control, now, signers};
 use crate::engine::Engine;
-use crate::engine::consent::Approves;
+use crate::engine::approval::Approves;
 use crate::engine::event::{Author, Control, Event, StopLevel, Verb};
 use crate::engine::record::Record;
 use crate::error::{Error, ErrorKind, OrKind, Result};

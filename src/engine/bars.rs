@@ -5,8 +5,9 @@ use super::budget::{Account, Amount, Grant, Level, Refusal};
 use super::limit::UsageWindow;
 use super::limiter::{Asking, Barred, Limit, Stage};
 use super::policy::OnLimit;
-use super::state::{Ix, State};
+use super::state::State;
 use super::task::{Phase, Task};
+use super::topology::Ix;
 use crate::ids::RunId;
 use crate::time::Wall;
 

@@ -1,6 +1,7 @@
 //! Which open tasks cannot start unless a person acts, because something that they need failed or was called off.
 
-use super::state::{Ix, State};
+use super::state::State;
+use super::topology::Ix;
 
 /// The blocked tasks of a run.
 pub(super) struct Blockage {

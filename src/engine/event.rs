@@ -7,17 +7,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::approval::Change;
 use super::conflict::{Answered, Conflict};
-use super::consent::Change;
 use super::ending::AttemptEnd;
 use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
 use super::profile::Profile;
-use super::record::Salvage;
+use super::salvage::Salvage;
 use super::scope::Scope;
-use super::smoke::Smoke;
 use super::usage::Usage;
-use super::verification::Verification;
+use super::verification::{Smoke, Verification};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::{Graph, RetryFrom};
 
@@ -248,6 +247,14 @@ pub enum Author {
     StopFile,
     /// orch itself.
     Orch,
+}
+
+/// Who decided something, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub by: Author,
+    /// In the person's words.
+    pub note: Option<String>,
 }
 
 /// A decision by a person, with author and reason.

@@ -13,6 +13,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+pub mod approval;
 pub mod budget;
 pub mod ending;
 pub mod event;
@@ -36,7 +37,7 @@ mod blockage;
 mod breaker;
 mod chance;
 pub mod conflict;
-pub mod consent;
+mod consent;
 mod control;
 mod going;
 mod judge;
@@ -51,12 +52,13 @@ mod recover;
 pub mod salvage;
 mod schedule;
 pub mod scope;
-pub mod smoke;
+mod smoke;
 mod start;
 mod state;
 mod task;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod why;
 
 use std::borrow::Borrow;

@@ -2,10 +2,21 @@
 
 use super::budget::{Amount, Grant};
 use super::conflict::Answered;
-use super::consent::Supply;
 use super::ending::AttemptEnd;
-use super::task::Decision;
+use super::event::Decision;
 use super::usage::Usage;
+use crate::time::Wall;
+
+/// What is known of the evidence that a task needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Supply {
+    /// Whether it is there.
+    pub found: bool,
+    /// Since when it is looked for.
+    pub since: Option<Wall>,
+    /// What the last look said.
+    pub said: String,
+}
 
 /// What the attempts of a task were given, took and told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,5 +63,14 @@ impl Past {
         meanwhile: Vec::new(),
         answers: Vec::new(),
         settled_by: None,
+    };
+}
+
+impl Supply {
+    /// Of a task for which nobody has looked.
+    pub(super) const NONE: Self = Self {
+        found: false,
+        since: None,
+        said: String::new(),
     };
 }

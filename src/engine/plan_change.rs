@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::Turn;
-use super::event::{Author, Control, PlanRevision, Verb};
+use super::event::{Author, Control, Decision, PlanRevision, Verb};
 use super::outcome::Outcome;
 use super::record::{Record, RunStart, Selection, Settlement};
-use super::state::Ix;
-use super::task::{Decision, Phase, Settled, Task};
+use super::task::{Phase, Settled, Task};
+use super::topology::Ix;
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::graph::Declared;
 

@@ -11,8 +11,9 @@
 use super::Turn;
 use super::action::Action;
 use super::record::{Miss, Record};
-use super::state::{Ix, State};
+use super::state::State;
 use super::task::Phase;
+use super::topology::Ix;
 use crate::ids::ObjectId;
 use crate::plan::checks::Gates;
 use crate::time::Now;

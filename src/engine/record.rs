@@ -5,19 +5,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::approval::{Change, Shown};
 use super::budget::Grant;
 use super::conflict::Answered;
-use super::consent::{Change, Shown};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Author, Control, PlanRevision, StopLevel};
 use super::limit::{LimitHit, LimitScope, UsageWindow};
 use super::outcome::Outcome;
 pub use super::salvage::{Salvage, SalvageOf, SalvagePlace};
 use super::scope::Scope;
-pub use super::smoke::Smoke;
 pub use super::start::{RunStart, Selection, Signers};
 use super::usage::Usage;
-use super::verification::Verification;
+use super::verification::{Smoke, Verification};
 use crate::ids::{ObjectId, RefName, RunId, SlotId, TaskId, Ticket};
 use crate::plan::graph::RetryFrom;
 use crate::time::Wall;

@@ -3,37 +3,16 @@
 //! Asked once for each landed tip, when every task of the plan is settled and this run has landed something. A red answer
 //! fails the run and nothing else: what has landed stays.
 
-use serde::{Deserialize, Serialize};
-
 use super::Turn;
 use super::action::Action;
 use super::event::StopLevel;
 use super::orders::Errand;
 use super::outcome::Outcome;
 use super::record::Record;
-use super::state::State;
+use super::state::{Smoked, State};
 use super::task::Phase;
-use super::verification::{Verdict, Verification};
+use super::verification::{Smoke, Verdict};
 use crate::ids::ObjectId;
-
-/// What the smoke commands said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Smoke {
-    /// The last landing commit of the run: the occasion.
-    pub tip: ObjectId,
-    /// The commit that was judged: where the target stood, at `tip` or beyond it.
-    pub commit: ObjectId,
-    /// What they said of its tree.
-    pub result: Verification,
-}
-
-/// The answer about a landed tip, as far as it decides anything.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Smoked {
-    tip: ObjectId,
-    /// Why it is red; none if it is not.
-    red: Option<String>,
-}
 
 impl State {
     /// The landed tip that the smoke commands have yet to be asked about, now that the plan is through.

@@ -6,20 +6,16 @@ use std::collections::HashMap;
 
 use super::breaker::Breaker;
 use super::budget::{Amount, Day, Learned};
-use super::event::StopLevel;
+use super::event::{Decision, StopLevel};
 use super::limiter::Limiter;
 use super::outcome::Outcome;
 use super::policy::Policy;
 use super::record::{RunStart, Selection};
-use super::schedule::{Need, Topology};
-use super::smoke::Smoked;
-use super::task::{Decision, Phase, Task};
+use super::task::{Phase, Task};
+use super::topology::{Ix, Need, Topology};
 use super::usage::Usage;
 use crate::ids::{ObjectId, RefName, RunId, TaskId};
 use crate::time::Wall;
-
-/// The place of a task in [`State::tasks`]; never changes while the state lives.
-pub(super) type Ix = usize;
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +75,14 @@ pub(super) struct State {
 pub(super) struct Failure {
     pub outcome: Outcome,
     pub detail: String,
+}
+
+/// The answer of the smoke commands about a landed tip, as far as it decides anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Smoked {
+    pub tip: ObjectId,
+    /// Why it is red; none if it is not.
+    pub red: Option<String>,
 }
 
 impl State {

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use super::action::StartFrom;
-use super::consent::{Change, Consent, Supply};
+use super::approval::{Change, Consent};
 use super::ending::AttemptEnd;
-use super::event::Author;
-use super::past::Past;
+use super::event::Decision;
+use super::past::{Past, Supply};
 use super::profile::Profile;
 use super::record::Settlement;
 use crate::ids::{ObjectId, SlotId, Ticket};
@@ -76,14 +76,6 @@ pub(super) struct Task {
     /// Nothing until an attempt has started or evidence was looked for: most tasks of a large plan are waiting, or were done
     /// long ago.
     past: Option<Box<Past>>,
-}
-
-/// Who decided something, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Decision {
-    pub by: Author,
-    /// In the person's words.
-    pub note: Option<String>,
 }
 
 /// Where a task stands. Other gates (review, approval) will stand beside `Verifying`.

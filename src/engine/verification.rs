@@ -23,6 +23,17 @@ pub struct Verification {
     pub verdict: Verdict,
 }
 
+/// What the smoke commands said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Smoke {
+    /// The last landing commit of the run: the occasion.
+    pub tip: ObjectId,
+    /// The commit that was judged: where the target stood, at `tip` or beyond it.
+    pub commit: ObjectId,
+    /// What they said of its tree.
+    pub result: Verification,
+}
+
 /// What follows from the gates of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "verdict", content = "detail")]

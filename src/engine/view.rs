@@ -1,18 +1,18 @@
 //! The run and its tasks as people see them: states, counts, and what each task has left behind.
 
 use super::Engine;
+use super::approval::Shown;
 use super::bars::Bar;
 use super::blockage::Blockage;
 use super::budget::Amount;
-use super::consent::Shown;
 use super::ending::AttemptEnd;
 use super::event::StopLevel;
 use super::limit::{LimitHit, UsageWindow};
 use super::limiter;
 use super::outcome::Outcome;
 use super::policy::Policy;
-use super::state::Ix;
 use super::task::{Phase, Settled, Task};
+use super::topology::Ix;
 use super::usage::Usage;
 use crate::ids::{ObjectId, RefName, RunId, SlotId, TaskId};
 use crate::plan::graph::{Node, TaskKind};

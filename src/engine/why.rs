@@ -4,10 +4,11 @@ use super::Engine;
 use super::bars::Bar;
 use super::blockage::Blockage;
 use super::conflict;
-use super::event::{Author, StopLevel};
+use super::event::{Author, Decision, StopLevel};
 use super::limiter::Stage;
-use super::state::{Ix, State};
-use super::task::{Decision, Phase, Settled, Task};
+use super::state::State;
+use super::task::{Phase, Settled, Task};
+use super::topology::Ix;
 use crate::ids::TaskId;
 use crate::time::{Wall, for_people};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use orch::engine::action::{Action, ExecuteMode};
+use orch::engine::approval::Change;
 use orch::engine::budget::Amount;
-use orch::engine::consent::Change;
 use orch::engine::ending::{AttemptEnd, Ending};
 use orch::engine::event::{Author, Collected, Event, LandResult, Landing, PlanRevision};
 use orch::engine::limit::{LimitHit, LimitScope, UsageWindow};

@@ -1,6 +1,6 @@
 //! Records of waits for people and for the world outside.
 
-use crate::engine::consent::{Consent, Shown};
+use crate::engine::approval::{Consent, Shown};
 use crate::engine::state::State;
 use crate::engine::task::{Phase, Task};
 use crate::ids::{ObjectId, TaskId, Ticket};

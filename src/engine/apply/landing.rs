@@ -1,7 +1,7 @@
 //! Records of a candidate on its way to the target.
 
+use crate::engine::approval::Change;
 use crate::engine::conflict::Answered;
-use crate::engine::consent::Change;
 use crate::engine::ending::AttemptEnd;
 use crate::engine::record::{Miss, Next};
 use crate::engine::state::State;

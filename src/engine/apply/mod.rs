@@ -14,11 +14,11 @@ use attempt::{Begin, Left};
 use landing::Receipt;
 
 use super::breaker::Open;
-use super::event::{Control, PlanRevision, StopLevel, Verb};
+use super::event::{Control, Decision, PlanRevision, StopLevel, Verb};
 use super::outcome::Outcome;
 use super::record::{Next, Record, RunStart, Settlement};
 use super::state::{Failure, State};
-use super::task::{Closing, Decision, Phase, Settled, Task};
+use super::task::{Closing, Phase, Settled, Task};
 use crate::ids::{TaskId, Ticket};
 use crate::time::Wall;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::action::StartFrom;
-use crate::engine::consent::Consent;
+use crate::engine::approval::Consent;
 use crate::engine::outcome::Outcome;
 use crate::engine::record::Settlement;
 use crate::engine::state::State;

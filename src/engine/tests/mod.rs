@@ -250,7 +250,7 @@ impl Bench {
         let result = Ok(Landing {
             commit: commit.clone(),
             onto,
-            change: super::consent::Change {
+            change: super::approval::Change {
                 tree: ObjectId::new("tree"),
                 sha256: "change".to_owned(),
             },

@@ -1,8 +1,7 @@
 //! The judgement of what has landed when the plan is through.
 
 use super::*;
-use crate::engine::smoke::Smoke;
-use crate::engine::verification::{Environment, Verdict, Verification};
+use crate::engine::verification::{Environment, Smoke, Verdict, Verification};
 
 fn smoking(nodes: Vec<Node>) -> RunStart {
     RunStart {

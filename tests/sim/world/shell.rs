@@ -3,9 +3,11 @@
 use orch::engine::action::{Action, ExecuteMode};
 use orch::engine::ending::{AttemptEnd, Ending};
 use orch::engine::event::{BuildFailure, Collected, Event, Unprepared};
-use orch::engine::record::{Salvage, SalvageOf, SalvagePlace, Smoke};
+use orch::engine::record::{Salvage, SalvageOf, SalvagePlace};
 use orch::engine::usage::Usage;
-use orch::engine::verification::{Environment, GateRecord, GateResult, Verdict, Verification};
+use orch::engine::verification::{
+    Environment, GateRecord, GateResult, Smoke, Verdict, Verification,
+};
 use orch::ids::{ObjectId, RunId, Ticket};
 use orch::plan::checks::Gates;
 

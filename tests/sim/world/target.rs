@@ -1,7 +1,7 @@
 //! The target: landing commits that are made, tips that move, and the plan's text beside them.
 
+use orch::engine::approval::Change;
 use orch::engine::conflict::{Answered, By, Conflict};
-use orch::engine::consent::Change;
 use orch::engine::event::{Author, BuildFailure, LandResult, Landing};
 use orch::engine::view::TaskState;
 use orch::ids::ObjectId;
