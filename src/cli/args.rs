@@ -144,12 +144,12 @@ pub struct InitArgs {
 /// `orch check`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  orch check plan.yaml\n  orch check --strict --format json plan.yaml\n\nExit codes: 0 the plan can run, 2 it cannot"
+    after_help = "Examples:\n  orch check                    the only plan of .claude/plans\n  orch check plan.yaml\n  orch check --strict --format json plan.yaml\n\nExit codes: 0 the plan can run, 2 it cannot"
 )]
 pub struct CheckArgs {
-    /// The plan.
+    /// The plan; by default the only one of `.claude/plans`.
     #[arg(value_name = "PLAN")]
-    pub plan: PathBuf,
+    pub plan: Option<PathBuf>,
     /// Take unknown keys as errors.
     #[arg(long)]
     pub strict: bool,
@@ -161,12 +161,12 @@ pub struct CheckArgs {
 /// `orch graph`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  orch graph plan.yaml\n  orch graph --format mermaid plan.yaml\n  orch graph --format dot plan.yaml | dot -Tsvg > plan.svg"
+    after_help = "Examples:\n  orch graph                    the only plan of .claude/plans\n  orch graph --format mermaid plan.yaml\n  orch graph --format dot plan.yaml | dot -Tsvg > plan.svg"
 )]
 pub struct GraphArgs {
-    /// The plan.
+    /// The plan; by default the only one of `.claude/plans`.
     #[arg(value_name = "PLAN")]
-    pub plan: PathBuf,
+    pub plan: Option<PathBuf>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = GraphFormat::Ascii)]
     pub format: GraphFormat,

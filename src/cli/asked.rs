@@ -66,7 +66,7 @@ impl Asked {
         };
         let (checked, written) = {
             let bytes = std::fs::read(&plan_path)
-                .with_context(|| format!("cannot read {shown}"))
+                .with_context(|| format!("cannot read the plan `{}`", path.display()))
                 .or_usage()?;
             plan::check_to_write(&shown, &bytes, strictness)
         };

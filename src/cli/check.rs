@@ -1,4 +1,4 @@
-//! `orch check PLAN`: everything that is wrong with a plan, and with the settings that it would run with here.
+//! `orch check [PLAN]`: everything that is wrong with a plan, and with the settings that it would run with here.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! `orch graph PLAN`: what follows what, in levels, with the critical path.
+//! `orch graph [PLAN]`: what follows what, in levels, with the critical path.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};

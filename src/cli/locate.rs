@@ -78,23 +78,35 @@ pub(super) fn plan(given: Option<&Path>, root: &Path) -> Result<PathBuf> {
         [only] => Ok(only.clone()),
         [] => Err(
             Error::usage(format!("no plan is given, and {PLANS} holds none"))
-                .hint("orch init                     writes a first plan")
-                .hint("orch run --plan FILE          runs the plan in FILE"),
+                .hint("orch init                     writes a first plan"),
         ),
         several => {
             let error = Error::usage(format!(
-                "no plan is given, and {PLANS} holds {}",
+                "no plan is given, and {PLANS} holds {}; name one of them",
                 several.len()
             ));
-            Ok(several.iter().take(10).fold(error, |e, plan| {
-                e.hint(format!(
-                    "--plan {}",
-                    plan.strip_prefix(root).unwrap_or(plan).display()
-                ))
-            }))
-            .and_then(Err)
+            let name = |plan: &PathBuf| {
+                plan.strip_prefix(root)
+                    .unwrap_or(plan)
+                    .display()
+                    .to_string()
+            };
+            Err(several.iter().take(10).map(name).fold(error, Error::hint))
         }
     }
+}
+
+/// The given plan, in a repository or not; else the only one of `.claude/plans` here, from where the command was typed.
+pub(super) fn plan_to_read(given: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    let here = std::env::current_dir().or_environment()?;
+    let found = plan(None, &place()?.root)?;
+    Ok(match found.strip_prefix(&here) {
+        Ok(below) => below.to_owned(),
+        Err(_) => found,
+    })
 }
 
 fn plans_below(directory: &Path) -> Result<Vec<PathBuf>> {

@@ -139,7 +139,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
                 Strictness::AsWritten
             };
             let ok = check::check(
-                &args.plan,
+                &locate::plan_to_read(args.plan)?,
                 strictness,
                 args.format,
                 out.paint.is_coloured(),
@@ -151,7 +151,7 @@ fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<u8> {
         Command::Graph(args) => {
             let mut talk = std::io::stderr();
             graph::graph(
-                &args.plan,
+                &locate::plan_to_read(args.plan)?,
                 args.format,
                 out.talk.is_coloured(),
                 out.data,

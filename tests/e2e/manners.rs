@@ -186,6 +186,29 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
+fn without_a_plan_the_only_one_is_taken_and_several_are_listed() {
+    let f = Fixture::new();
+    for command in ["check", "graph", "run"] {
+        f.orch([command]).exits(2).says("orch init");
+    }
+    f.orch(["init"]).exits(0);
+    f.orch(["check"]).exits(0).says(".claude/plans/plan.yaml: ");
+    f.orch(["graph"]).exits(0).says("critical path");
+    f.orch(["run", "--dry-run", "--runner", "rehearsal"])
+        .exits(0);
+    f.write(".claude/plans/other.yaml", "sections: []\n");
+    for command in ["check", "graph", "run"] {
+        f.orch([command])
+            .exits(2)
+            .says("holds 2; name one of them")
+            .says("hint: .claude/plans/other.yaml");
+    }
+    f.orch(["run", "--plan", "."])
+        .exits(2)
+        .says("cannot read the plan `.`");
+}
+
+#[test]
 fn another_directory_can_be_named() {
     let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
     let repo = f.repo();
