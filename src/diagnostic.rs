@@ -88,7 +88,12 @@ impl Diagnostic {
 
 /// Whether one of the problems is an error.
 pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
-    diagnostics.iter().any(|d| d.severity == Severity::Error)
+    first_error(diagnostics).is_some()
+}
+
+/// The first error.
+pub fn first_error(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
+    diagnostics.iter().find(|d| d.severity == Severity::Error)
 }
 
 /// `2 errors, 1 warning`; `no problems` if there are none.

@@ -3,7 +3,7 @@
 //! Each task of a plan is done by a fresh agent session in a worktree of its own and lands on the target branch exactly
 //! once. The modules form floors, lowest first; a module uses only floors below its own (`tests/architecture`):
 //!
-//! - 0: [`error`], [`diagnostic`], [`ids`], [`time`], [`crash`] (hooks for tests)
+//! - 0: [`error`], [`diagnostic`], [`digest`], [`ids`], [`time`], [`crash`] (hooks for tests)
 //! - 1: [`plan`] (the document), [`config`] (settings that know where they came from)
 //! - 2: [`engine`] (pure policy)
 //! - 3: [`store`] (ledger, run directory), [`git`], [`process`] (shim, sweep)
@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod crash;
 pub mod diagnostic;
+pub mod digest;
 pub mod doctor;
 pub mod driver;
 pub mod engine;

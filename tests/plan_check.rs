@@ -550,7 +550,7 @@ sections:
         let approval = plan.tasks[at].approval.as_deref()?;
         Some((approval.when, approval.reason.as_deref()))
     };
-    use orch::plan::consent::When::{After, Before};
+    use orch::plan::graph::When::{After, Before};
     assert_eq!(asked(0), Some((Before, None)));
     assert_eq!(asked(1), None);
     assert_eq!(asked(2), Some((After, None)));

@@ -13,7 +13,7 @@ use crate::engine::event::{Author, Control, PlanRevision, Verb};
 use crate::engine::record::{Next, Record, RunStart, Stamped};
 use crate::git::signature;
 use crate::ids::{ObjectId, TaskId};
-use crate::plan::consent::When;
+use crate::plan::graph::When;
 use crate::time::Wall;
 
 /// What the records say about one task, up to a moment.

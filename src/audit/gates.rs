@@ -9,7 +9,7 @@ use crate::engine::event::PlanRevision;
 use crate::engine::record::Record;
 use crate::engine::verification::{GateResult, On, Verdict, Verification};
 use crate::ids::{ObjectId, TaskId};
-use crate::plan::checks::Gates;
+use crate::plan::graph::Gates;
 
 impl Report {
     /// Follows the records: what the plan asks for at each moment, what gates said, what landed.

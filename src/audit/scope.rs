@@ -16,7 +16,7 @@ use crate::engine::event::PlanRevision;
 use crate::engine::record::Record;
 use crate::engine::scope::Scope;
 use crate::ids::{ObjectId, TaskId};
-use crate::plan::consent::When;
+use crate::plan::graph::When;
 use crate::verify::protect::{Entry, Moved, Protection, Trees};
 use crate::verify::scope::Scope as Files;
 

@@ -14,9 +14,8 @@ use crate::driver::how;
 use crate::engine::record::Selection;
 use crate::error::{Error, OrKind, Result};
 use crate::ids::{PlanId, TaskId};
-use crate::plan::checks::Gates;
 use crate::plan::edit::LastWritten;
-use crate::plan::graph::{Declared, TaskKind};
+use crate::plan::graph::{Declared, Gates, TaskKind};
 use crate::plan::{self, Plan, Runner, Strictness, Task};
 use crate::store::StateDir;
 

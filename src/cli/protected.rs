@@ -4,9 +4,8 @@ use crate::config::{Problems, Settings};
 use crate::diagnostic::Diagnostic;
 use crate::driver::how;
 use crate::engine::scope::Rules;
-use crate::plan::checks::{Allowed, Gates};
-use crate::plan::consent::When;
-use crate::plan::graph::Declared;
+use crate::plan::checks::Allowed;
+use crate::plan::graph::{Declared, Gates, When};
 use crate::plan::{Plan, Runner, Task};
 use crate::verify::protect::Protection;
 

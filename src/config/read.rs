@@ -6,11 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Cache, Confinement, Mcp, OnLimit, PerMille, Permission, Usd};
-use crate::plan::bounds;
+use crate::plan::Runner;
+use crate::plan::bounds::{self, ATTEMPTS_MAX, JOBS_MAX, TIMEOUT_MAX};
 use crate::plan::checks::{self, VerifyCommand};
 use crate::plan::conflicts::{self, KnownAnswer};
 use crate::plan::syntax::{Node, NodeKind};
-use crate::plan::{ATTEMPTS_MAX, JOBS_MAX, Runner, TIMEOUT_MAX};
 use crate::time;
 
 /// Longest wait between SIGTERM and SIGKILL; a stopping run waits for it.

@@ -18,8 +18,7 @@ use crate::engine::policy::Policy;
 use crate::engine::record::{FORMAT, Record, RunStart, Selection, Stamped};
 use crate::engine::view::{Completion, TaskState};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
-use crate::plan::checks::Gates;
-use crate::plan::graph::{Declared, Node, TaskKind};
+use crate::plan::graph::{Declared, Gates, Node, TaskKind};
 use crate::store::{Fragment, Fragments, NewRun, Saved};
 use crate::time::Wall;
 

@@ -7,12 +7,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use git2::{Oid, Sort};
 
+use crate::digest::sha256_hex;
 use crate::engine::event::{Author, PlanRevision};
 use crate::git::refs;
 use crate::git::target::run_branch;
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
 use crate::plan::{self, Strictness};
-use crate::store::{StateDir, read_limited, sha256_hex};
+use crate::store::{StateDir, read_limited};
 
 /// Largest plan text that is read back.
 const PLAN_BYTES_MAX: u64 = 16 << 20;

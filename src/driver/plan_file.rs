@@ -16,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, bail};
 
 use crate::crash::point;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{self, Diagnostic};
+use crate::digest::sha256_hex;
 use crate::ids::ObjectId;
 use crate::plan::diff::{self, Permitted};
 use crate::plan::edit::{LastWritten, TaskChange};
 use crate::plan::{self, Checked, Plan, Strictness, Task};
-use crate::store::{same_bytes, sha256_hex, write_atomic};
+use crate::store::{same_bytes, write_atomic};
 
 /// How often a write into a file that a person edits at the same time is tried.
 const WRITE_TRIES: u32 = 5;
@@ -111,11 +112,8 @@ pub struct Unusable {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-fn first_error(diagnostics: &[Diagnostic]) -> String {
-    let mut errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
-    errors
-        .next()
-        .map_or_else(|| "no reason given".to_owned(), |d| d.message.clone())
+fn first_error(diagnostics: &[Diagnostic]) -> &str {
+    diagnostic::first_error(diagnostics).map_or("no reason given", |d| &d.message)
 }
 
 /// What reading the person's file again brought.

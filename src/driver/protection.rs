@@ -12,8 +12,8 @@ use crate::engine::scope::{Exception, Rules, Scope};
 use crate::git::collect::{Change, ChangeKind};
 use crate::git::tree::{Content, content_at, file_in, line_changes, links_in, paths_between};
 use crate::ids::{ObjectId, TaskId};
-use crate::plan::checks::{ChangeLimits, Checks, Gates, Schema, Want};
-use crate::plan::consent::When;
+use crate::plan::checks::{ChangeLimits, Checks, Schema, Want};
+use crate::plan::graph::{Gates, When};
 use crate::verify::protect::{Entry, Moved, Protection, Touched, Trees, followed, scripts};
 
 /// Paths named in one sentence.

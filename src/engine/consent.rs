@@ -17,7 +17,7 @@ use super::task::{Phase, Task};
 use super::topology::Ix;
 use super::{Engine, Turn};
 use crate::ids::{ObjectId, TaskId, Ticket};
-use crate::plan::consent::When;
+use crate::plan::graph::When;
 use crate::time::Wall;
 
 /// Looks for evidence since this process began.

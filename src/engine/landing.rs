@@ -11,8 +11,7 @@ use super::record::{Miss, Next, Record};
 use super::task::Phase;
 use super::verification::{Verdict, Verification};
 use crate::ids::{ObjectId, Ticket};
-use crate::plan::checks::Gates;
-use crate::plan::consent::When;
+use crate::plan::graph::{Gates, When};
 
 impl Turn<'_> {
     pub(super) fn built(&mut self, ticket: &Ticket, result: Result<Landing, BuildFailure>) -> bool {

@@ -15,7 +15,7 @@ use super::state::State;
 use super::task::Phase;
 use super::topology::Ix;
 use crate::ids::ObjectId;
-use crate::plan::checks::Gates;
+use crate::plan::graph::Gates;
 use crate::time::Now;
 
 impl State {

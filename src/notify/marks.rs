@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use crate::config::notify::Subscription;
-use crate::store::sha256_hex;
+use crate::digest::sha256_hex;
 
 /// The line with which an orch that delivers begins.
 const OPEN: &str = "open";

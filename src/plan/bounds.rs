@@ -11,6 +11,15 @@ use super::syntax::Node;
 use crate::diagnostic::Diagnostic;
 use crate::time::{for_people, parse_duration};
 
+/// Most tasks that may run at once; each is a process of hundreds of megabytes.
+pub const JOBS_MAX: u32 = 256;
+
+/// Most attempts of a task: a plan that needs more is wrong.
+pub const ATTEMPTS_MAX: u32 = 1000;
+
+/// Longest time of one attempt: a week.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Largest sum of money, in millionths of a US dollar.
 const MICRO_USD_MAX: u64 = 1_000_000_000_000;
 

@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::bounds::TIMEOUT_MAX;
+use super::graph::Gates;
 use super::keys;
-use super::problems::Problems;
-use super::read::{TIMEOUT_MAX, path_problem};
+use super::paths::{globs, plain_path_problem};
 use super::reader::{Fields, Reader, Spanned, quote};
 use super::syntax::{Node, NodeKind};
-use super::validate::hex;
 use crate::diagnostic::Diagnostic;
+use crate::digest::sha256_hex;
 pub(crate) use idle::cannot_fail;
 pub use schema::Schema;
 
@@ -128,28 +128,6 @@ pub struct Checks {
     pub red_green: Option<bool>,
 }
 
-/// Whether anything judges a landing commit.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Gates {
-    /// Nothing: it lands unverified.
-    #[default]
-    None,
-    /// Something that vouches for nothing: outputs, or commands that are not required.
-    Optional,
-    /// At least one required command: it lands only as verified.
-    Required,
-}
-
-impl Gates {
-    /// For records, which leave out what is not there.
-    pub fn is_none(&self) -> bool {
-        *self == Self::None
-    }
-}
-
 impl VerifyCommand {
     /// A required command, named by its own text.
     pub fn plain(run: &str) -> Self {
@@ -170,8 +148,7 @@ impl VerifyCommand {
             true => serde_json::to_vec(&("orch command 1", &self.run, &self.env)),
             false => serde_json::to_vec(&("orch command 2", &self.run, &self.env, &self.reports)),
         };
-        let bytes = bytes.expect("texts are JSON");
-        hex(&Sha256::digest(bytes))
+        sha256_hex(&bytes.expect("texts are JSON"))
     }
 }
 
@@ -273,7 +250,7 @@ pub(super) fn read_smoke<'t>(
 pub(crate) fn of_settings(node: &Node<'_>) -> Result<Vec<VerifyCommand>, String> {
     let mut reader = Reader::new("", node, true);
     let commands = commands(&mut reader, node);
-    first_error(reader.problems).map_or(Ok(commands), Err)
+    reader.problems.first_error().map_or(Ok(commands), Err)
 }
 
 /// What a person should know of verify commands of a settings file that can be used: those that cannot fail.
@@ -283,14 +260,6 @@ pub(crate) fn warnings_of_settings(node: &Node<'_>) -> Vec<Diagnostic> {
     let mut found = reader.problems.into_diagnostics();
     found.retain(|d| d.severity == crate::diagnostic::Severity::Warning);
     found
-}
-
-/// The first error in words.
-pub(super) fn first_error(problems: Problems) -> Option<String> {
-    let mut found = problems.into_diagnostics().into_iter();
-    found
-        .find(|d| d.severity == crate::diagnostic::Severity::Error)
-        .map(|d| d.message)
 }
 
 /// A list of commands; one text stands for a list of one.
@@ -416,13 +385,6 @@ fn environment<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> BTreeMap<Str
     env
 }
 
-fn globs<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>, key: &str) -> Vec<String> {
-    let globs = reader.texts(fields, key, "globs").unwrap_or_default();
-    super::read::check_globs(reader, &globs);
-    let globs = reader.without_repeats(globs, key);
-    globs.into_iter().map(|glob| glob.text.to_owned()).collect()
-}
-
 fn allowed<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Allowed {
     match fields.get("allow_protected").and_then(Node::as_scalar) {
         Some("true") => Allowed::All,
@@ -503,8 +465,7 @@ fn output<'t>(reader: &mut Reader<'t>, node: &'t Node<'t>) -> Option<Output> {
 
 fn path(reader: &mut Reader<'_>, path: &Spanned<'_>) -> Option<String> {
     let text = path.text.strip_prefix("./").unwrap_or(path.text);
-    let is_plain = text.split('/').all(|part| !matches!(part, "" | "."));
-    match path_problem(text).or((!is_plain).then_some("is not a plain path")) {
+    match plain_path_problem(text) {
         None => Some(text.to_owned()),
         Some(problem) => {
             let message = format!("{} {problem}", quote(path.text));

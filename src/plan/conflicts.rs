@@ -4,8 +4,7 @@
 
 use std::fmt;
 
-use super::checks::first_error;
-use super::read::check_globs;
+use super::paths::check_globs;
 use super::reader::{Fields, Reader, Spanned, quote};
 use super::syntax::Node;
 use crate::diagnostic::Diagnostic;
@@ -70,7 +69,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<V
 pub(crate) fn of_settings(node: &Node<'_>) -> Result<Vec<KnownAnswer>, String> {
     let mut reader = Reader::new("", node, true);
     let answers = answers(&mut reader, node);
-    first_error(reader.problems).map_or(Ok(answers), Err)
+    reader.problems.first_error().map_or(Ok(answers), Err)
 }
 
 fn answers<'t>(reader: &mut Reader<'t>, node: &'t Node<'t>) -> Vec<KnownAnswer> {

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::bounds::TIMEOUT_MAX;
+use super::graph::When;
 use super::keys;
-use super::read::TIMEOUT_MAX;
+use super::paths::check_globs;
 use super::reader::{Fields, Reader, quote};
 use super::syntax::{Node, NodeKind};
 use crate::diagnostic::Diagnostic;
@@ -39,17 +41,6 @@ pub struct Approval {
     pub evidence: Vec<String>,
     /// To what.
     pub when: When,
-}
-
-/// What an approval is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum When {
-    /// The start: no agent is paid before it.
-    Before,
-    /// What was made: nothing lands before it.
-    #[default]
-    After,
 }
 
 /// Evidence from outside that must be there before the task starts.
@@ -148,7 +139,7 @@ pub(super) fn external<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Opti
     let source = match (run, files) {
         (Some(run), None) if !run.text.trim().is_empty() => Source::Run(run.text.to_owned()),
         (None, Some(files)) if !files.is_empty() => {
-            super::read::check_globs(reader, &files);
+            check_globs(reader, &files);
             Source::Files(files.into_iter().map(|glob| glob.text.to_owned()).collect())
         }
         _ => {

@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::checks::Gates;
-use super::consent::When;
 use crate::ids::TaskId;
 
 /// A checked plan as a graph without cycles, in document order.
@@ -54,6 +52,39 @@ pub struct Node {
     /// How evidence from outside is looked for, if the task needs some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Looks>,
+}
+
+/// Whether anything judges a landing commit.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Gates {
+    /// Nothing: it lands unverified.
+    #[default]
+    None,
+    /// Something that vouches for nothing: outputs, or commands that are not required.
+    Optional,
+    /// At least one required command: it lands only as verified.
+    Required,
+}
+
+impl Gates {
+    /// For records, which leave out what is not there.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// What an approval is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// The start: no agent is paid before it.
+    Before,
+    /// What was made: nothing lands before it.
+    #[default]
+    After,
 }
 
 /// How evidence is looked for.

@@ -14,6 +14,7 @@ pub mod syntax;
 
 mod keys;
 mod order;
+mod paths;
 mod problems;
 mod read;
 mod reader;
@@ -24,11 +25,10 @@ mod validate;
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use crate::diagnostic::{self, Diagnostic, Located};
-use checks::Gates;
+use crate::digest::sha256_hex;
 use edit::LastWritten;
+use graph::Gates;
 use problems::Problems;
 use read::Draft;
 use reader::Reader;
@@ -36,7 +36,7 @@ use second_reading::Pieces;
 use syntax::Document;
 
 pub use keys::nearest;
-pub use read::{ATTEMPTS_MAX, JOBS_MAX, TIMEOUT_MAX, is_mail_address};
+pub use read::is_mail_address;
 pub use schema::{Meta, Plan, Rehearse, RehearsedStatus, Runner, Schedule, Section, Task};
 
 /// What is done about unknown keys.
@@ -180,7 +180,7 @@ fn check_text(
     tasks.shrink_to_fit();
     let mut plan = Plan {
         text: Arc::clone(text),
-        sha256: validate::hex(&Sha256::digest(text.as_bytes())),
+        sha256: sha256_hex(text.as_bytes()),
         meta,
         sections: sections.into_iter().map(|read| read.section).collect(),
         tasks,

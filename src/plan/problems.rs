@@ -1,6 +1,6 @@
 //! The problems found so far, up to a limit: a text of 16 MiB can have millions, which nobody reads.
 
-use crate::diagnostic::{Diagnostic, has_errors};
+use crate::diagnostic::{Diagnostic, first_error, has_errors};
 
 /// Most problems that are kept: one for each task of the largest plans.
 const PROBLEMS_MAX: usize = 100_000;
@@ -39,5 +39,10 @@ impl Problems {
         self.found
             .sort_by_key(|d| d.span.as_ref().map(|span| span.start));
         self.found
+    }
+
+    /// The first error in words.
+    pub(super) fn first_error(self) -> Option<String> {
+        first_error(&self.into_diagnostics()).map(|d| d.message.clone())
     }
 }

@@ -6,13 +6,15 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::bounds;
+use super::bounds::{self, ATTEMPTS_MAX, JOBS_MAX, TIMEOUT_MAX};
 use super::checks;
 use super::conflicts;
 use super::consent::{self, Approval, Gate};
 use super::graph::{Declared, RetryFrom, TaskKind};
 use super::keys::{self, Class, Key};
+use super::paths;
 use super::reader::{Fields, Reader, Spanned, is_switched_off, quote};
+use super::rehearse;
 use super::role;
 use super::schema::{Meta, Runner, Schedule, Section, Task};
 use super::syntax::Node;
@@ -22,17 +24,8 @@ use crate::ids::{IdError, PlanId, SectionId, TaskId};
 /// The only version of the format so far: `orch: 1`.
 const FORMAT_VERSION: &str = "1";
 
-/// Most tasks that may run at once; each is a process of hundreds of megabytes.
-pub const JOBS_MAX: u32 = 256;
-
-/// Most attempts of a task: a plan that needs more is wrong.
-pub const ATTEMPTS_MAX: u32 = 1000;
-
 /// Most tasks of a plan. Aliases can make millions of tasks of a short text.
 const TASKS_MAX: usize = 200_000;
-
-/// Longest time of one attempt: a week.
-pub const TIMEOUT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const RUNNERS: [(&str, Runner); 3] = [
     ("claude", Runner::Claude),
@@ -315,7 +308,7 @@ fn task<'t>(
         agent_inferred,
         max_attempts,
         model: model(reader, &fields),
-        files: files(reader, &fields),
+        files: paths::globs(reader, &fields, "files"),
         runner,
         run: run.map(|run| run.text.to_owned()),
         timeout: reader.duration(&fields, "timeout", Duration::from_secs(1)..=TIMEOUT_MAX),
@@ -328,7 +321,7 @@ fn task<'t>(
         checks: checks::read(reader, &fields),
         approval: approval(reader, &fields, [gate, draft.meta.gate.as_ref()]),
         external: consent::external(reader, &fields).map(Box::new),
-        rehearse: super::rehearse::read(reader, &fields).map(Box::new),
+        rehearse: rehearse::read(reader, &fields).map(Box::new),
     };
     Some(TaskDraft {
         task,
@@ -508,44 +501,4 @@ fn texts<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>, key: &str, what: &str
     let texts = reader.texts(fields, key, what).unwrap_or_default();
     let texts = reader.without_repeats(texts, key);
     texts.into_iter().map(|text| text.text.to_owned()).collect()
-}
-
-fn files<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Vec<String> {
-    let globs = reader.texts(fields, "files", "globs").unwrap_or_default();
-    check_globs(reader, &globs);
-    let globs = reader.without_repeats(globs, "files");
-    globs.into_iter().map(|glob| glob.text.to_owned()).collect()
-}
-
-/// Says which globs cannot be used.
-pub(super) fn check_globs(reader: &mut Reader<'_>, globs: &[Spanned<'_>]) {
-    for glob in globs {
-        let problem = match globset::Glob::new(glob.text) {
-            Err(e) => Some(format!("is no glob: {}", e.kind())),
-            Ok(_) if glob.text.starts_with('!') => {
-                Some("excludes, which globs here cannot".to_owned())
-            }
-            Ok(_) => path_problem(glob.text).map(str::to_owned),
-        };
-        if let Some(problem) = problem {
-            reader.push(
-                Diagnostic::error("unusable-glob", format!("{} {problem}", quote(glob.text)))
-                    .at(glob.span.clone())
-                    .help("globs are relative to the repository, as in `src/**/*.rs`"),
-            );
-        }
-    }
-}
-
-/// Why a text cannot be a path, or a glob of paths, inside the repository.
-pub(super) fn path_problem(path: &str) -> Option<&'static str> {
-    if path.starts_with('/') || path.starts_with('~') {
-        return Some("is not relative to the repository");
-    }
-    let mut parts = path.split('/').map(|part| part.to_ascii_lowercase());
-    parts.find_map(|part| match part.as_str() {
-        ".." => Some("leads out of the repository"),
-        ".git" => Some("is git's own"),
-        _ => None,
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::keys;
-use super::read::path_problem;
+use super::paths::plain_path_problem;
 use super::reader::{Fields, Reader, Spanned, quote};
 use super::schema::{Rehearse, RehearsedStatus};
 use super::syntax::{Node, NodeKind};
@@ -72,9 +72,7 @@ fn contents<'t>(
 }
 
 fn check_path(reader: &mut Reader<'_>, path: &Spanned<'_>) {
-    let is_plain = path.text.split('/').all(|part| !matches!(part, "" | "."));
-    let problem = path_problem(path.text).or((!is_plain).then_some("is not a plain path"));
-    if let Some(problem) = problem {
+    if let Some(problem) = plain_path_problem(path.text) {
         reader.push(
             Diagnostic::error("unusable-path", format!("{} {problem}", quote(path.text)))
                 .at(path.span.clone()),

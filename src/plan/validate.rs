@@ -5,10 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
-use super::checks::Gates;
-use super::graph::{Declared, Edge, Graph, Looks, Node};
+use super::graph::{Declared, Edge, Gates, Graph, Looks, Node};
 use super::keys::nearest;
 use super::order::{self, EDGES_MAX, Need, Place, TooLarge};
 use super::problems::Problems;
@@ -16,6 +13,7 @@ use super::read::{Dependency, Draft, TaskDraft};
 use super::reader::quote;
 use super::schema::{MAX_ATTEMPTS_DEFAULT, Meta, Schedule, Task};
 use crate::diagnostic::Diagnostic;
+use crate::digest::sha256_hex;
 use crate::ids::TaskId;
 
 /// Most unknown dependencies that get a suggestion, which costs a look at every task.
@@ -337,18 +335,7 @@ fn spec_hash(task: &Task) -> String {
         &task.run,
         &task.files,
     );
-    let bytes = serde_json::to_vec(&asked).expect("texts and lists of texts are JSON");
-    hex(&Sha256::digest(bytes))
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes
-        .iter()
-        .flat_map(|b| [digit(b >> 4), digit(b & 15)])
-        .collect()
+    sha256_hex(&serde_json::to_vec(&asked).expect("texts and lists of texts are JSON"))
 }
 
 fn list<'a>(ids: impl ExactSizeIterator<Item = &'a TaskId>) -> String {

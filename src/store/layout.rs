@@ -23,9 +23,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use super::files::{FileError, entries_in, read_limited, write_atomic, write_whole};
+use crate::digest::sha256_hex;
 use crate::ids::{RunId, TaskId, Ticket};
 
 /// Largest plan text that is read back: the size limit of plans themselves.
@@ -504,11 +503,6 @@ fn names_in(dir: &Path) -> io::Result<Vec<String>> {
 fn sync_parent(dir: &Path) -> io::Result<()> {
     dir.parent()
         .map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
-}
-
-/// SHA-256 in hexadecimal.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -13,9 +13,7 @@ pub use files::{
     FileError, entries_in, read_if_other, read_limited, same_bytes, write_atomic, write_whole,
 };
 pub use fragments::{Fragment, Fragments};
-pub use layout::{
-    AttemptDir, CommandDir, GateDir, RunDir, SessionDir, SessionPart, StateDir, sha256_hex,
-};
+pub use layout::{AttemptDir, CommandDir, GateDir, RunDir, SessionDir, SessionPart, StateDir};
 pub use ledger::{Appended, Durability, Ledger, LedgerError, NewRun, Saved};
 pub use lock::{HeldBy, Holder, LockError, OrchLock};
 pub use reader::{Landing, Reader, RunEnd, RunSummary, SessionUsage};

@@ -9,7 +9,7 @@ use std::path::Path;
 use source::Source;
 
 /// The floor of each module; a module uses only floors below its own.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("main", 7),
     ("cli", 6),
     ("driver", 5),
@@ -28,6 +28,7 @@ const FLOORS: [(&str, u8); 20] = [
     ("crash", 0),
     ("error", 0),
     ("diagnostic", 0),
+    ("digest", 0),
     ("ids", 0),
     ("time", 0),
 ];

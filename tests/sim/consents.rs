@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use orch::engine::event::{PlanRevision, Verb};
 use orch::engine::record::{Next, Record, Stamped};
 use orch::ids::{ObjectId, TaskId};
-use orch::plan::consent::When;
+use orch::plan::graph::When;
 
 use crate::bounds::{Verdict, law};
 

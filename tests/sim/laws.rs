@@ -12,8 +12,7 @@ use orch::engine::outcome::Outcome;
 use orch::engine::record::{Charge, Miss, Next, Record, RunStart, Settlement, Stamped};
 use orch::engine::verification::Verdict as GatesSay;
 use orch::ids::{ObjectId, SlotId, TaskId, Ticket};
-use orch::plan::checks::Gates;
-use orch::plan::graph::Node;
+use orch::plan::graph::{Gates, Node};
 use orch::time::Wall;
 
 use crate::bounds::{Bounds, Verdict, law};

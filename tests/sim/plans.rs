@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use orch::engine::event::{Author, PlanRevision};
 use orch::ids::TaskId;
-use orch::plan::checks::Gates;
-use orch::plan::consent::When;
-use orch::plan::graph::{Declared, Edge, Graph, Looks, Node, RetryFrom, TaskKind};
+use orch::plan::graph::{Declared, Edge, Gates, Graph, Looks, Node, RetryFrom, TaskKind, When};
 
 use crate::rng::Rng;
 use crate::world::service::profile;

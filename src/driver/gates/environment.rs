@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use crate::digest::sha256_hex;
 use crate::engine::verification::Environment;
 use crate::ids::ObjectId;
-use crate::store::sha256_hex;
 use crate::time::Wall;
 
 /// Files that say which versions of other projects a tree is built with.

@@ -4,7 +4,7 @@ use crate::engine::approval::{Consent, Shown};
 use crate::engine::state::State;
 use crate::engine::task::{Phase, Task};
 use crate::ids::{ObjectId, TaskId, Ticket};
-use crate::plan::consent::When;
+use crate::plan::graph::When;
 use crate::time::Wall;
 
 impl State {

@@ -8,7 +8,7 @@ use crate::engine::state::State;
 use crate::engine::task::{Pause, Phase, Place, Settled};
 use crate::engine::verification::{Verdict, Verification};
 use crate::ids::{ObjectId, TaskId, Ticket};
-use crate::plan::checks::Gates;
+use crate::plan::graph::Gates;
 use crate::time::Wall;
 
 /// What a receipt says.

@@ -33,8 +33,7 @@ use super::usage::Usage;
 use super::view::TaskState;
 use super::{Effects, Engine};
 use crate::ids::{ObjectId, RefName, RunId, TaskId, Ticket};
-use crate::plan::checks::Gates;
-use crate::plan::graph::{Declared, Edge, Node, TaskKind};
+use crate::plan::graph::{Declared, Edge, Gates, Node, TaskKind};
 use crate::time::{Mono, Now, Wall};
 
 fn id(text: &str) -> TaskId {

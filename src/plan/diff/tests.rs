@@ -431,7 +431,7 @@ fn what_is_added_asks_the_person_whom_the_task_asks_that_adds_it() {
             added.map(|approval| (approval.when, approval.reason))
         })
     };
-    use crate::plan::consent::When::{After, Before};
+    use crate::plan::graph::When::{After, Before};
     let none = || None;
     let asks = |when| Some((when, None));
     let money = || Some((Before, Some("money: \"1\"".to_owned())));

@@ -82,7 +82,7 @@ fn revision(tasks: &[(&str, &str)]) -> PlanRevision {
         kind: TaskKind::Change,
         declared: Declared::Pending,
         spec_hash: spec_hash.to_owned(),
-        gates: crate::plan::checks::Gates::None,
+        gates: crate::plan::graph::Gates::None,
         approval: None,
         evidence: None,
     };

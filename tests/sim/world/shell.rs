@@ -9,7 +9,7 @@ use orch::engine::verification::{
     Environment, GateRecord, GateResult, Smoke, Verdict, Verification,
 };
 use orch::ids::{ObjectId, RunId, Ticket};
-use orch::plan::checks::Gates;
+use orch::plan::graph::Gates;
 
 use super::{Agent, Order, Work, World};
 

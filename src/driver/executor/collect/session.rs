@@ -10,6 +10,7 @@ use crate::agent::Start;
 use crate::agent::failure::{self, Evidence};
 use crate::agent::status::{self, Expected, Finding};
 use crate::agent::stream::{SessionReader, SessionReport};
+use crate::digest::sha256_hex;
 use crate::driver::attempt::Sheet;
 use crate::driver::executor::execute;
 use crate::driver::site::Site;
@@ -20,7 +21,7 @@ use crate::git::slot::Slot;
 use crate::plan::Runner;
 use crate::plan::graph::TaskKind;
 use crate::process::{self, ExitReport, LineFollower};
-use crate::store::{AttemptDir, SessionDir, SessionPart, read_limited, sha256_hex, write_atomic};
+use crate::store::{AttemptDir, SessionDir, SessionPart, read_limited, write_atomic};
 use crate::time::Wall;
 
 /// How much of the end of stderr is looked at and quoted.
