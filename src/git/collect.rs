@@ -12,7 +12,8 @@ use super::include::names;
 use super::left_out::{LeftOut, Limits, Reason, is_secret};
 use super::program::GitOutput;
 use super::repository::as_path;
-use super::slot::{EXCHANGE_DIR, Slot, SlotError, files};
+use super::slot::error::SlotError;
+use super::slot::{EXCHANGE_DIR, Slot, files};
 use crate::ids::ObjectId;
 
 /// Most files among which renames are looked for: the search grows with the square.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::repository::{Repository, as_path};
-use super::slot::SlotError;
+use super::slot::error::SlotError;
 
 /// The name of the list, at the top of the user's checkout.
 pub const INCLUDE_FILE: &str = ".worktreeinclude";

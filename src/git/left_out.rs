@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::slot::{SlotError, files};
+use super::slot::error::SlotError;
+use super::slot::files;
 
 /// Largest untracked file that is put into git.
 const FILE_BYTES_MAX: u64 = 5 << 20;

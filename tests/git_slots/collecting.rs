@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use orch::git::collect::{Change, ChangeKind, collect};
 use orch::git::durable::is_missing;
 use orch::git::left_out::{Limits, Reason, save};
-use orch::git::slot::SlotError;
+use orch::git::slot::error::SlotError;
 
 use crate::scene::{Scene, latin1_name, left_out, write};
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use orch::git::slot::{Filled, SlotError, Start};
+use orch::git::slot::error::SlotError;
+use orch::git::slot::{Filled, Start};
 use orch::ids::ObjectId;
 
 use crate::scene::{Scene, left_out, read, write};

@@ -10,7 +10,8 @@ use crate::git::collect::{Collected, collect};
 use crate::git::commit::{self, CommitSpec, Signing, make_commit};
 use crate::git::left_out::{self, LeftOut, Limits};
 use crate::git::repository::as_path;
-use crate::git::slot::{EXCHANGE_DIR, Slot, SlotError, Stage, Tenant};
+use crate::git::slot::error::SlotError;
+use crate::git::slot::{EXCHANGE_DIR, Slot, Stage, Tenant};
 use crate::git::tree;
 use crate::ids::ObjectId;
 

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::SlotError;
+use super::error::SlotError;
 
 /// Removes what is at `path`, with all below it; nothing there is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), SlotError> {

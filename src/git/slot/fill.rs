@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{EXCHANGE_DIR, Filled, Slot, SlotError, files};
+use super::error::SlotError;
+use super::{EXCHANGE_DIR, Filled, Slot, files};
 use crate::git::repository::as_path;
 use crate::ids::ObjectId;
 

@@ -8,7 +8,8 @@
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{EXCHANGE_DIR, SlotError, files};
+use super::error::SlotError;
+use super::{EXCHANGE_DIR, files};
 use crate::git::repository::{Repository, RepositoryError};
 use crate::ids::ObjectId;
 

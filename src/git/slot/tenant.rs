@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Slot, SlotError, files};
+use super::error::SlotError;
+use super::{Slot, files};
 use crate::git::include::names;
 use crate::git::left_out::LeftOut;
 use crate::ids::{ObjectId, RunId, Ticket};
