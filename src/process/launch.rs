@@ -1,11 +1,12 @@
-//! What passes between orch and a shim: the order (`shim.json`) and the report (`exit.json`), with their formats.
+//! What passes between orch and a shim: the order (`shim.json`) and the report (`exit.json`), with their formats, and the
+//! locks by which each knows whether the other lives.
 //!
-//! Both lie in the attempt directory. The environment of the agent is the one thing that never does: it holds people's
-//! secrets, so it goes from orch to the shim through an anonymous file in memory.
+//! Order and report lie in the attempt directory. The environment of the agent is the one thing that never does: it holds
+//! people's secrets, so it goes from orch to the shim through an anonymous file in memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,6 +20,9 @@ use crate::time::Wall;
 
 /// Version of `shim.json` and `exit.json`. A file with another one is refused.
 pub(super) const FORMAT: u32 = 1;
+
+/// `orch __shim <attempt directory>`: be the shim of that directory.
+pub(super) const SHIM_COMMAND: &str = "__shim";
 
 /// Locked by the shim for as long as it lives; orch takes the lock and hands it over, so that there is no moment at
 /// which a started shim looks dead.
@@ -317,6 +321,20 @@ pub fn read_exit(attempt_dir: &Path) -> Result<Option<ExitReport>, ReadExitError
             path,
             detail: e.to_string(),
         }),
+    }
+}
+
+/// Whether anybody holds the lock `path`. Takes it for an instant, shared, if nobody does.
+pub(super) fn is_held(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(e)) => Err(e),
     }
 }
 

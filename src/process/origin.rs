@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use rustix::process::Pid;
 
-use super::shim::SHIM_COMMAND;
+use super::launch::SHIM_COMMAND;
 use super::table::{Process, is_gone};
 
 /// More generations than any tree of processes has; a bound for a table that changes while it is read.

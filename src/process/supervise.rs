@@ -16,10 +16,9 @@ use tokio::time::Instant;
 use super::follow::register;
 use super::identity::ProcessIdentity;
 use super::launch::{
-    EXIT_FILE, ExitReport, LOCK_FILE, LOG_FILE, PID_FILE, ReadExitError, SPEC_FILE, ShimSpec,
-    read_exit, write_whole,
+    EXIT_FILE, ExitReport, LOCK_FILE, LOG_FILE, PID_FILE, ReadExitError, SHIM_COMMAND, SPEC_FILE,
+    ShimSpec, is_held, read_exit, write_whole,
 };
-use super::shim;
 use crate::crash::point;
 
 /// How long a shim may take from its start to its `shim.pid`: milliseconds, but more on a machine that swaps.
@@ -122,7 +121,7 @@ pub fn spawn(exe: &Path, attempt_dir: &Path, spec: &ShimSpec) -> Result<Running,
     let environment = environment_file(spec).map_err(SpawnError::Environment)?;
     let child = Command::new(exe)
         .arg0("orch-shim")
-        .arg(shim::SHIM_COMMAND)
+        .arg(SHIM_COMMAND)
         .arg(attempt_dir)
         .current_dir(attempt_dir)
         .stdin(Stdio::from(lock))
@@ -254,20 +253,6 @@ fn read_identity(path: &Path) -> io::Result<Option<ProcessIdentity>> {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
-    }
-}
-
-/// Whether anybody holds the lock `path`. Takes it for an instant, shared, if nobody does.
-pub(super) fn is_held(path: &Path) -> io::Result<bool> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(e),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(e)) => Err(e),
     }
 }
 

@@ -26,15 +26,13 @@ use nix::sys::time::TimeVal;
 use self::tree::Tree;
 use super::identity::ProcessIdentity;
 use super::launch::{
-    AgentEnd, AgentRun, EXIT_FILE, ExitReport, FORMAT, LOCK_FILE, PID_FILE, SPEC_FILE, ShimSpec,
-    TreeUsage, wall_now, write_durably, write_whole,
+    AgentEnd, AgentRun, EXIT_FILE, ExitReport, FORMAT, LOCK_FILE, PID_FILE, SHIM_COMMAND,
+    SPEC_FILE, ShimSpec, TreeUsage, wall_now, write_durably, write_whole,
 };
 use super::sweep::{SweepReport, alive, sweep};
 use crate::crash::point;
 use crate::error::ErrorKind;
 
-/// `orch __shim <attempt directory>`: be the shim of that directory.
-pub(super) const SHIM_COMMAND: &str = "__shim";
 /// `orch __agent ...`: become the agent; see [`agent`].
 const AGENT_COMMAND: &str = "__agent";
 

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::fs::MetadataExt as _;
 
-use super::super::launch::{Cause, ShimSpec};
-use super::super::supervise::is_held;
+use super::super::launch::{Cause, ShimSpec, is_held};
 use super::agent::Started;
 use super::tree::{Tree, Woken};
 
