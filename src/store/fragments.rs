@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::files::{FileError, read_limited};
 use super::ledger::NewRun;
-use super::reader;
+use super::ledger_file::log_of;
 use crate::engine::record::Record;
 use crate::ids::{PlanId, RefName, RunId};
 use crate::time::Wall;
@@ -61,7 +61,7 @@ impl Fragments {
     /// If a file is there and cannot be read at all.
     pub fn read(ledger: &Path) -> Result<Self, FileError> {
         let main = bytes_of(ledger)?;
-        let log = bytes_of(&reader::log_of(ledger))?;
+        let log = bytes_of(&log_of(ledger))?;
         Ok(Self::of(&Pages::new(&main, &log)))
     }
 

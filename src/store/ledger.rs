@@ -1,187 +1,31 @@
 //! The ledger: one SQLite file per repository to which records are appended, and which only the holder of the lock
-//! writes. How it is read is in `reader`, what is derived from records in `project`.
+//! writes. What it is as a file is in `ledger_file`, how it is read in `reader`, what is derived from records in
+//! `project`.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::layout::StateDir;
+use super::ledger_file::{
+    APPLICATION_ID, BUSY_PATIENCE, FORMAT, Identity, LedgerError, format_of, log_of,
+};
 use super::lock::{Holder, OrchLock};
 use super::project::{self, Refusal};
-use super::reader::{self, Reader};
+use super::reader::{Reader, all_records};
 use crate::crash::{is_armed, synced};
 use crate::engine::record::Record;
 use crate::ids::{PlanId, RefName, RunId};
 use crate::time::Wall;
-
-/// The version of the file (`PRAGMA user_version`), raised when the tables or the vocabulary of records change. A ledger
-/// with a newer one is only read.
-pub const FORMAT: u32 = 1;
-
-/// `PRAGMA application_id`: the letters `orch`.
-pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"orch");
-
-/// How long a statement waits for another process. Only a person's `sqlite3` can make it wait: readers of orch do not.
-pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Up to this size the whole file is checked when it is opened for writing (about 0.2 s at most); a larger one shows
 /// damage when the damaged page is read.
 const QUICK_CHECK_BYTES_MAX: u64 = 64 << 20;
 
 const SCHEMA: &str = include_str!("schema.sql");
-
-/// Why the ledger could not be opened, read or written; every variant names the file.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The file is a copy: runs that it records may be going on where it came from.
-    #[error("the ledger {} was copied or moved here from another file system", path.display())]
-    Copied {
-        /// The ledger.
-        path: PathBuf,
-    },
-    /// Written by an orch that knows more than this one.
-    #[error("the ledger {} was written by a newer orch (format {found}, this one knows {FORMAT})", path.display())]
-    NewerFormat {
-        /// The ledger.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-    },
-    /// Some other file.
-    #[error("{} is not a ledger of orch", path.display())]
-    NotALedger {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is broken.
-    #[error("the ledger {} is damaged: {detail}", path.display())]
-    Damaged {
-        /// The ledger.
-        path: PathBuf,
-        /// What was found.
-        detail: String,
-    },
-    /// The disk or the quota is full; nothing was appended.
-    #[error("no space left to write the ledger {}", path.display())]
-    Full {
-        /// The ledger.
-        path: PathBuf,
-    },
-    /// A read-only file system or missing permission; nothing was appended.
-    #[error("the ledger {} cannot be opened or written", path.display())]
-    NotUsable {
-        /// The ledger.
-        path: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-    /// A file system, of a network as a rule, on which readers and a writer cannot share a file.
-    #[error("the file system of {} cannot hold a ledger: SQLite refuses to keep a write-ahead log on it", path.display())]
-    NoLog {
-        /// The ledger.
-        path: PathBuf,
-    },
-    /// Another program keeps the file locked.
-    #[error("the ledger {} is kept locked by another program", path.display())]
-    Busy {
-        /// The ledger.
-        path: PathBuf,
-    },
-    /// A record that contradicts what the ledger knows was refused: a bug in orch.
-    #[error("a record contradicts the ledger {}: {detail}", path.display())]
-    Contradiction {
-        /// The ledger.
-        path: PathBuf,
-        /// In what.
-        detail: String,
-    },
-    /// The file system refused.
-    #[error("cannot use the ledger {}", path.display())]
-    Io {
-        /// The ledger.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// There were runs here, and the ledger tells of none.
-    #[error("the ledger {} is gone or empty, and {evidence} tells of runs", path.display())]
-    Lost {
-        /// The ledger.
-        path: PathBuf,
-        /// What is left of runs.
-        evidence: String,
-    },
-    /// Anything else that SQLite says.
-    #[error("cannot use the ledger {}", path.display())]
-    Sqlite {
-        /// The ledger.
-        path: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-}
-
-impl LedgerError {
-    /// What a person can do about it: one command each.
-    pub fn hints(&self) -> Vec<String> {
-        let hints: &[&str] = match self {
-            Self::Copied { .. } => {
-                &["orch run --adopt-ledger       if no orch works on the repository it came from"]
-            }
-            Self::NewerFormat { .. } => &["install the newer orch; this one can only read it"],
-            Self::NotALedger { .. } | Self::Damaged { .. } | Self::Lost { .. } => &[
-                "orch doctor                   says what is wrong",
-                "orch doctor --rebuild-ledger  sets the file aside and saves what can still be read",
-            ],
-            Self::Full { .. } | Self::NotUsable { .. } | Self::NoLog { .. } => {
-                &["orch doctor                   says what is wrong"]
-            }
-            Self::Busy { .. }
-            | Self::Contradiction { .. }
-            | Self::Io { .. }
-            | Self::Sqlite { .. } => &[],
-        };
-        hints.iter().map(|&hint| hint.to_owned()).collect()
-    }
-
-    pub(super) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
-        let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full { path },
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                Self::NotUsable { path, source }
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
-            Some(ErrorCode::NotADatabase) => Self::NotALedger { path },
-            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged {
-                path,
-                detail: source.to_string(),
-            },
-            _ => Self::Sqlite { path, source },
-        }
-    }
-
-    fn refused(path: &Path, refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Sqlite(source) => Self::sqlite(path, source),
-            Refusal::Contradiction(detail) => Self::Contradiction {
-                path: path.to_owned(),
-                detail,
-            },
-        }
-    }
-
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
 
 /// What must be true on disk before the loop goes on. The order is the strength.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -281,7 +125,7 @@ impl Ledger {
             })
         };
         if size_of(&path)? == 0 {
-            let log = reader::log_of(&path);
+            let log = log_of(&path);
             if size_of(&log)? > 0 {
                 let evidence = log.display().to_string();
                 return Err(LedgerError::Lost { path, evidence });
@@ -310,7 +154,7 @@ impl Ledger {
         // Until it is known to be sound, nothing is brought from the log into the file.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(sqlite)?;
-        let format = reader::format_of(&conn, &path)?;
+        let format = format_of(&conn, &path)?;
         if let Some(found) = format.filter(|&found| found > FORMAT) {
             return Err(LedgerError::NewerFormat { path, found });
         }
@@ -354,7 +198,7 @@ impl Ledger {
         // In two steps, since closing removes the log, and others may ask in between what is on disk.
         conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
             .map_err(sqlite)?;
-        synced("ledger", [path.as_path(), reader::log_of(&path).as_path()]);
+        synced("ledger", [path.as_path(), log_of(&path).as_path()]);
         conn.close().map_err(|(_, e)| sqlite(e))?;
         drop(lock);
         Ok(())
@@ -417,7 +261,7 @@ impl Ledger {
     /// If a record cannot be read, or contradicts those before it. All is then as it was.
     pub fn rebuild_projections(&mut self) -> Result<(), LedgerError> {
         let path = self.path.clone();
-        let all = reader::all_records(&self.conn, &path)?;
+        let all = all_records(&self.conn, &path)?;
         self.transact(Durability::Synced, |tx| {
             project::clear(tx)?;
             project::project_all(tx, &all)
@@ -451,54 +295,9 @@ impl Ledger {
     /// Tells tests that the log is on disk.
     fn synced(&self) {
         if is_armed() {
-            let log = reader::log_of(&self.path);
+            let log = log_of(&self.path);
             synced("ledger", [self.path.as_path(), log.as_path()]);
         }
-    }
-}
-
-/// Which file this is, as far as a file system can tell.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: i64,
-    inode: i64,
-    born_ns: Option<i64>,
-}
-
-impl Identity {
-    /// The file that the ledger was when it was last made this place's own.
-    pub(super) fn recorded(conn: &Connection, path: &Path) -> Result<Self, LedgerError> {
-        conn.query_row("SELECT device, inode, born_ns FROM meta", [], |row| {
-            Ok(Self {
-                device: row.get(0)?,
-                inode: row.get(1)?,
-                born_ns: row.get(2)?,
-            })
-        })
-        .map_err(|e| LedgerError::sqlite(path, e))
-    }
-
-    /// Only asks by name: opening the file and closing it again would drop the locks that SQLite holds on it in this
-    /// process (POSIX locks belong to process and file, not to descriptors).
-    pub(super) fn of_file(path: &Path) -> Result<Self, LedgerError> {
-        let meta = std::fs::metadata(path).map_err(|e| LedgerError::io(path, e))?;
-        let born = meta.created().ok();
-        let since_epoch = born.and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
-        Ok(Self {
-            device: meta.dev().cast_signed(),
-            inode: meta.ino().cast_signed(),
-            born_ns: since_epoch.and_then(|d| i64::try_from(d.as_nanos()).ok()),
-        })
-    }
-
-    /// Birth times are compared where both are known: they survive the renumbering of devices by a reboot, and no copy
-    /// has the same.
-    pub(super) fn is_same_file(&self, other: &Self) -> bool {
-        let same_origin = match (self.born_ns, other.born_ns) {
-            (Some(a), Some(b)) => a == b,
-            _ => self.device == other.device,
-        };
-        same_origin && self.inode == other.inode
     }
 }
 

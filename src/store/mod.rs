@@ -5,6 +5,7 @@ pub mod files;
 pub mod fragments;
 pub mod layout;
 pub mod ledger;
+mod ledger_file;
 pub mod lock;
 mod project;
 pub mod reader;
@@ -14,6 +15,7 @@ pub use files::{
 };
 pub use fragments::{Fragment, Fragments};
 pub use layout::{AttemptDir, CommandDir, GateDir, RunDir, SessionDir, SessionPart, StateDir};
-pub use ledger::{Appended, Durability, Ledger, LedgerError, NewRun, Saved};
+pub use ledger::{Appended, Durability, Ledger, NewRun, Saved};
+pub use ledger_file::LedgerError;
 pub use lock::{HeldBy, Holder, LockError, OrchLock};
 pub use reader::{Landing, Reader, RunEnd, RunSummary, SessionUsage};

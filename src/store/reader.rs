@@ -13,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::layout::{SessionPart, StateDir};
-use super::ledger::{APPLICATION_ID, BUSY_PATIENCE, FORMAT, Identity, LedgerError};
+use super::ledger_file::{BUSY_PATIENCE, FORMAT, Identity, LedgerError, format_of};
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::usage::{MicroUsd, Usage};
@@ -346,13 +346,6 @@ fn uri_path(path: &Path) -> String {
     path.as_os_str().as_bytes().iter().map(escape).collect()
 }
 
-/// The write-ahead log of a ledger.
-pub(super) fn log_of(ledger: &Path) -> PathBuf {
-    let mut name = ledger.as_os_str().to_owned();
-    name.push("-wal");
-    PathBuf::from(name)
-}
-
 /// How a ledger can be read without touching anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
@@ -411,22 +404,6 @@ impl FileStamp {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
-    }
-}
-
-/// The format of a ledger; `None` for a file in which making one was begun and not finished.
-pub(super) fn format_of(conn: &Connection, path: &Path) -> Result<Option<u32>, LedgerError> {
-    const SQL: &str = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
-        FROM pragma_application_id, pragma_user_version";
-    let (application, format, tables): (i32, u32, u32) = conn
-        .query_row(SQL, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .map_err(|e| LedgerError::sqlite(path, e))?;
-    match (application, format, tables) {
-        (0, 0, 0) => Ok(None),
-        (APPLICATION_ID, 1.., _) => Ok(Some(format)),
-        _ => Err(LedgerError::NotALedger {
-            path: path.to_owned(),
-        }),
     }
 }
 

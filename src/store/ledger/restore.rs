@@ -2,8 +2,9 @@
 
 use rusqlite::params;
 
-use super::{Durability, Ledger, LedgerError, NewRun};
+use super::{Durability, Ledger, NewRun};
 use crate::engine::record::Stamped;
+use crate::store::ledger_file::LedgerError;
 use crate::store::lock::OrchLock;
 use crate::store::project::{self, Refusal};
 use crate::time::Wall;
