@@ -3,9 +3,10 @@
 
 use super::action::Action;
 use super::orders::Errand;
+use super::phase::Phase;
 use super::record::{Continuation, Record, Settlement};
 use super::state::State;
-use super::task::{Phase, Task};
+use super::task::Task;
 use super::{Turn, judge};
 use crate::ids::{TaskId, Ticket};
 use crate::time::Wall;

@@ -11,9 +11,10 @@ use super::after::{Fate, Leaves};
 use super::approval::{Approves, Change, Consent, Shown};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Author, Control};
+use super::phase::Phase;
 use super::record::{Miss, Record, Settlement};
 use super::state::State;
-use super::task::{Phase, Task};
+use super::task::Task;
 use super::topology::Ix;
 use super::{Engine, Turn};
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -38,42 +39,6 @@ impl Looks {
         self.of.values().any(|look| *look == Look::Ordered)
             || state.is_looking(self)
             || state.stays_for_people()
-    }
-}
-
-impl Task {
-    /// Whether its work may land as far as people are concerned.
-    pub(super) fn has_consent_to_land(&self, candidate: &ObjectId) -> bool {
-        self.node.approval != Some(When::After)
-            || self
-                .consent
-                .shown()
-                .is_some_and(|shown| shown.candidate == *candidate)
-    }
-
-    /// Whether a person must say yes before its next attempt, or before its landing goes on.
-    pub(super) fn awaits_approval(&self) -> bool {
-        match (self.node.approval, &self.phase) {
-            (Some(When::Before), Phase::Open { .. }) => {
-                !matches!(self.consent, Consent::Given { shown: None, .. })
-            }
-            (Some(When::After), Phase::Queued { .. }) => self.consent.asked().is_some(),
-            (Some(_), _) | (None, _) => false,
-        }
-    }
-
-    /// Whether evidence must be there before its next attempt, and is not.
-    pub(super) fn awaits_evidence(&self) -> bool {
-        self.is_open() && self.node.evidence.is_some() && !self.past().supply.found
-    }
-
-    /// Whether nobody looks for its evidence any more.
-    pub(super) fn has_waited_long_enough(&self, now: Wall) -> bool {
-        let limit = self.node.evidence.and_then(|looks| looks.for_ms);
-        match (limit, self.past().supply.since) {
-            (Some(limit), Some(since)) => now >= since.plus_ms(limit),
-            (None, _) | (_, None) => false,
-        }
     }
 }
 

@@ -5,9 +5,9 @@ use super::Turn;
 use super::ending::{AttemptEnd, Ending};
 use super::limit::{LimitHit, LimitScope, UsageWindow};
 use super::outcome::Outcome;
+use super::phase::Phase;
 use super::record::Record;
 use super::table::Signal;
-use super::task::Phase;
 use super::{breaker, limiter};
 use crate::ids::{TaskId, Ticket};
 

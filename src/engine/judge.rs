@@ -3,8 +3,8 @@
 use super::blockage::Blockage;
 use super::event::StopLevel;
 use super::outcome::Outcome;
+use super::phase::Phase;
 use super::state::State;
-use super::task::Phase;
 use crate::time::Wall;
 
 /// The outcome if the run ended as it stands; `misses_smoke`: without the smoke commands having been asked.

@@ -6,8 +6,9 @@ use super::Turn;
 use super::action::{Action, ExecuteMode};
 use super::consent::Looks;
 use super::event::{StopLevel, Verb};
+use super::phase::Phase;
 use super::record::{Next, Record};
-use super::task::{Phase, Task};
+use super::task::Task;
 use crate::ids::Ticket;
 
 /// What the shell was told since this process began. Not part of the state: both errands may be run twice, and a new

@@ -10,9 +10,9 @@
 
 use super::Turn;
 use super::action::Action;
+use super::phase::Phase;
 use super::record::{Miss, Record};
 use super::state::State;
-use super::task::Phase;
 use super::topology::Ix;
 use crate::ids::ObjectId;
 use crate::plan::graph::Gates;

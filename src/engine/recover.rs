@@ -4,9 +4,10 @@ use super::Turn;
 use super::ending::{AttemptEnd, Ending};
 use super::event::Found;
 use super::outcome::Outcome;
+use super::phase::Phase;
 use super::record::{Continuation, Miss, Record};
 use super::state::State;
-use super::task::{Phase, Task};
+use super::task::Task;
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 
 /// An order that an earlier orch left, and what must be asked about it.

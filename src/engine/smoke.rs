@@ -8,9 +8,9 @@ use super::action::Action;
 use super::event::StopLevel;
 use super::orders::Errand;
 use super::outcome::Outcome;
+use super::phase::Phase;
 use super::record::Record;
 use super::state::{Smoked, State};
-use super::task::Phase;
 use super::verification::{Smoke, Verdict};
 use crate::ids::ObjectId;
 

@@ -1,8 +1,9 @@
 //! Records of waits for people and for the world outside.
 
 use crate::engine::approval::{Consent, Shown};
+use crate::engine::phase::Phase;
 use crate::engine::state::State;
-use crate::engine::task::{Phase, Task};
+use crate::engine::task::Task;
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::When;
 use crate::time::Wall;

@@ -3,9 +3,9 @@
 use crate::engine::approval::Change;
 use crate::engine::conflict::Answered;
 use crate::engine::ending::AttemptEnd;
+use crate::engine::phase::{Pause, Phase, Place, Settled};
 use crate::engine::record::{Miss, Next};
 use crate::engine::state::State;
-use crate::engine::task::{Pause, Phase, Place, Settled};
 use crate::engine::verification::{Verdict, Verification};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::Gates;

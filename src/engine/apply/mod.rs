@@ -16,9 +16,10 @@ use landing::Receipt;
 use super::breaker::Open;
 use super::event::{Control, Decision, PlanRevision, StopLevel, Verb};
 use super::outcome::Outcome;
+use super::phase::{Closing, Phase, Settled};
 use super::record::{Next, Record, RunStart, Settlement};
 use super::state::{Failure, State};
-use super::task::{Closing, Phase, Settled, Task};
+use super::task::Task;
 use crate::ids::{TaskId, Ticket};
 use crate::time::Wall;
 
