@@ -175,7 +175,10 @@ impl Turn<'_> {
             Verdict::Interrupted => self.shell.baseline = Errand::Due,
             Verdict::Failed(detail) => self.run_failed(
                 Outcome::Environment,
-                format!("the gates are red before anything was changed: {detail}"),
+                format!(
+                    "the gates are red before anything was changed: mend that, count only new failures (`fail_on: new`), \
+                     or move a command to the `verify` of the task that is to make it pass. {detail}"
+                ),
             ),
             Verdict::Broken(detail) => self.run_failed(
                 Outcome::Environment,

@@ -49,13 +49,16 @@ pub struct VerifyCommand {
     /// Globs of the files that tell what it did, in place of its output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reports: Vec<String>,
+    /// Whether it was written at the task that it judges: then it says what this task must achieve, and may be red before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_goal: bool,
 }
 
 /// Which failures of a command count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailOn {
-    /// All of them; the command must pass on the base, too.
+    /// All of them; the command must pass on the base, too, unless it is the task's own.
     #[default]
     Any,
     /// Those that the base does not have.
@@ -139,7 +142,13 @@ impl VerifyCommand {
             fail_on: FailOn::Any,
             env: BTreeMap::new(),
             reports: Vec::new(),
+            is_goal: false,
         }
+    }
+
+    /// Whether the target must pass it before a task is begun.
+    pub fn must_pass_before(&self) -> bool {
+        self.fail_on == FailOn::Any && !self.is_goal
     }
 
     /// SHA-256 of what is run and read, in hexadecimal: two commands with the same hash say the same of the same tree.
@@ -178,6 +187,15 @@ impl Checks {
             },
             red_green: self.red_green.or(farther.red_green),
         }
+    }
+
+    /// These checks as what a task itself asks for.
+    #[must_use]
+    pub(super) fn of_task(mut self: Box<Self>) -> Box<Self> {
+        for command in &mut self.verify {
+            command.is_goal = true;
+        }
+        self
     }
 
     /// Whether the tests of a candidate must fail without its other files.
@@ -338,6 +356,7 @@ fn command<'t>(
             .unwrap_or_default(),
         env: environment(reader, &fields),
         reports: globs(reader, &fields, "reports"),
+        is_goal: false,
     };
     Some((command, run.span))
 }

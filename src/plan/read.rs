@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::bounds::{self, ATTEMPTS_MAX, JOBS_MAX, TIMEOUT_MAX};
-use super::checks;
+use super::checks::{self, Checks};
 use super::conflicts;
 use super::consent::{self, Approval, Gate};
 use super::graph::{Declared, RetryFrom, TaskKind};
@@ -318,7 +318,7 @@ fn task<'t>(
             .number(&fields, "priority", &(i64::MIN..=i64::MAX))
             .unwrap_or(0),
         labels: texts(reader, &fields, "labels", "words"),
-        checks: checks::read(reader, &fields),
+        checks: checks::read(reader, &fields).map(Checks::of_task),
         approval: approval(reader, &fields, [gate, draft.meta.gate.as_ref()]),
         external: consent::external(reader, &fields).map(Box::new),
         rehearse: rehearse::read(reader, &fields).map(Box::new),

@@ -151,6 +151,18 @@ fn failing(now: &Facts) -> Judged {
     }
 }
 
+/// What it says that the shell cannot start a command which a task is to make pass: its program may be for the task to
+/// bring, or to make executable. `None` if something else kept it from speaking.
+pub fn unattained(now: &Facts) -> Option<Judged> {
+    let code = now.exit.filter(|code| NOT_STARTED.contains(code))?;
+    (now.fault.is_none() && now.broke.is_none()).then(|| {
+        Judged::of(
+            GateResult::Failed,
+            format!("the shell could not start it (exit code {code})"),
+        )
+    })
+}
+
 fn against(now: &Facts, base: &Facts, may_drop: bool) -> Judged {
     if base.exit == Some(0) || base.fault.is_some() || now.unreadable.is_some() {
         return failing(now);

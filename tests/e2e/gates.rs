@@ -96,6 +96,58 @@ fn gates_that_are_red_before_anything_was_changed_end_the_run_before_an_attempt(
 }
 
 #[test]
+fn what_a_task_itself_asks_for_may_be_red_before_it() {
+    let f = checked(
+        CHECK,
+        &[
+            (
+                "1",
+                "run: echo hi > greeting.txt\nverify: test -s greeting.txt",
+            ),
+            (
+                "2",
+                "run: echo hi > b.txt\nverify: [{run: cmp greeting.txt b.txt, fail_on: new}]",
+            ),
+        ],
+    );
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.attempts(), 2);
+    assert_eq!(f.status("1")["verified"], true);
+    f.orch(["audit"]).exits(0).says("(0 unverified)");
+    f.assert_tidy();
+}
+
+#[test]
+fn what_a_task_itself_asks_for_is_blamed_on_it_although_it_was_red_before() {
+    let f = checked(
+        CHECK,
+        &[(
+            "1",
+            "run: echo hi > greeting.txt\nverify: test -s never.txt\nmax_attempts: 2",
+        )],
+    );
+    f.orch(["run"]).exits(1).says("`test -s never.txt` failed");
+    assert_eq!(f.count("attempt_started", "1"), 2);
+    f.assert_tidy();
+}
+
+#[test]
+fn a_task_may_bring_the_program_that_judges_it_and_is_told_if_it_cannot_be_started() {
+    let run = "run: date > log.txt; test $ORCH_ATTEMPT = 1 || install -m 755 /dev/null made.sh";
+    let f = checked(
+        CHECK,
+        &[(
+            "1",
+            &format!("{run}\nverify: ./made.sh\nallow_protected: [made.sh]"),
+        )],
+    );
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.count("attempt_started", "1"), 2);
+    let prompt = glob(&f, "1/2/prompt.md");
+    assert!(prompt.contains("could not start it"), "{prompt}");
+}
+
+#[test]
 fn a_gate_sees_the_commit_and_nothing_that_only_lies_in_the_agents_slot() {
     let f = checked(
         "verify: [{name: check, run: test ! -e green && sh check.sh}]\n",

@@ -29,7 +29,7 @@ use crate::git::tree::{file_in, paths_between, tree_id};
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::checks::{Checks, FailOn, VerifyCommand};
 use crate::time::Wall;
-use crate::verify::judge::{Facts, Judged, judge};
+use crate::verify::judge::{Facts, Judged, judge, unattained};
 use crate::verify::outputs;
 use crate::verify::protect::Protection;
 use beyond::Changed;
@@ -313,10 +313,13 @@ impl<'a> Judging<'a> {
         if command.required && !self.order.stacked && !judged.result.lets_land() {
             judged = self.before_blame(command, &mut ran, &mut base).await?;
         }
+        if command.is_goal && judged.result == GateResult::Broken {
+            judged = unattained(&ran.facts).unwrap_or(judged);
+        }
         let tip_is_red = base.as_ref().is_some_and(|base| base.exit != Some(0));
         if command.required
             && !self.order.stacked
-            && command.fail_on == FailOn::Any
+            && command.must_pass_before()
             && judged.result == GateResult::Failed
             && tip_is_red
         {
@@ -476,13 +479,13 @@ async fn asked(
         let room = room.as_mut().context("the room was just taken")?;
         let ran = room.run(command).await?;
         let judged = judge(FailOn::Any, &ran.facts, None, true);
-        let is_red = command.required && !judged.result.lets_land();
+        let is_red = command.required && !command.is_goal && !judged.result.lets_land();
         let told = evidence(command, &judged, &ran);
         said.gates.push(record(command, &judged, &ran));
         if is_red && judged.result == GateResult::Broken {
             return Err(Halt::Error(anyhow::anyhow!(told).into()));
         }
-        if is_red && (command.fail_on == FailOn::Any || ran.facts.fault.is_some()) {
+        if is_red && (command.must_pass_before() || ran.facts.fault.is_some()) {
             return Err(Halt::Red(told));
         }
     }
@@ -496,11 +499,7 @@ fn commands_of(site: &Site, tasks: &[TaskId]) -> Vec<VerifyCommand> {
     let mut seen = BTreeSet::new();
     for task in tasks.iter().filter_map(|id| plan.task(id)) {
         for command in how::checks(task, &plan, &site.settings, site.force).verify {
-            if seen.insert((
-                command.hash(),
-                command.fail_on == FailOn::New,
-                command.required,
-            )) {
+            if seen.insert((command.hash(), command.must_pass_before(), command.required)) {
                 commands.push(command);
             }
         }
