@@ -12,6 +12,7 @@ pub mod error;
 pub(super) mod files;
 mod fill;
 mod private;
+mod special;
 mod tenant;
 
 use std::fs::{File, TryLockError};
