@@ -102,7 +102,10 @@ fn storm(seed: u64) -> Tally {
     let ran = match shape.is_asked() {
         // So far nobody has said yes.
         true => {
-            live.killed();
+            if live.has_not_ended() {
+                live.signal(Signal::KILL);
+            }
+            live.ended();
             shape.played(&f, |_| ())
         }
         false => live.ended(),

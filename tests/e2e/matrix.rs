@@ -197,6 +197,11 @@ fn refused_and_allowed_changes_of_protected_paths_survive_a_kill() {
 }
 
 #[test]
+fn work_that_is_saved_from_a_slot_survives_a_kill() {
+    own_places(&Shape::saved()).assert_clean();
+}
+
+#[test]
 fn a_kill_in_the_recovery_from_a_kill_is_survived() {
     let shape = Shape::live();
     let (expected, _) = shape.undisturbed();
@@ -213,6 +218,40 @@ fn a_kill_in_the_recovery_from_a_kill_is_survived() {
     }
     total.assert_clean();
     assert_eq!(total.kills, 2 * total.cases, "each second kill is reached");
+}
+
+/// The words in backquotes of the lines of `docs/recovery.md` from `from` to the next heading.
+fn named_in_docs(from: &str) -> BTreeSet<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/recovery.md");
+    let text = std::fs::read_to_string(path).expect("the document");
+    let (_, rest) = text.split_once(from).expect("the part");
+    let part = rest.split("\n## ").next().unwrap_or(rest);
+    let rows = part.lines().filter(|line| line.starts_with('|'));
+    rows.flat_map(|row| row.split('`').skip(1).step_by(2))
+        .filter(|word| {
+            word.chars()
+                .all(|c| c.is_ascii_lowercase() || "_-".contains(c))
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_place_of_the_recovery_table_is_passed_by_a_shape_or_in_its_recovery() {
+    let mut passed = BTreeSet::new();
+    for shape in Shape::all() {
+        passed.extend(shape.undisturbed().1.into_keys());
+    }
+    for wreck in WRECKS {
+        let shape = Shape::live();
+        let f = shape.fixture();
+        shape.run(&f, Some(&format!("{wreck}:1")));
+        shape.run(&f, Some("nowhere:1")).exits(0);
+        passed.extend(passings(&f).into_keys());
+    }
+    let places = named_in_docs("## Places");
+    let missed: Vec<&String> = places.difference(&passed).collect();
+    assert!(missed.is_empty(), "no shape passes {missed:?}");
 }
 
 #[test]
