@@ -91,7 +91,10 @@ impl<'a> Reading<'a> {
                 let book = self.books.entry(&ticket.task).or_default();
                 (book.shown, book.approved) = (Some(shown), None);
             }
-            Record::ApprovalLapsed { task } => self.books.entry(task).or_default().approved = None,
+            Record::ApprovalLapsed { task } => {
+                let book = self.books.entry(task).or_default();
+                (book.approved, book.may_start) = (None, false);
+            }
             Record::NotLandable { ticket, .. } => {
                 self.books.entry(&ticket.task).or_default().shown = None;
             }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use chrono::{Local, NaiveTime};
 use clap::{Args, ValueEnum};
 
-use crate::config::{self, PerMille, Setting, Settings, Usd};
+use crate::config::{self, Origin, PerMille, Problems, Setting, Settings, Usd};
+use crate::diagnostic::Diagnostic;
+use crate::driver::how;
 use crate::engine::policy::{Allowance, Budgets, Ladder, OnLimit, Policy};
 use crate::engine::usage::MicroUsd;
-use crate::plan::bounds;
+use crate::plan::{Plan, Runner, bounds};
 use crate::time::{Wall, parse_duration};
 
 /// The model of first attempts, where the ladder is climbed and nobody says which.
@@ -45,6 +47,41 @@ pub struct BoundArgs {
     /// Climb the ladder up to this model.
     #[arg(long, value_name = "MODEL", value_parser = model, help_heading = "Bounds")]
     pub max_model: Option<String>,
+}
+
+/// Budgets that hold nothing up, since every task of the plan is a command.
+pub(super) fn warnings(plan: &Plan, settings: &Settings) -> Vec<Problems> {
+    let runner = |task| how::of(task, plan, settings, &how::Roles::new(), None).runner;
+    if plan
+        .tasks
+        .iter()
+        .any(|task| runner(task) != Runner::Command)
+    {
+        return Vec::new();
+    }
+    let bounds_agents = |key: &str| {
+        ["usd", "tokens", "sessions"]
+            .iter()
+            .any(|what| key.ends_with(what))
+            && !key.ends_with("reserved_budget_usd")
+    };
+    let rows = settings.rows().into_iter();
+    let given = rows.filter(|(key, _, origin)| {
+        key.starts_with("budget.") && bounds_agents(key) && **origin != Origin::Default
+    });
+    given
+        .map(|(key, _, origin)| Problems {
+            name: origin.to_string(),
+            text: String::new(),
+            diagnostics: vec![Diagnostic::warning(
+                "no-effect",
+                format!(
+                    "`{key}` bounds agents, and every task of the plan is a command, which has no session and \
+                     spends neither tokens nor dollars"
+                ),
+            )],
+        })
+        .collect()
 }
 
 /// What happens at a limit.

@@ -78,6 +78,15 @@ impl Sheet {
         Self { checks, ..self }
     }
 
+    /// The same for a session that begins in the place of one that could not.
+    #[must_use]
+    pub fn in_a_new_session(self) -> Self {
+        Self {
+            session: Uuid::new_v4(),
+            ..self
+        }
+    }
+
     /// Whether its output is the stream of an agent program; a command's is text.
     pub fn speaks_stream_json(&self) -> bool {
         match self.how.runner {

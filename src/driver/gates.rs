@@ -289,8 +289,7 @@ impl Room<'_> {
             let answer = match (&ran.facts.fault, ran.facts.exit) {
                 (None, Some(0)) => ran.excerpt.trim().chars().take(PROBE_CHARS_MAX).collect(),
                 (Some(fault), _) => fault.clone(),
-                (None, Some(code)) => format!("failed: exit code {code}"),
-                (None, None) => "failed: a signal ended it".to_owned(),
+                (None, exit) => format!("failed: {exit:?}"),
             };
             answers.insert(text, answer);
         }
@@ -312,7 +311,12 @@ impl Room<'_> {
         .await?;
         let mut ran = self.run_text(&command.run, &command.env, timeout).await?;
         point("gate-told");
-        ran.among_leftovers = self.berth.is_shared();
+        if let Some(Ticket { task, .. }) = &self.job {
+            ran.after_red = self.berth.was_red_for_another(task);
+            if !ran.facts.is_green() {
+                self.berth.note_red(task);
+            }
+        }
         if !reports.is_empty() {
             let passed = ran.facts.exit == Some(0);
             match blocking(move || reports::read(&tree, &reports, passed)).await {

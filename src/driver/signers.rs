@@ -5,13 +5,15 @@
 
 use anyhow::Context;
 
+use super::site::Site;
 use crate::engine::Engine;
+use crate::engine::approval::Approves;
 use crate::engine::event::{Control, Verb};
 use crate::engine::record::Signers;
 use crate::git::Repository;
 use crate::git::signature;
 use crate::git::tree::file_in;
-use crate::ids::{ObjectId, PlanId, RunId};
+use crate::ids::{ObjectId, PlanId, RunId, Ticket};
 use crate::store::read_limited;
 
 /// Largest file that is read: one line for each person.
@@ -91,7 +93,7 @@ pub fn refusal(
 ///
 /// # Errors
 /// If it cannot be told.
-pub(super) fn doubt(
+fn doubt(
     program: &str,
     signers: Option<&Signers>,
     statement: &str,
@@ -110,4 +112,41 @@ pub(super) fn doubt(
             signers.file
         )
     }))
+}
+
+/// A signed approval, which is checked once more before what it lets start or land.
+#[derive(Debug)]
+pub(super) struct Signed {
+    statement: String,
+    signature: String,
+    program: String,
+    signers: Option<Signers>,
+}
+
+impl Signed {
+    pub(super) fn of(
+        site: &Site,
+        ticket: &Ticket,
+        (approves, signature): (Approves<'_>, &str),
+    ) -> Self {
+        Self {
+            statement: approves.statement(&site.plan_id, &site.run, &ticket.task),
+            signature: signature.to_owned(),
+            program: signature::program(site.repo.settings()),
+            signers: site.signers.clone(),
+        }
+    }
+
+    /// Why it does not hold, if it does not.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    pub(super) fn doubt(&self) -> anyhow::Result<Option<String>> {
+        doubt(
+            &self.program,
+            self.signers.as_ref(),
+            &self.statement,
+            &self.signature,
+        )
+    }
 }

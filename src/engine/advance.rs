@@ -25,6 +25,7 @@ impl Turn<'_> {
             }
             self.tend_queue();
             self.ask_baseline();
+            self.ask_for_starts();
             self.look_for_evidence();
             self.continue_sessions();
             self.start_attempts();

@@ -36,6 +36,8 @@ pub(super) enum Consent {
     /// Nobody was asked yet, or it lapsed.
     #[default]
     None,
+    /// Somebody was asked whether it may start.
+    AskedToStart,
     /// Somebody was asked about a landing commit.
     Asked(Box<Shown>),
     /// Somebody said yes.
@@ -52,7 +54,7 @@ impl Consent {
     pub(super) fn shown(&self) -> Option<&Shown> {
         match self {
             Self::Given { shown, .. } => shown.as_deref(),
-            Self::None | Self::Asked(_) => None,
+            Self::None | Self::AskedToStart | Self::Asked(_) => None,
         }
     }
 
@@ -60,7 +62,7 @@ impl Consent {
     pub(super) fn asked(&self) -> Option<&Shown> {
         match self {
             Self::Asked(shown) => Some(shown),
-            Self::None | Self::Given { .. } => None,
+            Self::None | Self::AskedToStart | Self::Given { .. } => None,
         }
     }
 
@@ -78,7 +80,7 @@ impl Consent {
     pub(super) fn renew(&mut self) {
         match self {
             Self::Asked(_) | Self::Given { shown: Some(_), .. } => *self = Self::None,
-            Self::None | Self::Given { shown: None, .. } => {}
+            Self::None | Self::AskedToStart | Self::Given { shown: None, .. } => {}
         }
     }
 }

@@ -31,6 +31,14 @@ impl Turn<'_> {
         let result = match result {
             Ok(base) => Ok(base),
             Err(Unprepared::Ended(end)) => Err(end),
+            Err(Unprepared::Unapproved(why)) => {
+                let detail = format!("the approval of its start does not hold: {why}");
+                let end = AttemptEnd::new(Ending::Interrupted, detail);
+                self.end_unstarted(ticket, &end, true);
+                let task = ticket.task.clone();
+                self.record(Record::ApprovalLapsed { task });
+                return true;
+            }
             Err(Unprepared::Rewritten(found)) => {
                 let detail =
                     "the target no longer holds what was landed, so that nothing starts on it";

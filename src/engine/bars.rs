@@ -9,7 +9,7 @@ use super::policy::OnLimit;
 use super::state::State;
 use super::task::Task;
 use super::topology::Ix;
-use crate::ids::RunId;
+use crate::ids::{RunId, TaskId};
 use crate::time::Wall;
 
 /// What keeps a task from starting, and until when, if that changes by itself.
@@ -35,7 +35,8 @@ impl Bar<'_> {
     pub(super) fn is_final(&self) -> bool {
         self.until().is_none()
             && match self {
-                Self::Limit(limit, _) => limit.stage == Stage::Closed,
+                // What a task was asked to try is tried by it.
+                Self::Limit(limit, _) => limit.stage == Stage::Closed && limit.asked.is_none(),
                 Self::Window(..) => true,
                 Self::Breaker(..) => false,
                 Self::Budget(refusal, _) => !refusal.is_reserved,
@@ -74,6 +75,45 @@ impl State {
 
     /// What keeps a task from starting or going on, needs and slots aside.
     pub(super) fn bar(&self, ix: Ix, at: Wall) -> Option<Bar<'_>> {
+        self.own_bar(ix, at).or_else(|| self.precedence(ix, at))
+    }
+
+    /// A trial that is left to the task that a person asked for, as long as that one can make it.
+    fn precedence(&self, ix: Ix, at: Wall) -> Option<Bar<'_>> {
+        let open = self.breaker.open.as_ref().filter(|o| o.probe.is_none());
+        let open = open.filter(|open| open.asked.is_some());
+        let limits = self.limiter.limits.iter();
+        let limits: Vec<&Limit> = limits
+            .filter(|limit| limit.stage == Stage::Closed && limit.asked.is_some())
+            .collect();
+        let asked = || {
+            let of_limits = limits.iter().filter_map(|limit| limit.asked.as_ref());
+            open.and_then(|open| open.asked.as_ref())
+                .into_iter()
+                .chain(of_limits)
+        };
+        let task = &self.tasks[ix];
+        // Those who were asked for do not wait for each other.
+        if asked().next().is_none() || asked().any(|asked| *asked == task.node.id) {
+            return None;
+        }
+        let can_try = |asked: &Option<TaskId>| {
+            let asked = asked.as_ref().and_then(|asked| self.get(asked));
+            asked.is_some_and(|(ix, _)| {
+                self.waits_for_limits_alone(ix) && self.own_bar(ix, at).is_none()
+            })
+        };
+        if let Some(open) = open.filter(|open| can_try(&open.asked)) {
+            return Some(Bar::Breaker(open, None));
+        }
+        let model = self.next_model(ix);
+        let asking = task.asking(&self.run, model.as_deref());
+        let mut left = limits.iter().filter(|limit| can_try(&limit.asked));
+        let limit = left.find(|limit| limit.concerns(&asking))?;
+        Some(Bar::Limit(limit, None))
+    }
+
+    fn own_bar(&self, ix: Ix, at: Wall) -> Option<Bar<'_>> {
         let task = &self.tasks[ix];
         if let Some(until) = self.breaker.bars(&task.node.id, at) {
             let open = self.breaker.open.as_ref()?;

@@ -33,6 +33,8 @@ pub(super) struct Open {
     pub ending: Ending,
     /// The task whose attempt tries.
     pub probe: Option<TaskId>,
+    /// The task that a person wants tried first.
+    pub asked: Option<TaskId>,
 }
 
 impl Breaker {
@@ -72,6 +74,7 @@ impl Breaker {
     pub(super) fn started(&mut self, task: &TaskId) {
         if let Some(open) = self.open.as_mut().filter(|open| open.probe.is_none()) {
             open.probe = Some(task.clone());
+            open.asked = None;
         }
     }
 

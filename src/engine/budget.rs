@@ -22,9 +22,9 @@ pub struct Amount {
     pub cost: MicroUsd,
     /// Tokens in and out, cached ones included.
     pub tokens: u64,
-    /// Agent processes.
+    /// Agent processes; a command is none.
     pub sessions: u32,
-    /// Time in which agents ran.
+    /// Time in which agents and commands ran.
     pub wall_ms: u64,
 }
 
@@ -199,7 +199,9 @@ impl Allowance {
                 "{what}: {used} of {most} are spent or reserved, and an attempt is expected to take {wanted}"
             ))
         };
-        // What is spent to the last bit leaves nothing to start with, whatever is expected.
+        // A command asks no model. Of an agent, what is spent to the last bit leaves nothing to start with, whatever is
+        // expected.
+        let is_session = wanted.sessions > 0;
         let exceeds = |most: u64, used: u64, wanted: u64| used >= most || wanted > most - used;
         let people = crate::time::for_people;
         if let Some(most) = self.cost
@@ -214,6 +216,7 @@ impl Allowance {
             );
         }
         if let Some(most) = self.tokens
+            && is_session
             && exceeds(most, used.tokens, wanted.tokens)
         {
             return says(
@@ -224,10 +227,11 @@ impl Allowance {
             );
         }
         if let Some(most) = self.sessions
+            && is_session
             && exceeds(most.into(), used.sessions.into(), wanted.sessions.into())
         {
             return says(
-                "sessions",
+                "agent sessions",
                 wanted.sessions.to_string(),
                 used.sessions.to_string(),
                 most.to_string(),
@@ -275,10 +279,9 @@ impl Budgets {
         );
         if !profile.metered {
             return Amount {
-                cost: MicroUsd(0),
-                tokens: 0,
-                sessions: 1,
+                sessions: u32::from(!profile.is_command),
                 wall_ms: usual.wall_ms,
+                ..Amount::NONE
             };
         }
         Amount {

@@ -74,6 +74,18 @@ impl State {
         })
     }
 
+    /// Tasks whose turn it would be, and whose start nobody has been asked about.
+    fn unasked(&self) -> Vec<TaskId> {
+        let is_unasked = |ix: &Ix| {
+            let task = &self.tasks[*ix];
+            task.node.approval == Some(When::Before)
+                && task.consent == Consent::None
+                && self.is_next(*ix)
+        };
+        let unasked = (0..self.tasks.len()).filter(is_unasked);
+        unasked.map(|ix| self.tasks[ix].node.id.clone()).collect()
+    }
+
     /// When evidence is to be looked for next.
     pub(super) fn next_look(&self, looks: &Looks) -> Option<Wall> {
         self.wanting()
@@ -108,13 +120,33 @@ impl Engine {
     pub fn asked(&self, id: &TaskId) -> Option<Approves<'_>> {
         let (_, task) = self.state.get(id)?;
         match (task.node.approval?, &task.consent) {
-            (When::Before, Consent::None) if task.is_open() => Some(Approves::Start {
-                spec: &task.node.spec_hash,
-            }),
+            (When::Before, Consent::None | Consent::AskedToStart) if task.is_open() => {
+                Some(Approves::Start {
+                    spec: &task.node.spec_hash,
+                })
+            }
             (When::After, Consent::Asked(shown)) if task.awaits_approval() => {
                 Some(Approves::Landing(shown))
             }
             (When::Before | When::After, _) => None,
+        }
+    }
+
+    /// The signed approval by which a task may start, if it has one.
+    pub fn signed_start(&self, id: &TaskId) -> Option<(Approves<'_>, &str)> {
+        let (_, task) = self.state.get(id)?;
+        match (task.node.approval, &task.consent) {
+            (
+                Some(When::Before),
+                Consent::Given {
+                    shown: None,
+                    signature: Some(signature),
+                },
+            ) => {
+                let spec = &task.node.spec_hash;
+                Some((Approves::Start { spec }, signature))
+            }
+            (Some(_) | None, _) => None,
         }
     }
 
@@ -126,7 +158,9 @@ impl Engine {
                 shown: Some(shown),
                 signature: Some(signature),
             } => Some((Approves::Landing(shown), signature)),
-            Consent::Given { .. } | Consent::Asked(_) | Consent::None => None,
+            Consent::Given { .. } | Consent::Asked(_) | Consent::AskedToStart | Consent::None => {
+                None
+            }
         }
     }
 }
@@ -166,6 +200,16 @@ impl Turn<'_> {
             });
         } else {
             self.missed(ticket, Miss::GatesChanged);
+        }
+    }
+
+    /// Asks about the start of tasks whose turn it would be.
+    pub(super) fn ask_for_starts(&mut self) {
+        if self.state.is_halting() {
+            return;
+        }
+        for task in self.state.unasked() {
+            self.record(Record::StartAsked { task });
         }
     }
 
@@ -256,7 +300,9 @@ impl Turn<'_> {
                 Some(_) | None => Ok(()),
             },
             (Some(When::After), Consent::Given { .. }) => Err("it is approved already".to_owned()),
-            (Some(When::After), Consent::None | Consent::Asked(_)) => Err(stands()),
+            (Some(When::After), Consent::None | Consent::AskedToStart | Consent::Asked(_)) => {
+                Err(stands())
+            }
         }
     }
 

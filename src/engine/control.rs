@@ -133,8 +133,10 @@ impl Turn<'_> {
             "no candidate of it is kept",
         )?;
         match &task.phase {
-            Phase::Settled(_) => Ok(vec![self.reopen(task, from)]),
-            Phase::Open { pause: Some(_) } => Ok(vec![Record::WaitEnded { task: id.clone() }]),
+            Phase::Settled(_) => Ok(self.with_trial(id, self.reopen(task, from))),
+            Phase::Open { pause: Some(_) } => {
+                Ok(self.with_trial(id, Record::WaitEnded { task: id.clone() }))
+            }
             Phase::Open { pause: None } | Phase::Parked { .. } => self.probe_now(id),
             Phase::Preparing { .. }
             | Phase::Executing { .. }
@@ -149,24 +151,13 @@ impl Turn<'_> {
 
     /// Whoever asks for a retry of a task that waits for a limit or the breaker wants it tried now.
     fn probe_now(&self, id: &TaskId) -> Result<Vec<Record>, String> {
-        let at = self.now.wall;
         let (ix, _) = self.state.get(id).ok_or_else(|| self.no_such_task(id))?;
         let waits = self.shell.attached && self.state.waits_for_limits_alone(ix);
-        match self.state.bar(ix, at).filter(|_| waits) {
-            Some(Bar::Limit(limit, _)) if limit.stage == Stage::Closed => {
-                Ok(vec![Record::Limited {
-                    entitlement: limit.entitlement.clone(),
-                    hit: limit.hit.clone(),
-                    until: at,
-                    probes: limit.probes,
-                }])
-            }
-            Some(Bar::Breaker(open, Some(_))) => Ok(vec![Record::BreakerOpened {
-                cause: open.cause.clone(),
-                ending: open.ending,
-                until: at,
-                failed_probes: self.state.breaker.failed_probes,
-            }]),
+        let trial = if waits { self.trial(id) } else { Vec::new() };
+        if !trial.is_empty() {
+            return Ok(trial);
+        }
+        match self.state.bar(ix, self.now.wall).filter(|_| waits) {
             Some(Bar::Budget(refusal, _)) => Err(format!(
                 "{} does not let it start: {}",
                 refusal.level.in_words(),
@@ -176,6 +167,49 @@ impl Turn<'_> {
                 Err("it is open and goes on with the run".to_owned())
             }
         }
+    }
+
+    /// What lets a task go on that a person wants tried, the breaker and limits included.
+    fn with_trial(&self, id: &TaskId, first: Record) -> Vec<Record> {
+        let trial = match self.shell.attached {
+            true => self.trial(id),
+            // The run that goes on later begins with a closed breaker.
+            false => Vec::new(),
+        };
+        std::iter::once(first).chain(trial).collect()
+    }
+
+    /// Ends the waits of the breaker and of the limits that a task counts into, for this task first.
+    fn trial(&self, id: &TaskId) -> Vec<Record> {
+        let at = self.now.wall;
+        let Some((ix, task)) = self.state.get(id) else {
+            return Vec::new();
+        };
+        let breaker = &self.state.breaker;
+        let waits = |probe: &Option<TaskId>, until| probe.is_none() && until > at;
+        let open = breaker.open.as_ref();
+        let open = open.filter(|open| waits(&open.probe, open.until));
+        let breaker = open.map(|open| Record::BreakerOpened {
+            cause: open.cause.clone(),
+            ending: open.ending,
+            until: at,
+            failed_probes: breaker.failed_probes,
+            asked: Some(id.clone()),
+        });
+        let model = self.state.next_model(ix);
+        let asking = task.asking(&self.state.run, model.as_deref());
+        let limits = self.state.limiter.limits.iter();
+        let limits = limits
+            .filter(|limit| limit.stage == Stage::Closed && limit.until > at)
+            .filter(|limit| limit.concerns(&asking))
+            .map(|limit| Record::Limited {
+                entitlement: limit.entitlement.clone(),
+                hit: limit.hit.clone(),
+                until: at,
+                probes: limit.probes,
+                asked: Some(id.clone()),
+            });
+        breaker.into_iter().chain(limits).collect()
     }
 
     fn retry_failed(&self) -> Result<Vec<Record>, String> {

@@ -122,6 +122,8 @@ pub enum Event {
 pub enum Unprepared {
     /// It could not be brought there; how that ends the attempt.
     Ended(AttemptEnd),
+    /// The signature of the approval of its start proves nothing; told in the text.
+    Unapproved(String),
     /// The target lacks what was landed before, so that there is no base; where it stands now, if it exists.
     Rewritten(Option<ObjectId>),
 }
@@ -145,7 +147,7 @@ pub struct Collected {
     pub limit: Option<LimitHit>,
     /// How full the account's windows were when last reported.
     pub windows: Vec<UsageWindow>,
-    /// Whether the session could be resumed in its slot to go on with its work.
+    /// Whether the attempt could go on in its slot: in the same session, or in a new one if this one had not begun.
     pub can_continue: bool,
     /// What people should know: files left out, tools denied, odd status files.
     pub notes: Vec<String>,

@@ -105,6 +105,7 @@ impl Turn<'_> {
             hit,
             until,
             probes,
+            asked: None,
         });
     }
 
@@ -159,6 +160,7 @@ impl Turn<'_> {
             ending: end.ending,
             until,
             failed_probes,
+            asked: None,
         });
     }
 

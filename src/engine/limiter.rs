@@ -46,6 +46,8 @@ pub(super) struct Limit {
     /// Probes that met it again.
     pub probes: u32,
     pub stage: Stage,
+    /// The task that a person wants tried first.
+    pub asked: Option<TaskId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +81,7 @@ pub(super) enum Barred<'a> {
 
 impl Limit {
     /// Whether `asking` counts into it.
-    fn concerns(&self, asking: &Asking<'_>) -> bool {
+    pub(super) fn concerns(&self, asking: &Asking<'_>) -> bool {
         self.entitlement == asking.entitlement && concerns(self.hit.scope.model(), asking.model)
     }
 
@@ -206,6 +208,7 @@ impl Limiter {
         for limit in &mut self.limits {
             if limit.stage == Stage::Closed && limit.concerns(asking) {
                 limit.stage = Stage::Probing(asking.task.clone());
+                limit.asked = None;
             }
         }
     }
@@ -226,6 +229,7 @@ impl Limiter {
         hit: &LimitHit,
         until: Wall,
         probes: u32,
+        asked: Option<&TaskId>,
         at: Wall,
     ) {
         let met = self.find(entitlement, &hit.scope);
@@ -243,6 +247,7 @@ impl Limiter {
             until,
             probes,
             stage: Stage::Closed,
+            asked: asked.cloned(),
         });
     }
 

@@ -131,6 +131,7 @@ impl Shell {
             | Record::ConflictsAnswered { .. }
             | Record::Verifying { .. }
             | Record::Verified { .. }
+            | Record::StartAsked { .. }
             | Record::ApprovalAsked { .. }
             | Record::ApprovalLapsed { .. }
             | Record::EvidenceLooked { .. }
@@ -245,6 +246,7 @@ impl Turn<'_> {
             | Record::Collected { .. }
             | Record::ConflictsAnswered { .. }
             | Record::Verified { .. }
+            | Record::StartAsked { .. }
             | Record::ApprovalAsked { .. }
             | Record::ApprovalLapsed { .. }
             | Record::EvidenceLooked { .. }

@@ -115,10 +115,10 @@ pub struct Allowance {
     /// Tokens in and out, cached ones included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// Agent processes.
+    /// Agent processes; a command is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<u32>,
-    /// Time in which agents run, added up.
+    /// Time in which agents and commands run, added up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wall_ms: Option<u64>,
 }

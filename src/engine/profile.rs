@@ -14,4 +14,7 @@ pub struct Profile {
     pub model: Option<String>,
     /// Whether its sessions cost money and tokens.
     pub metered: bool,
+    /// Whether it is a shell command, which is no session of an agent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_command: bool,
 }

@@ -65,12 +65,12 @@ impl State {
     }
 
     fn could_build(&self, ix: Ix, now: Now) -> bool {
-        match &self.tasks[ix].phase {
+        let task = &self.tasks[ix];
+        let takes_long = !task.node.gates.is_none() || task.cut_off;
+        match &task.phase {
             // Under a hard stop nothing is waited for that takes long.
-            Phase::Queued { .. } if self.ends_agents() && !self.tasks[ix].node.gates.is_none() => {
-                false
-            }
-            Phase::Queued { .. } if self.tasks[ix].awaits_approval() => false,
+            Phase::Queued { .. } if self.ends_agents() && takes_long => false,
+            Phase::Queued { .. } if task.awaits_approval() => false,
             Phase::Queued { pause, .. } => pause.is_none_or(|p| p.is_over(now)),
             Phase::Open { .. }
             | Phase::Preparing { .. }
@@ -144,7 +144,14 @@ impl Turn<'_> {
         }
         if let Some((ix, behind)) = self.state.next_build(self.now) {
             let ticket = self.state.tasks[ix].next_order();
-            self.record(Record::Building { ticket, behind });
+            self.record(Record::Building {
+                ticket: ticket.clone(),
+                behind,
+            });
+            // A person's command that makes a file anew may take long; a landing commit alone does not.
+            if self.state.ends_agents() {
+                self.effects.actions.push(Action::EndGates { ticket });
+            }
         }
     }
 

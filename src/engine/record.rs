@@ -139,6 +139,9 @@ pub enum Record {
         until: Wall,
         /// Probes that have met it.
         probes: u32,
+        /// The task that a person wants tried first; none leaves it to whichever comes first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<TaskId>,
     },
     /// A usage limit is over.
     LimitLifted {
@@ -157,6 +160,9 @@ pub enum Record {
         until: Wall,
         /// Probes that failed since it was last closed.
         failed_probes: u32,
+        /// The task that a person wants tried first; none leaves it to whichever comes first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<TaskId>,
     },
     /// The world works again.
     BreakerClosed,
@@ -217,6 +223,11 @@ pub enum Record {
     },
     /// What the smoke commands said of the target when the plan was through.
     Smoked(Box<Smoke>),
+    /// A person is asked whether a task may start whose turn it would be.
+    StartAsked {
+        /// The task.
+        task: TaskId,
+    },
     /// The landing commit stands, and a person is asked whether it may land. The candidate waits in the landing queue.
     ApprovalAsked {
         /// Task, attempt, epoch.
@@ -510,6 +521,7 @@ impl Record {
             | Self::ConflictsAnswered { .. }
             | Self::Verifying { .. }
             | Self::Verified { .. }
+            | Self::StartAsked { .. }
             | Self::ApprovalAsked { .. }
             | Self::ApprovalLapsed { .. }
             | Self::EvidenceLooked { .. }
@@ -553,6 +565,7 @@ impl Record {
             | Self::Superseded { ticket } => Some(&ticket.task),
             Self::Settled { task, .. }
             | Self::Reopened { task, .. }
+            | Self::StartAsked { task }
             | Self::ApprovalLapsed { task }
             | Self::EvidenceLooked { task, .. }
             | Self::WaitEnded { task }

@@ -16,7 +16,7 @@ pub struct Row {
     pub retry: Retry,
     /// Where the next attempt starts unless the plan says otherwise.
     pub from: RetryFrom,
-    /// Whether the session goes on in its slot instead, where the agent program can do that.
+    /// Whether the attempt goes on in its slot instead, where the agent program can do that.
     pub continues: bool,
     /// What it tells the breaker.
     pub breaker: Signal,

@@ -59,6 +59,8 @@ pub(super) struct Task {
     pub troubles: u32,
     /// What spoke against its candidate behind others that had not landed; it is built again with nothing before it.
     pub suspected: Option<Box<str>>,
+    /// Whether what ran for its landing commit was ended on demand the last time.
+    pub cut_off: bool,
     /// What the next attempt starts from.
     pub start: StartFrom,
     /// The newest candidate.
@@ -103,6 +105,7 @@ impl Task {
             missed: 0,
             troubles: 0,
             suspected: None,
+            cut_off: false,
             start: StartFrom::Tip,
             candidate: None,
             held: None,

@@ -216,14 +216,17 @@ fn why_barred(state: &State, ix: Ix, at: Wall) -> Option<String> {
                     limit.probes
                 ),
             };
-            match &limit.stage {
-                Stage::Closed => {
+            match (&limit.stage, &limit.asked) {
+                (Stage::Closed, Some(task)) => {
+                    format!("{whose} is reached, and {task} is to try first, as a person asked")
+                }
+                (Stage::Closed, None) => {
                     format!(
                         "{whose} is reached; it {resets}; {until}; `orch retry TASK` ends the wait"
                     )
                 }
-                Stage::Probing(task) => format!("{task} tries whether {whose} is over"),
-                Stage::Easing => {
+                (Stage::Probing(task), _) => format!("{task} tries whether {whose} is over"),
+                (Stage::Easing, _) => {
                     format!("{whose} is over; tasks that waited start one after the other; {until}")
                 }
             }
@@ -234,9 +237,13 @@ fn why_barred(state: &State, ix: Ix, at: Wall) -> Option<String> {
             percent(window.utilisation),
             percent(policy.pause_at.unwrap_or_default()),
         ),
-        Bar::Breaker(open, _) => match &open.probe {
-            Some(task) => format!("the breaker is open ({}), and {task} tries", open.cause),
-            None => format!(
+        Bar::Breaker(open, _) => match (&open.probe, &open.asked) {
+            (None, Some(task)) => format!(
+                "the breaker is open ({}), and {task} is to try first, as a person asked",
+                open.cause
+            ),
+            (Some(task), _) => format!("the breaker is open ({}), and {task} tries", open.cause),
+            (None, None) => format!(
                 "the breaker is open ({}) for {}; {} of {} probes have failed; {until}; `orch retry TASK` ends the wait",
                 open.cause,
                 for_people(policy.breaker_reset_ms),

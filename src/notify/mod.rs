@@ -6,6 +6,7 @@
 //! and one that fails is only logged ([`deliver`]).
 
 mod deliver;
+mod left;
 mod marks;
 mod news;
 #[cfg(test)]

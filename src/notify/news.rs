@@ -3,6 +3,7 @@
 //! A run is heard from its first record on, so that the same record is news or not whenever it is heard again: a limit
 //! that several agents meet, or that probes meet once more, is told of once.
 
+use super::left::Left;
 use crate::config::notify::Occasion;
 use crate::engine::limit::{LimitScope, UsageWindow};
 use crate::engine::outcome::Outcome;
@@ -32,6 +33,7 @@ pub(super) struct News {
     /// Windows that let nothing start, and until when that was told.
     full: Vec<(String, Wall)>,
     in_the_way: Vec<TaskId>,
+    left: Left,
 }
 
 /// A limit in force.
@@ -69,6 +71,7 @@ impl News {
                 text,
             })
         };
+        self.left.hear(&stamped.record);
         match &stamped.record {
             Record::RunStarted(start) | Record::RunResumed { start } => {
                 let policy = Some(&start.policy);
@@ -138,6 +141,12 @@ impl News {
                     "is ready, and something in your checkout keeps it from landing".to_owned(),
                 )
             }
+            Record::StartAsked { task } => about(
+                Occasion::Gate,
+                Some(task),
+                None,
+                "is next, and waits for a person to approve its start".to_owned(),
+            ),
             Record::ApprovalAsked { ticket, .. } => about(
                 Occasion::Gate,
                 Some(&ticket.task),
@@ -232,6 +241,9 @@ impl News {
             .collect();
         self.full
             .retain(|(kind, _)| full.iter().any(|(window, _)| window.kind == *kind));
+        if self.left.is_nothing() {
+            return None;
+        }
         let mut news = None;
         for (window, until) in full {
             let is_told = |(kind, told): &(String, Wall)| *kind == window.kind && at < *told;

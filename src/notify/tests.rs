@@ -4,11 +4,12 @@ use super::marks::{Marking, Marks};
 use super::news::News;
 use crate::config::notify::{Occasion, Subscription};
 use crate::engine::ending::Ending;
+use crate::engine::event::{Author, PlanRevision};
 use crate::engine::limit::{LimitHit, LimitScope, UsageWindow};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
 use crate::engine::record::{Miss, Record, Stamped};
-use crate::ids::{RunId, TaskId, Ticket};
+use crate::ids::{ObjectId, RunId, TaskId, Ticket};
 use crate::time::Wall;
 
 const MINUTE: i64 = 60_000;
@@ -38,6 +39,7 @@ fn limited(minute: i64, model: Option<&str>, until: i64) -> Stamped {
         },
         until: Wall(until * MINUTE),
         probes: 0,
+        asked: None,
     };
     at(minute, record)
 }
@@ -137,12 +139,60 @@ fn a_window_that_is_too_full_for_over_ten_minutes_is_told_once() {
 }
 
 #[test]
+fn a_full_window_is_told_of_only_while_something_is_left_to_start() {
+    let text = "sections:\n- {id: s, name: S, tasks: [{id: 1, name: A}, {id: 2, name: B}]}\n";
+    let plan = crate::plan::check("plan", text.as_bytes(), crate::plan::Strictness::AsWritten);
+    let revision = PlanRevision {
+        text_sha256: String::new(),
+        by: Author::Orch,
+        graph: plan.plan.expect("a plan").graph,
+        profiles: std::sync::Arc::default(),
+    };
+    let ticket = |task: &str| Ticket {
+        task: TaskId::parse(task).expect("a task"),
+        attempt: 1,
+        epoch: 1,
+    };
+    let starts = |task| Record::AgentStarting {
+        ticket: ticket(task),
+        base: ObjectId::new("base"),
+        asks_status: false,
+        continues: None,
+    };
+    let full = || Record::Observed {
+        ticket: ticket("2"),
+        windows: vec![UsageWindow {
+            kind: "five_hour".to_owned(),
+            utilisation: 950,
+            resets_at: Some(Wall(300 * MINUTE)),
+        }],
+    };
+    let mut news = News::of_policy(Policy {
+        pause_at: Some(900),
+        ..Policy::default()
+    });
+    let records = [
+        at(0, Record::PlanAccepted { revision }),
+        at(1, starts("1")),
+        at(2, starts("2")),
+        at(3, full()),
+    ];
+    assert_eq!(told(&mut news, &records), [], "both run");
+    let reopened = Record::Reopened {
+        task: TaskId::parse("1").expect("a task"),
+        from: None,
+    };
+    assert_eq!(told(&mut news, &[at(4, reopened), at(5, full())]).len(), 1);
+}
+
+#[test]
 fn an_open_breaker_a_gate_and_the_end_are_told_without_words_of_others() {
     let opened = |failed_probes| Record::BreakerOpened {
         cause: "secret words of an agent".to_owned(),
         ending: Ending::Throttled,
         until: Wall(5 * MINUTE),
         failed_probes,
+        asked: None,
     };
     let missed = Record::LandingMissed {
         ticket: Ticket {
@@ -153,8 +203,12 @@ fn an_open_breaker_a_gate_and_the_end_are_told_without_words_of_others() {
         why: Miss::InTheWay("secret file".to_owned()),
         at: None,
     };
+    let asked = Record::StartAsked {
+        task: TaskId::parse("2").expect("a task"),
+    };
     let records = [
         at(0, opened(0)),
+        at(4, asked),
         at(5, opened(1)),
         at(6, missed.clone()),
         at(7, missed),
@@ -172,6 +226,7 @@ fn an_open_breaker_a_gate_and_the_end_are_told_without_words_of_others() {
         occasions,
         [
             Occasion::Breaker,
+            Occasion::Gate,
             Occasion::Gate,
             Occasion::Gate,
             Occasion::RunEnded

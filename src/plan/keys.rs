@@ -48,6 +48,15 @@ pub(super) struct Level {
     keys: &'static [(&'static str, Class)],
 }
 
+impl Level {
+    /// The keys that are read here, where they are few: inside of a mapping that does one thing.
+    pub(super) fn few(&self) -> Option<String> {
+        let read = self.keys.iter().filter(|(_, class)| *class == Read);
+        let words: Vec<String> = read.map(|(key, _)| format!("`{key}`")).collect();
+        (!self.has_reserved).then(|| words.join(", "))
+    }
+}
+
 /// The document itself.
 pub(super) const TOP: Level = Level {
     place: "at the top level",

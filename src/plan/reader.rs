@@ -236,9 +236,14 @@ impl<'t> Reader<'t> {
                     true => Diagnostic::error("unknown-key", message),
                     false => Diagnostic::warning("unknown-key", format!("{message} has no effect")),
                 };
-                problem.help(match unknown {
-                    Key::Misplaced(other) => format!("it has a meaning {other} only"),
-                    _ => "prefix keys of your own with `x-`".to_owned(),
+                let own = "prefix keys of your own with `x-`";
+                problem.help(match (unknown, level.few()) {
+                    (Key::Misplaced(other), None) => format!("it has a meaning {other} only"),
+                    (Key::Misplaced(other), Some(known)) => {
+                        format!("it has a meaning {other} only; here there are {known}")
+                    }
+                    (_, None) => own.to_owned(),
+                    (_, Some(known)) => format!("there are {known}; {own}"),
                 })
             }
         };

@@ -119,7 +119,7 @@ fn amounts(amount: Amount, allowance: &Allowance) -> String {
             .map(|_| format!("{} tokens", amount.tokens)),
         allowance
             .sessions
-            .map(|_| format!("{} sessions", amount.sessions)),
+            .map(|_| format!("{} agent sessions", amount.sessions)),
         allowance.wall_ms.map(|_| for_people(amount.wall_ms)),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

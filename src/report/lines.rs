@@ -137,6 +137,12 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => return None,
             }
         }
+        Record::StartAsked { task } => line(
+            Tone::Bad,
+            format!(
+                "{task}  waits for your approval of its start: `orch gates {task}` shows it, `orch approve {task}` lets it start"
+            ),
+        ),
         Record::ApprovalAsked { ticket, shown } => line(
             Tone::Bad,
             format!(
@@ -147,7 +153,9 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
         ),
         Record::ApprovalLapsed { task } => line(
             Tone::Dim,
-            format!("{task}  what was approved is not what would land now; it will be asked again"),
+            format!(
+                "{task}  what was approved is not what it would be now; it will be asked again"
+            ),
         ),
         Record::EvidenceLooked {
             task, found: true, ..
@@ -335,7 +343,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             ..
         } => line(
             Tone::Plain,
-            format!("{}  goes on in its session", ticket.task),
+            format!("{}  goes on, attempt {}", ticket.task, ticket.attempt),
         ),
         Record::SessionDropped { task } => line(
             Tone::Dim,

@@ -229,7 +229,7 @@ fn place_in_words(view: &TaskView<'_>) -> String {
 fn row(view: &TaskView<'_>) -> Vec<String> {
     let attempt = match (view.attempt, view.spent) {
         (0, _) => String::new(),
-        (n, 0) => n.to_string(),
+        (1, 0) => "1".to_owned(),
         (n, spent) => format!("{n} ({spent}/{} failed)", view.node.max_attempts),
     };
     let usage = &view.usage;

@@ -89,6 +89,7 @@ pub(super) fn project(tx: &Transaction<'_>, placed: &Placed<'_>) -> Result<(), R
         | Record::Building { .. }
         | Record::ConflictsAnswered { .. }
         | Record::Verifying { .. }
+        | Record::StartAsked { .. }
         | Record::ApprovalAsked { .. }
         | Record::ApprovalLapsed { .. }
         | Record::EvidenceLooked { .. }

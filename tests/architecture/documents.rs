@@ -199,7 +199,8 @@ or a tool printed never decides.
   times in a row, a *conflict* nothing twice per task; then each costs an attempt.
 - **next attempt**: when there is another one, as long as attempts are left.
 - **from**: where it starts unless the plan's `retry` says otherwise: what this attempt left, or the target's tip.
-- **goes on**: whether the same session goes on in its slot instead, where the agent program can do that.
+- **goes on**: whether the same attempt goes on in its slot instead, where the agent program can do that: in its session, or
+  in a new one if that had not begun.
 - **breaker**: what the end tells the breaker: that the world works, nothing, a failure (several in a row, of several
   tasks, open it), or that every other attempt would end the same (opens it at once).
 - **ladder**: whether a better model could mend it.

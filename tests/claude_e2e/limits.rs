@@ -12,13 +12,17 @@ use crate::site::{Site, claude, plan, write};
 /// How far away the limit's reset is.
 const AWAY_S: i64 = 20;
 
-/// A session that is refused before it has done anything begins anew; that costs no attempt either.
+/// A session that is refused before it has done anything has nothing to go on with; a new one goes on with the attempt.
 #[test]
-fn a_session_that_is_limited_from_the_start_begins_anew_and_costs_no_attempt() {
+fn a_session_that_is_limited_from_the_start_begins_anew_as_the_same_attempt() {
     let program = claude!();
-    let script = Script::new()
-        .session("1", [limited(now_s() + 15)])
-        .session("1", [report("completed", "nothing to do")]);
+    let script = Script::new().session("1", [limited(now_s() + 15)]).session(
+        "1",
+        [
+            write("one.txt", "1\n"),
+            report("completed", "wrote one.txt"),
+        ],
+    );
     let site = Site::new(&program, &plan(&[("1", "max_attempts: 1")]), script);
     settings(&site, &program, "limits: {margin: 1s}\n");
     let run = subscribed(&site).output().expect("orch");
@@ -26,8 +30,11 @@ fn a_session_that_is_limited_from_the_start_begins_anew_and_costs_no_attempt() {
     let task = site.f.status("1");
     assert_eq!(
         (&task["attempt"], &task["attempts_spent"]),
-        (&Value::from(2), &Value::from(0))
+        (&Value::from(1), &Value::from(0))
     );
+    assert_eq!(site.openings("1").len(), 2, "two sessions, told the same");
+    assert_eq!(task["usage"]["sessions"], 2, "each is counted once");
+    assert_eq!(task["usage"]["unpriced_sessions"], 0);
     let plan = site.f.read(".claude/plans/plan.yaml");
     assert!(plan.contains("attempts: 1\n"), "what is counted: {plan}");
 }

@@ -31,7 +31,7 @@ fn a_run_decides_by_flags_over_the_plan_over_the_project_and_keeps_it() {
     dry.says("setting: budget.quota_ceiling_usd = $50.00 (.claude/plans/plan.yaml, meta.budget.quota_ceiling_usd)")
         .says("setting: limits.margin = 2 min 00 s (orch.yaml:1)")
         .says("setting: budget.reserved_budget_usd = $20.00 (--reserved-budget-usd)")
-        .says("budget: a task may spend 3 sessions")
+        .says("budget: a task may spend 3 agent sessions")
         .says("budget: the run may spend $30.0000");
     f.orch(["run", "--reserved-budget", "20"]).exits(0);
     let start = &f.records()[0]["record"];
@@ -109,6 +109,27 @@ fn check_refuses_what_cannot_be_meant_in_plan_and_settings() {
     assert_eq!(report["ok"], false);
     assert_eq!(report["settings"][0]["file"], "orch.yaml");
     assert_eq!(report["settings"][0]["start"]["line"], 2);
+}
+
+#[test]
+fn check_says_of_a_plan_of_commands_which_budgets_hold_nothing_up() {
+    let f = bounded("jobs: 2", &[("1", "run: 'true'"), ("2", "run: 'true'")]);
+    f.write(
+        "orch.yaml",
+        "budget: {run: {sessions: 1, time: 1h}, default_reserve: 2}\n",
+    );
+    let check = f.orch(["check", ".claude/plans/plan.yaml"]).exits(0);
+    let check =
+        check.says("`budget.run.sessions` bounds agents, and every task of the plan is a command");
+    assert!(
+        !check.stdout.contains("budget.run.time"),
+        "{}",
+        check.stdout
+    );
+    assert!(!check.stdout.contains("reserve"), "{}", check.stdout);
+    f.orch(["run"]).exits(0);
+    f.orch(["status"]).exits(0).says("; 0 agent sessions, ");
+    assert_eq!(f.status("2")["state"], "completed");
 }
 
 #[test]

@@ -17,7 +17,6 @@ mod hooks;
 mod hostile;
 mod kills;
 mod ledgers;
-mod leftovers;
 mod manners;
 mod matrix;
 mod notices;

@@ -189,3 +189,24 @@ fn nothing_starts_where_approvals_are_to_be_signed_and_nobody_is_known_who_may()
         .exits(2)
         .says("git config gpg.ssh.allowedSignersFile");
 }
+
+#[test]
+fn the_signature_of_a_start_is_checked_again_when_the_attempt_begins() {
+    let Some(f) = signed(&[("1", "gate: {when: before}\nrun: echo a > a.txt")]) else {
+        return;
+    };
+    f.orch(["run"]).exits(4);
+    f.orch(["approve", "1", "--signed"]).exits(0);
+    plant(&f, "controlled", "$.control.verb.signature", "\"forged\"");
+    f.orch(["run"])
+        .exits(4)
+        .says("the approval of its start does not hold");
+    assert_eq!(f.count("agent_starting", "1"), 0, "no agent was paid");
+    assert_eq!(f.status("1")["attempts_spent"], 0);
+    f.orch(["approve", "1", "--signed"]).exits(0);
+    f.orch(["run"]).exits(0);
+    assert_eq!(f.read("a.txt"), "a\n");
+    f.orch(["audit"])
+        .exits(1)
+        .says("its signature does not hold for what was asked");
+}

@@ -83,7 +83,17 @@ impl Consents {
                 consent.shown = Some((shown.candidate.clone(), shown.change.sha256.clone()));
             }
             Record::NotLandable { ticket, .. } => self.of(&ticket.task).shown = None,
-            Record::ApprovalLapsed { task } => self.of(task).approved = None,
+            Record::StartAsked { task } => {
+                let consent = self.of(task);
+                law(
+                    consent.approval == Some(When::Before) && !consent.may_start,
+                    || format!("the start of {task} is asked about"),
+                )?;
+            }
+            Record::ApprovalLapsed { task } => {
+                let consent = self.of(task);
+                (consent.approved, consent.may_start) = (None, false);
+            }
             Record::EvidenceLooked { task, found, .. } => self.of(task).supplied |= *found,
             Record::LandingIntended { ticket, commit, .. } => {
                 let consent = self.of(&ticket.task);

@@ -236,7 +236,8 @@ impl Laws {
                 })?;
                 self.entry(ticket).on_the_way_in = false;
             }
-            Record::ApprovalLapsed { .. }
+            Record::StartAsked { .. }
+            | Record::ApprovalLapsed { .. }
             | Record::ConflictsAnswered { .. }
             | Record::EvidenceLooked { .. } => {}
             Record::Verified {

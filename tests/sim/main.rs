@@ -78,6 +78,8 @@ fn no_crash_and_no_order_of_events_breaks_a_law() {
         "gates red",
         "gates broken",
         "gates ended",
+        "StartAsked",
+        "a signed start that does not hold",
         "ApprovalAsked",
         "ApprovalLapsed",
         "EvidenceLooked",

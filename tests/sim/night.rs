@@ -70,6 +70,7 @@ fn start() -> RunStart {
         agent: "coder".to_owned(),
         model: None,
         metered: true,
+        is_command: false,
     });
     let profiles = graph.nodes.iter();
     let profiles = profiles.map(|node| (node.id.clone(), Arc::clone(&profile)));

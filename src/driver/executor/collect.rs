@@ -28,6 +28,7 @@ use crate::plan::graph::TaskKind;
 use crate::plan::{self, Runner};
 use crate::process::{self, AgentEnd, Marker};
 use crate::store::{AttemptDir, SessionDir, SessionPart};
+pub(super) use session::start_of;
 use session::{Left, used};
 use work::Work;
 

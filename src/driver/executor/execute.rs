@@ -12,7 +12,7 @@ use anyhow::anyhow;
 use anyhow::Context as _;
 
 use super::silence::Silence;
-use super::{Observations, Recalled, blocking};
+use super::{Observations, Recalled, blocking, collect};
 use crate::agent::Start;
 use crate::agent::claude::Session;
 use crate::agent::stream::SessionReader;
@@ -31,7 +31,7 @@ use crate::process::{
     self, Adoption, Changes, Confinement, Launch, Line, LineFollower, Marker, Running, ShimSpec,
 };
 use crate::report::{Board, Doing};
-use crate::store::{SessionDir, SessionPart};
+use crate::store::{AttemptDir, SessionDir, SessionPart};
 
 /// The directories of an attempt's agent processes, the last one first.
 pub(super) fn parts(site: &Site, ticket: &Ticket) -> Vec<SessionDir> {
@@ -150,20 +150,37 @@ fn spec(
     cap: Option<MicroUsd>,
     part: &SessionDir,
 ) -> anyhow::Result<ShimSpec> {
-    let sheet = Sheet::load(&site.attempt_dir(ticket))?;
-    let again = match mode {
-        ExecuteMode::Fresh | ExecuteMode::Adopt => None,
-        ExecuteMode::AskStatus => Some(prompt::ask_status(ticket.task.as_str(), &sheet.nonce)),
-        ExecuteMode::Continue { .. } => Some(prompt::go_on(ticket.task.as_str(), &sheet.nonce)),
+    let dir = site.attempt_dir(ticket);
+    let mut sheet = Sheet::load(&dir)?;
+    let start = collect::start_of(part, &dir)?;
+    let task = ticket.task.as_str();
+    let again = match (mode, start) {
+        (ExecuteMode::Fresh | ExecuteMode::Adopt, _) => None,
+        (ExecuteMode::AskStatus, _) => Some(prompt::ask_status(task, &sheet.nonce).into_bytes()),
+        (ExecuteMode::Continue { .. }, Start::Resume) => {
+            Some(prompt::go_on(task, &sheet.nonce).into_bytes())
+        }
+        (ExecuteMode::Continue { .. }, Start::Fresh) => {
+            // The program takes no id of a session twice.
+            sheet = sheet.in_a_new_session();
+            sheet.save(&dir)?;
+            Some(first_prompt(&dir)?)
+        }
     };
     if let Some(text) = again {
         // What the sessions before had to do with is told already.
-        site.guard.begins(ticket, &site.attempt_dir(ticket))?;
+        site.guard.begins(ticket, &dir)?;
         part.create()?;
-        crate::store::write_atomic(&part.prompt(), text.as_bytes())?;
+        crate::store::write_atomic(&part.prompt(), &text)?;
     }
-    let launch = launch(site, ticket, &sheet, mode, cap, part)?;
+    let launch = launch(site, ticket, &sheet, start, cap, part)?;
     Ok(spec_for(site, &sheet, launch, part))
+}
+
+/// What the first session of an attempt is told.
+fn first_prompt(dir: &AttemptDir) -> anyhow::Result<Vec<u8>> {
+    let path = dir.session(SessionPart::Work).prompt();
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The shim's order for any command of an attempt.
@@ -209,7 +226,7 @@ fn launch(
     site: &Site,
     ticket: &Ticket,
     sheet: &Sheet,
-    mode: ExecuteMode,
+    start: Start,
     cap: Option<MicroUsd>,
     part: &SessionDir,
 ) -> anyhow::Result<Launch> {
@@ -237,10 +254,6 @@ fn launch(
                 .attempt_dir(ticket)
                 .session(SessionPart::Work)
                 .system_prompt();
-            let start = match mode {
-                ExecuteMode::AskStatus | ExecuteMode::Continue { .. } => Start::Resume,
-                ExecuteMode::Fresh | ExecuteMode::Adopt => Start::Fresh,
-            };
             tracing::debug!(dir = %part.path().display(), ?start, "a session starts");
             let how = sheet.how.clone();
             let session = Session {

@@ -11,14 +11,13 @@ use super::plan_texts::{plan_after, plan_at_target, plan_copy, plan_edit};
 use super::plan_thread::PlanThread;
 use crate::crash::point;
 use crate::driver::gates::{GateError, Gates};
-use crate::driver::signers;
+use crate::driver::signers::Signed;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::Engine;
-use crate::engine::approval::{Approves, Change};
+use crate::engine::approval::Change;
 use crate::engine::conflict::{Answered, Conflict};
 use crate::engine::event::{BuildFailure, Event, LandResult, Landing};
 use crate::engine::outcome::Outcome;
-use crate::engine::record::Signers;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::change;
 use crate::git::commit::{self, CommitSpec, make_commit};
@@ -28,7 +27,6 @@ use crate::git::merge::{Merge, merge};
 use crate::git::message::Message;
 use crate::git::pins;
 use crate::git::refs::{self, RefError};
-use crate::git::signature;
 use crate::git::tree::{blob_at, file_in, tree_with_file};
 use crate::ids::{ObjectId, Ticket};
 use crate::plan::edit::TaskChange;
@@ -378,40 +376,6 @@ fn message(site: &Site, order: &BuildOrder, answers: &[Answered]) -> anyhow::Res
 fn commit_time() -> git2::Time {
     let now = chrono::Local::now();
     git2::Time::new(now.timestamp(), now.offset().local_minus_utc() / 60)
-}
-
-/// The signature of an approval, which is checked once more before what it lets land moves the target.
-pub(super) struct Signed {
-    statement: String,
-    signature: String,
-    program: String,
-    signers: Option<Signers>,
-}
-
-impl Signed {
-    pub(super) fn of(
-        site: &Site,
-        ticket: &Ticket,
-        approves: Approves<'_>,
-        signature: &str,
-    ) -> Self {
-        Self {
-            statement: approves.statement(&site.plan_id, &site.run, &ticket.task),
-            signature: signature.to_owned(),
-            program: signature::program(site.repo.settings()),
-            signers: site.signers.clone(),
-        }
-    }
-
-    /// Why it does not hold, if it does not.
-    fn doubt(&self) -> anyhow::Result<Option<String>> {
-        signers::doubt(
-            &self.program,
-            self.signers.as_ref(),
-            &self.statement,
-            &self.signature,
-        )
-    }
 }
 
 pub(super) async fn land(

@@ -28,7 +28,7 @@ use super::gates::{Gates, Job};
 use super::how;
 use super::plan_file::Look;
 use super::ports::Lease;
-use super::signers;
+use super::signers::{self, Signed};
 use super::site::Site;
 use crate::engine::Engine;
 use crate::engine::action::Action;
@@ -282,6 +282,8 @@ impl Executor {
                 model,
                 cap: _,
             } => {
+                let signed = engine.signed_start(&ticket.task);
+                let approval = signed.map(|signed| Signed::of(&site, &ticket, signed));
                 let begin = prepare::Begin {
                     ticket,
                     slot,
@@ -290,7 +292,7 @@ impl Executor {
                     model,
                 };
                 let order = prepare::Order::new(&site, engine, begin);
-                Box::pin(prepare::prepare(self.clone(), order))
+                Box::pin(prepare::prepare(self.clone(), order, approval))
             }
             Action::Execute {
                 ticket,
@@ -346,9 +348,8 @@ impl Executor {
                 commit,
                 onto,
             } => {
-                let approval = engine.signed(&ticket.task).map(|(approves, signature)| {
-                    landing::Signed::of(&site, &ticket, approves, signature)
-                });
+                let signed = engine.signed(&ticket.task);
+                let approval = signed.map(|signed| Signed::of(&site, &ticket, signed));
                 Box::pin(landing::land(
                     site,
                     self.landings.clone(),
@@ -478,6 +479,7 @@ fn profiles(site: &Site, plan: &Plan) -> Arc<BTreeMap<TaskId, Arc<Profile>>> {
         let profile = Profile {
             entitlement: site.entitlement(how.runner),
             metered: how.runner == Runner::Claude,
+            is_command: how.runner == Runner::Command,
             agent: how.role,
             model: how.model,
         };

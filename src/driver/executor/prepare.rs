@@ -19,6 +19,7 @@ use crate::driver::evidence;
 use crate::driver::how::{self, How};
 use crate::driver::ports::Lease;
 use crate::driver::setup;
+use crate::driver::signers::Signed;
 use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::action::StartFrom;
@@ -115,16 +116,38 @@ struct SetupEnded;
 #[error("the target no longer holds what was landed")]
 struct TargetRewritten(Option<ObjectId>);
 
-pub(super) async fn prepare(executor: Executor, order: Order) -> Event {
+/// The approval of the start does not hold.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unapproved(String);
+
+/// `approval`: the signed one by which it starts.
+pub(super) async fn prepare(executor: Executor, order: Order, approval: Option<Signed>) -> Event {
     let ticket = order.ticket.clone();
     let mut saved = Vec::new();
-    let result = prepared(executor, order, &mut saved).await;
+    let holds = match approval {
+        Some(approval) => {
+            blocking(move || match approval.doubt()? {
+                Some(why) => Err(Unapproved(why).into()),
+                None => Ok(()),
+            })
+            .await
+        }
+        None => Ok(()),
+    };
+    let result = match holds {
+        Ok(()) => prepared(executor, order, &mut saved).await,
+        Err(error) => Err(error),
+    };
     Event::Prepared {
         ticket,
         saved,
         result: result.map_err(|error| {
             if let Some(TargetRewritten(found)) = error.downcast_ref() {
                 return Unprepared::Rewritten(found.clone());
+            }
+            if let Some(Unapproved(why)) = error.downcast_ref() {
+                return Unprepared::Unapproved(why.clone());
             }
             let ending = match error.is::<SetupEnded>() {
                 true => Ending::Interrupted,

@@ -46,11 +46,22 @@ impl State {
         task.order(ticket, queued, at)
     }
 
+    pub(super) fn start_asked(&mut self, id: &TaskId) -> bool {
+        let Some(task) = self.task_mut(id) else {
+            return false;
+        };
+        let possible = task.is_open() && task.awaits_approval() && task.consent == Consent::None;
+        if possible {
+            task.consent = Consent::AskedToStart;
+        }
+        possible
+    }
+
     pub(super) fn approval_lapsed(&mut self, id: &TaskId) -> bool {
         let Some(task) = self.task_mut(id) else {
             return false;
         };
-        let possible = task.consent.shown().is_some();
+        let possible = matches!(task.consent, Consent::Given { .. });
         if possible {
             task.consent = Consent::None;
         }

@@ -255,6 +255,7 @@ impl State {
             | Miss::Unapproved(_)
             | Miss::Unstacked => {}
         }
+        task.cut_off = *why == Miss::GatesEnded;
         task.lost = false;
         let in_the_way = match why {
             Miss::InTheWay(what) => Some(what.clone()),

@@ -117,9 +117,10 @@ impl State {
                 hit,
                 until,
                 probes,
+                asked,
             } => {
                 let limiter = &mut self.limiter;
-                limiter.limited(entitlement, hit, *until, *probes, at);
+                limiter.limited(entitlement, hit, *until, *probes, asked.as_ref(), at);
                 true
             }
             Record::LimitLifted { entitlement, scope } => {
@@ -130,6 +131,7 @@ impl State {
                 ending,
                 until,
                 failed_probes,
+                asked,
             } => {
                 self.breaker.failed_probes = *failed_probes;
                 self.breaker.open = Some(Open {
@@ -138,6 +140,7 @@ impl State {
                     cause: cause.clone(),
                     ending: *ending,
                     probe: None,
+                    asked: asked.clone(),
                 });
                 true
             }
@@ -157,6 +160,7 @@ impl State {
                 commit,
                 result,
             } => self.verified(ticket, commit, result, at),
+            Record::StartAsked { task } => self.start_asked(task),
             Record::ApprovalAsked { ticket, shown } => self.approval_asked(ticket, shown, at),
             Record::ApprovalLapsed { task } => self.approval_lapsed(task),
             Record::EvidenceLooked { task, found, said } => {
@@ -504,6 +508,7 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::Verified { .. }
         | Record::Baselined { .. }
         | Record::Smoked(_)
+        | Record::StartAsked { .. }
         | Record::ApprovalAsked { .. }
         | Record::ApprovalLapsed { .. }
         | Record::EvidenceLooked { .. }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::engine::event::BuildFailure;
 
 /// The states that a decision can meet, and how to get there.
 const STATES: [&str; 13] = [
@@ -209,10 +210,37 @@ fn a_firm_stop_ends_agents_keeps_their_work_and_lands_what_is_done() {
     }
     bench.collected("a", Ending::Interrupted, |_| {});
     bench.collected("b", Ending::Success, |_| {});
+    bench.take("b", |a| matches!(a, Action::EndGates { .. }).then_some(()));
     bench.lands("b");
     assert_eq!(bench.finish(), Outcome::Stopped);
     let a = bench.engine.view(&id("a")).expect("a known task");
     assert_eq!((a.spent, a.candidate), (0, Some(&oid("a-1"))));
+}
+
+#[test]
+fn under_a_firm_stop_no_command_makes_files_anew_and_what_was_ended_is_not_begun_again() {
+    let mut bench = Bench::of(vec![task("a", &[]), task("b", &[])]);
+    bench.ends("a", Ending::Success);
+    bench.prepared("b");
+    bench.stop(StopLevel::EndAgents);
+    let cut_off = |bench: &mut Bench, name: &str| {
+        let ends = |a: &Action| matches!(a, Action::EndGates { .. }).then_some(());
+        let (ticket, ()) = bench.take(name, ends);
+        let builds = |a: &Action| matches!(a, Action::Build { .. }).then_some(());
+        bench.take(name, builds);
+        let result = Err(BuildFailure::Interrupted);
+        bench.hear(Event::Built { ticket, result });
+    };
+    cut_off(&mut bench, "a");
+    bench.take("b", |a| matches!(a, Action::EndAgent { .. }).then_some(()));
+    bench.executed("b");
+    bench.collected("b", Ending::Success, |_| {});
+    cut_off(&mut bench, "b");
+    assert_eq!(bench.finish(), Outcome::Stopped);
+    bench.resume(&asks_for(vec![task("a", &[]), task("b", &[])]));
+    bench.lands("a");
+    bench.lands("b");
+    assert_eq!(bench.finish(), Outcome::Completed);
 }
 
 #[test]

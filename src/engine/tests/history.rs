@@ -26,6 +26,7 @@ fn priced(names: &[&str], reserve: u64) -> RunStart {
             agent: "coder".to_owned(),
             model: Some("opus".to_owned()),
             metered: true,
+            is_command: false,
         };
         Arc::make_mut(&mut start.revision.profiles).insert(id(name), profile.into());
     }

@@ -248,6 +248,27 @@ fn a_retry_tries_a_limit_at_once() {
 }
 
 #[test]
+fn of_several_that_wait_for_a_limit_the_one_tries_that_a_person_wants_tried() {
+    let mut bench = on_one_account(&["a", "b"], 2, Policy::default());
+    for name in ["a", "b"] {
+        bench.prepared(name);
+    }
+    bench.is_cut("a", None, false);
+    bench.is_cut("b", None, false);
+    let retry = Verb::Retry {
+        task: id("b"),
+        from: None,
+    };
+    assert_eq!(bench.ask(retry), None);
+    assert_eq!(bench.running(), ["b"]);
+    assert_eq!(bench.waits("a"), Some((Wait::Limit, None)));
+    bench.prepared("b");
+    bench.is_cut("b", None, false);
+    bench.pass(2 * MINUTE);
+    assert_eq!(bench.running(), ["a"], "the next trial is anybody's");
+}
+
+#[test]
 fn a_window_that_is_nearly_full_lets_nothing_new_start_until_it_is_empty() {
     let policy = Policy {
         pause_at: Some(900),

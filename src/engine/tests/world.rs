@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::budget::Learned;
 use crate::engine::policy::{Allowance, Budgets, Ladder};
-use crate::engine::usage::MicroUsd;
+use crate::engine::usage::{MicroUsd, Usage};
 use crate::engine::view::Wait;
 
 const RESET: u64 = 300_000;
@@ -60,6 +60,78 @@ fn three_failures_in_a_row_of_two_tasks_open_the_breaker_and_one_probe_closes_it
     bench.ends("a", Ending::Success);
     assert!(!is_open(&bench));
     assert_eq!(bench.running(), ["b", "c"]);
+}
+
+/// Waits for an open breaker, of which b and c never run at once.
+fn with_an_open_breaker() -> Bench {
+    let exclusive = |name| {
+        with(task(name, &[]), |n| {
+            n.max_attempts = 9;
+            n.resources = vec!["db".to_owned()];
+        })
+    };
+    let mut bench = Bench::start(&RunStart {
+        jobs: 2,
+        ..asks_for([independent(&["a"]), vec![exclusive("b"), exclusive("c")]].concat())
+    });
+    bench.ends("a", Ending::AgentFailed);
+    bench.ends("b", Ending::AgentFailed);
+    bench.prepared("b");
+    bench.ends("a", Ending::AgentFailed);
+    assert!(is_open(&bench));
+    assert_eq!(bench.running(), ["b"]);
+    bench
+}
+
+fn retry(name: &str) -> Verb {
+    Verb::Retry {
+        task: id(name),
+        from: None,
+    }
+}
+
+#[test]
+fn of_several_that_wait_for_the_breaker_the_one_tries_that_a_person_wants_tried() {
+    let mut bench = with_an_open_breaker();
+    bench.executed("b");
+    bench.collected("b", Ending::Interrupted, |_| {});
+    assert_eq!(bench.ask(retry("c")), None);
+    assert_eq!(bench.running(), ["c"]);
+    assert!(bench.why("a").contains("c tries"), "{}", bench.why("a"));
+    bench.ends("c", Ending::Success);
+    assert!(!is_open(&bench));
+    assert_eq!(bench.running(), ["a"]);
+}
+
+#[test]
+fn the_trial_is_left_to_the_task_that_was_asked_for_as_long_as_it_can_make_it() {
+    let mut bench = with_an_open_breaker();
+    assert_eq!(bench.ask(retry("c")), None);
+    assert_eq!(bench.running(), ["b"], "b and c never run at once");
+    let why = bench.why("a");
+    assert!(why.contains("c is to try first"), "{why}");
+    assert_eq!(bench.ask(Verb::Hold { task: id("c") }), None);
+    assert_eq!(bench.running(), ["a", "b"], "c no longer can");
+}
+
+#[test]
+fn a_retry_of_a_failed_task_tries_it_although_the_breaker_is_open() {
+    let mut bench = Bench::of(vec![task("a", &[]), task("b", &[]), task("c", &[])]);
+    for _ in 0..bench
+        .engine
+        .view(&id("a"))
+        .expect("a task")
+        .node
+        .max_attempts
+    {
+        bench.ends("a", Ending::AgentFailed);
+    }
+    bench.ends("b", Ending::AgentFailed);
+    assert!(is_open(&bench));
+    assert_eq!(bench.state("a"), TaskState::Failed);
+    bench.ends("c", Ending::Interrupted);
+    assert_eq!(bench.ask(retry("a")), None);
+    assert_eq!(bench.running(), ["a"]);
 }
 
 #[test]
@@ -141,6 +213,7 @@ fn done_by(names: &[&str], model: Option<&str>, policy: Policy) -> RunStart {
             agent: "coder".to_owned(),
             model: model.map(str::to_owned),
             metered: true,
+            is_command: false,
         };
         std::sync::Arc::make_mut(&mut start.revision.profiles).insert(id(name), profile.into());
     }
@@ -340,6 +413,32 @@ fn sessions_and_time_can_be_limited_too() {
         "{}",
         bench.why("b")
     );
+    assert_eq!(bench.finish(), Outcome::LimitReached);
+}
+
+#[test]
+fn a_command_is_no_session_and_uses_no_tokens() {
+    let mut policy = within(100_000_000);
+    policy.budgets.run.sessions = Some(1);
+    policy.budgets.run.tokens = Some(10);
+    let mut start = done_by(&["a", "b"], None, policy);
+    let command = Profile {
+        entitlement: "command".to_owned(),
+        is_command: true,
+        ..Profile::default()
+    };
+    std::sync::Arc::make_mut(&mut start.revision.profiles).insert(id("b"), command.into());
+    let mut bench = Bench::start(&start);
+    bench.ends("a", Ending::NoStatus);
+    assert!(
+        bench.why("a").contains("agent sessions: 1 of 1"),
+        "{}",
+        bench.why("a")
+    );
+    bench.prepared("b");
+    bench.executed("b");
+    bench.collected("b", Ending::Success, |left| left.usage = Usage::default());
+    bench.lands("b");
     assert_eq!(bench.finish(), Outcome::LimitReached);
 }
 

@@ -23,6 +23,7 @@ pub(super) fn kind(record: &Record) -> &'static str {
         Record::Verified { .. } => "Verified",
         Record::Baselined { .. } => "Baselined",
         Record::Smoked(_) => "Smoked",
+        Record::StartAsked { .. } => "StartAsked",
         Record::ApprovalAsked { .. } => "ApprovalAsked",
         Record::ApprovalLapsed { .. } => "ApprovalLapsed",
         Record::EvidenceLooked { .. } => "EvidenceLooked",

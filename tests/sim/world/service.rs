@@ -29,6 +29,7 @@ pub(crate) fn profile(task: &TaskId) -> Profile {
         agent: "coder".to_owned(),
         model: model.map(str::to_owned),
         metered: !sum.is_multiple_of(5),
+        is_command: false,
     }
 }
 

@@ -228,7 +228,12 @@ impl World {
         };
         Ok(match action {
             Action::Prepare { ticket, .. } => {
+                let is_signed = self.engine.signed_start(&ticket.task).is_some();
                 let result = match self.rng.below(100) {
+                    0..20 if is_signed => {
+                        self.seen.note("a signed start that does not hold");
+                        Err(Unprepared::Unapproved("not by ann".to_owned()))
+                    }
                     0..50 if self.to_end.contains(&ticket) => {
                         let end = AttemptEnd::new(Ending::Interrupted, "its set-up was ended");
                         Err(Unprepared::Ended(end))

@@ -37,7 +37,7 @@ pub(super) struct Left {
     pub(super) limit: Option<LimitHit>,
     /// How full the account's windows were when last reported.
     pub(super) windows: Vec<UsageWindow>,
-    /// Whether there is a session that has begun its work and can be resumed.
+    /// Whether the attempt can go on in its slot: in the same session, or in a new one if this one had not begun.
     pub(super) can_continue: bool,
 }
 
@@ -70,7 +70,7 @@ impl Left {
         }
         let exit = process::read_exit(part.path())?;
         let session = if sheet.speaks_stream_json() {
-            Some(read_stream(&part, start_of(&part, dir))?)
+            Some(read_stream(&part, start_of(&part, dir)?)?)
         } else {
             None
         };
@@ -126,9 +126,7 @@ impl Left {
             message,
             report,
             limit,
-            // A session that never got an answer has nothing to go on with, and the program may not even know it.
-            can_continue: sheet.how.runner == Runner::Claude
-                && session.as_ref().is_some_and(|s| s.answered),
+            can_continue: sheet.how.runner == Runner::Claude,
             windows: session
                 .as_ref()
                 .map_or_else(Vec::new, SessionReport::windows),
@@ -233,16 +231,26 @@ fn tail(path: &Path) -> anyhow::Result<String> {
 /// What the last process of an attempt used. A shell command is no session: it asks no model, and its cost is none.
 pub(super) fn used(sheet: &Sheet, part: &SessionDir, dir: &AttemptDir) -> anyhow::Result<Usage> {
     if sheet.speaks_stream_json() {
-        Ok(read_stream(part, start_of(part, dir))?.usage)
+        Ok(read_stream(part, start_of(part, dir)?)?.usage)
     } else {
         Ok(Usage::default())
     }
 }
 
-fn start_of(part: &SessionDir, dir: &AttemptDir) -> Start {
-    if *part == dir.session(SessionPart::Work) {
-        Start::Fresh
-    } else {
-        Start::Resume
+/// How the process of `part` was started, or is to be. A session that never got an answer has nothing to go on with, and
+/// the program may not even know it: then the work begins in a new one.
+pub(in crate::driver::executor) fn start_of(
+    part: &SessionDir,
+    dir: &AttemptDir,
+) -> anyhow::Result<Start> {
+    if *part == dir.session(SessionPart::AskStatus) {
+        return Ok(Start::Resume);
     }
+    let earlier = dir.sessions().into_iter().take_while(|other| other != part);
+    for other in earlier {
+        if read_stream(&other, Start::Fresh)?.answered {
+            return Ok(Start::Resume);
+        }
+    }
+    Ok(Start::Fresh)
 }
