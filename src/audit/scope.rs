@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use git2::{
-    DiffFindOptions, DiffOptions, ErrorCode, FileMode, Repository, Tree, TreeWalkMode,
+    DiffFindOptions, DiffOptions, ErrorCode, FileMode, ObjectType, Repository, Tree, TreeWalkMode,
     TreeWalkResult,
 };
 
@@ -149,6 +149,7 @@ fn outside(
     let trees = Trees {
         base: &|path: &Path| entry(repo, base, path),
         new: &|path: &Path| entry(repo, new, path),
+        files: &|| files(base),
         links: &links,
     };
     match Protection::new(&scope.rules) {
@@ -221,6 +222,19 @@ fn entry(repo: &Repository, tree: &Tree<'_>, path: &Path) -> Result<Option<Entry
             executable: mode == i32::from(FileMode::BlobExecutable),
         }
     }))
+}
+
+/// The paths of all files of a tree.
+fn files(tree: &Tree<'_>) -> Result<Vec<PathBuf>, git2::Error> {
+    let mut found = Vec::new();
+    tree.walk(TreeWalkMode::PreOrder, |directory, entry| {
+        if entry.kind() == Some(ObjectType::Blob) {
+            let name = Path::new(OsStr::from_bytes(entry.name_bytes()));
+            found.push(Path::new(directory).join(name));
+        }
+        TreeWalkResult::Ok
+    })?;
+    Ok(found)
 }
 
 /// The symbolic links of both trees.

@@ -14,6 +14,7 @@ use crate::driver::how;
 use crate::engine::record::Selection;
 use crate::error::{Error, OrKind, Result};
 use crate::ids::{PlanId, TaskId};
+use crate::plan::checks::cannot_fail;
 use crate::plan::edit::LastWritten;
 use crate::plan::graph::{Declared, Gates, TaskKind};
 use crate::plan::{self, Plan, Runner, Strictness, Task};
@@ -83,8 +84,8 @@ impl Asked {
             Some(_) => Vec::new(),
             None => unjudged(&plan, &settings),
         };
-        if !unjudged.is_empty() && settings.verify_require.value {
-            return Err(required(&unjudged));
+        if force.is_none() && settings.verify_require.value {
+            required(&unjudged, &judged_in_vain(&plan, &settings))?;
         }
         if !unjudged.is_empty() {
             out.talk(&advice(&root, &unjudged)?);
@@ -130,6 +131,23 @@ fn unjudged(plan: &Plan, settings: &Settings) -> Vec<String> {
     tasks.map(|task| format!("`{}`", task.id)).collect()
 }
 
+/// Open tasks of which every required verify command is one that cannot fail.
+fn judged_in_vain(plan: &Plan, settings: &Settings) -> Vec<String> {
+    let is_in_vain = |task: &&Task| {
+        let checks = how::checks(task, plan, settings, None);
+        task.kind == TaskKind::Change
+            && !matches!(task.declared, Declared::Completed | Declared::Skipped)
+            && checks.gates() == Gates::Required
+            && checks
+                .verify
+                .iter()
+                .filter(|command| command.required)
+                .all(|command| cannot_fail(&command.run).is_some())
+    };
+    let tasks = plan.tasks.iter().filter(is_in_vain);
+    tasks.map(|task| format!("`{}`", task.id)).collect()
+}
+
 /// Tasks for one sentence.
 fn some_of(tasks: &[String]) -> String {
     let named = tasks[..tasks.len().min(TASKS_NAMED)].join(", ");
@@ -139,12 +157,21 @@ fn some_of(tasks: &[String]) -> String {
     }
 }
 
-fn required(unjudged: &[String]) -> Error {
-    Error::usage(format!(
-        "no required verify command judges {}, and this run asks for one",
-        some_of(unjudged)
-    ))
-    .hint("write `verify: <command>` into orch.yaml, or into the plan's `meta`")
+/// Refuses tasks that nothing judges, where a run asks for it.
+fn required(unjudged: &[String], in_vain: &[String]) -> Result<()> {
+    let why = match (unjudged, in_vain) {
+        ([], []) => return Ok(()),
+        ([], in_vain) => format!(
+            "the required verify commands of {} cannot fail, and this run asks for one that can",
+            some_of(in_vain)
+        ),
+        (unjudged, _) => format!(
+            "no required verify command judges {}, and this run asks for one",
+            some_of(unjudged)
+        ),
+    };
+    Err(Error::usage(why)
+        .hint("write `verify: <command>` into orch.yaml, or into the plan's `meta`"))
 }
 
 /// Which commands of the repository could judge what lands unverified; nothing if there seems to be none.

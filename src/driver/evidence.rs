@@ -81,14 +81,12 @@ async fn look_by_command(
         output.stdout
     };
     let printed = String::from_utf8_lossy(&printed);
-    let said: String = printed
-        .trim()
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .chars()
-        .take(SAID_CHARS_MAX)
-        .collect();
+    let last = printed.trim().lines().last();
+    let said = match last.filter(|line| !line.is_empty()) {
+        Some(line) => line.to_owned(),
+        None => format!("`{run}` ended with {}", output.status),
+    };
+    let said = said.chars().take(SAID_CHARS_MAX).collect();
     Ok((output.status.success(), said))
 }
 

@@ -289,7 +289,8 @@ impl Room<'_> {
             let answer = match (&ran.facts.fault, ran.facts.exit) {
                 (None, Some(0)) => ran.excerpt.trim().chars().take(PROBE_CHARS_MAX).collect(),
                 (Some(fault), _) => fault.clone(),
-                (None, exit) => format!("failed: {exit:?}"),
+                (None, Some(code)) => format!("failed: exit code {code}"),
+                (None, None) => "failed: a signal ended it".to_owned(),
             };
             answers.insert(text, answer);
         }
@@ -311,12 +312,7 @@ impl Room<'_> {
         .await?;
         let mut ran = self.run_text(&command.run, &command.env, timeout).await?;
         point("gate-told");
-        if let Some(Ticket { task, .. }) = &self.job {
-            ran.after_red = self.berth.was_red_for_another(task);
-            if !ran.facts.is_green() {
-                self.berth.note_red(task);
-            }
-        }
+        ran.among_leftovers = self.berth.is_shared();
         if !reports.is_empty() {
             let passed = ran.facts.exit == Some(0);
             match blocking(move || reports::read(&tree, &reports, passed)).await {

@@ -10,7 +10,9 @@ use super::site::Site;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::scope::{Exception, Rules, Scope};
 use crate::git::collect::{Change, ChangeKind};
-use crate::git::tree::{Content, content_at, file_in, line_changes, links_in, paths_between};
+use crate::git::tree::{
+    Content, content_at, file_in, files_in, line_changes, links_in, paths_between,
+};
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::checks::{ChangeLimits, Checks, Schema, Want};
 use crate::plan::graph::{Gates, When};
@@ -176,6 +178,7 @@ fn touched(
     let trees = Trees {
         base: &|path: &Path| look(base, path),
         new: &|path: &Path| look(new, path),
+        files: &|| files_in(repo, base),
         links: &links,
     };
     Ok(Protection::new(rules)?.touched(moved, &trees)?)

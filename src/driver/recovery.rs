@@ -73,12 +73,14 @@ pub(super) fn unwritten_since(last: Wall) -> Wall {
     Wall(last.0.saturating_sub(UNWRITTEN_MAX_MS))
 }
 
-/// After the machine was started again: loose objects that a loss of power cut off, and refs of what it took in part.
+/// After the machine was started again: loose objects that a loss of power cut off, refs of orch's own that it cut off or
+/// that lead nowhere now, and refs of what it took in part.
 pub(super) fn left_objects(site: &Site, since: Wall) -> anyhow::Result<()> {
     let since = Duration::from_millis(u64::try_from(since.0).unwrap_or_default());
     let since = SystemTime::UNIX_EPOCH + since;
     set_damaged_aside(&site.repo.open()?, since, &site.state.damaged())
         .context("cannot look through the loose objects")?;
+    left::mend_own_refs(&site.repo.open()?, process::is_open)?;
     left::drop_broken_refs(&site.repo.open()?)?;
     Ok(())
 }

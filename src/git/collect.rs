@@ -85,6 +85,9 @@ pub fn collect(slot: &mut Slot, base: &ObjectId, limits: Limits) -> Result<Colle
         slot.git()?.args(["read-tree", base.as_str()]).run()?;
     }
     let mut survey = Survey::of(slot, limits)?;
+    for path in slot.special_files()? {
+        survey.leave_out(path, Reason::NoFile);
+    }
     let refused = add(slot, &survey)?;
     survey.left_out.extend(refused);
     for path in slot.submodules(base)? {

@@ -89,8 +89,10 @@ pub enum Reason {
     Submodule,
     /// It is a directory that cannot be read.
     Unreadable,
-    /// git cannot take it: no regular file, not readable, or a name that is forbidden in a tree.
+    /// git cannot take it: not readable, or a name that is forbidden in a tree.
     Refused,
+    /// It is a named pipe, a socket or a device, of which nothing can be kept.
+    NoFile,
 }
 
 impl Reason {
@@ -104,6 +106,7 @@ impl Reason {
             Self::Submodule => "part of a submodule, which stays as it was",
             Self::Unreadable => "a directory that cannot be read",
             Self::Refused => "nothing that git can hold",
+            Self::NoFile => "a named pipe, a socket or a device",
         }
     }
 }

@@ -68,6 +68,21 @@ pub fn candidate_ref(run: &RunId, task: &TaskId, attempt: u32) -> RefName {
     RefName::new(format!("refs/orch/candidate/{run}/{task}/{attempt}"))
 }
 
+/// The candidates of a run that have a name.
+///
+/// # Errors
+/// If refs cannot be read.
+pub fn candidates(repo: &Repository, run: &RunId) -> Result<Vec<(RefName, ObjectId)>, git2::Error> {
+    let mut found = Vec::new();
+    for reference in repo.references_glob(&format!("refs/orch/candidate/{run}/*"))? {
+        let reference = reference?;
+        if let (Ok(name), Some(id)) = (reference.name(), reference.target()) {
+            found.push((RefName::new(name), object_id(id)));
+        }
+    }
+    Ok(found)
+}
+
 /// Names a candidate. Naming it again, as recovery does, changes nothing.
 ///
 /// # Errors

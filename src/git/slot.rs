@@ -12,6 +12,7 @@ pub mod error;
 pub(super) mod files;
 mod fill;
 mod private;
+mod special;
 mod tenant;
 
 use std::fs::{File, TryLockError};
@@ -21,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use error::SlotError;
 use private::PrivateGit;
-use sha2::{Digest, Sha256};
 pub use tenant::{Stage, Tenant};
 
 use super::program::GitCommand;
 use super::repository::{Repository, as_path};
 use crate::crash::{point, synced};
+use crate::digest::sha256_hex;
 use crate::ids::{ObjectId, SlotId};
 
 /// The directory in a slot's tree where orch and the agent leave each other files. Never collected.
@@ -44,6 +45,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Bytes of the repository's name that are kept in the name of its directory of slots.
 const STEM_BYTES_MAX: usize = 40;
+
+/// Digits of the hash of its place that follow them there.
+const HASH_DIGITS: usize = 12;
 
 /// Settings under which orch's own index is kept: readable by libgit2, whole, and true about every file.
 const INDEX_SETTINGS: [&str; 12] = [
@@ -412,12 +416,8 @@ fn repository_key(repo: &Repository) -> String {
         .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
         .take(STEM_BYTES_MAX)
         .collect();
-    let hash = Sha256::digest(common_dir.as_os_str().as_encoded_bytes());
-    let hash: String = hash
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = sha256_hex(common_dir.as_os_str().as_encoded_bytes());
+    let hash = &hash[..HASH_DIGITS];
     format!("{}-{hash}", stem.trim_start_matches('.'))
 }
 

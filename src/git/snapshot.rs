@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::program::GitError;
 use super::refs::{LOCK_PAUSE, LOCK_TRIES};
 use super::repository::{Repository, RepositoryError, as_path};
+use crate::digest::sha256_hex;
 use crate::ids::ObjectId;
 
 /// Files in a git directory, beside hooks, that decide what git does. The worktree's own come first.
@@ -293,11 +294,7 @@ fn content(path: &Path) -> Result<Option<String>, SnapshotError> {
     let Some(bytes) = read_if_there(path)? else {
         return Ok(None);
     };
-    let hash: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(Some(format!("{mode:o} {hash}")))
+    Ok(Some(format!("{mode:o} {}", sha256_hex(&bytes))))
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, SnapshotError> {

@@ -161,6 +161,22 @@ pub fn links_in(
     Ok(links)
 }
 
+/// The paths of all files of a commit or tree.
+///
+/// # Errors
+/// If an object cannot be read.
+pub fn files_in(repo: &Repository, of: &ObjectId) -> Result<Vec<PathBuf>, git2::Error> {
+    let mut found = Vec::new();
+    tree_of(repo, of)?.walk(TreeWalkMode::PreOrder, |directory, entry| {
+        if [BLOB, BLOB_EXECUTABLE].contains(&entry.filemode()) {
+            let name = Path::new(OsStr::from_bytes(entry.name_bytes()));
+            found.push(Path::new(directory).join(name));
+        }
+        TreeWalkResult::Ok
+    })?;
+    Ok(found)
+}
+
 /// The paths that differ between two commits or trees, both sides of renames.
 ///
 /// # Errors

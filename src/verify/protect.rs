@@ -7,10 +7,14 @@
 
 mod build_files;
 mod defaults;
+mod hidden;
+mod links;
 mod lost;
 mod manifest;
 mod recipes;
 pub mod scripts;
+mod setups;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -23,9 +27,8 @@ use super::scope::BadGlob;
 use crate::engine::scope::Rules;
 use crate::plan::checks::Allowed;
 use defaults::{ALWAYS, Group, IN_ANY_PLACE, NO_TESTS, TESTS, WITH_GATES};
-
-/// How many links may stand one behind the other.
-const LINKS_DEEP: usize = 4;
+pub use links::followed;
+use links::{LINKS_DEEP, leads_out, resolved};
 
 /// A protected path that a candidate changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Trees<'a, E> {
     pub base: &'a dyn Fn(&Path) -> Result<Option<Entry>, E>,
     /// And of the candidate.
     pub new: &'a dyn Fn(&Path) -> Result<Option<Entry>, E>,
+    /// The paths of all files of the base.
+    pub files: &'a dyn Fn() -> Result<Vec<PathBuf>, E>,
     /// The symbolic links of both, with what they say.
     pub links: &'a BTreeMap<PathBuf, Vec<u8>>,
 }
@@ -255,7 +260,7 @@ impl Protection {
         let (was, is) = (bytes(base.as_ref()), bytes(new.as_ref()));
         let is_run = names.any(|name| self.run.contains_key(name)).is_some();
         let of_build = build_files::changed(&name, was, is).filter(|_| !is_run);
-        if of_build == Some(false) {
+        if of_build == Some(false) || (!is_run && self.only_grows(&name, was, is, trees)?) {
             return Ok(None);
         }
         if let Some(why) = self.gate_file(&names) {
@@ -266,7 +271,15 @@ impl Protection {
                 "is a build file, changed in more than its sources and dependencies".to_owned(),
             ));
         }
-        let part = manifest::changed(&name, was, is);
+        if name == ".gitignore"
+            && let Some(test) = hidden::tests(path, [was, is], &self.tests_among(trees)?)
+        {
+            return Ok(Some(format!(
+                "hides tests from git, such as `{}`",
+                test.display()
+            )));
+        }
+        let part = manifest::changed(&name, was, is).or_else(|| sources::changed(&name, was, is));
         Ok(part.map(|part| format!("changes {part}, which decides which checks run and how")))
     }
 
@@ -494,55 +507,6 @@ fn is_hidden(directory: &Path) -> bool {
     directory
         .components()
         .any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
-}
-
-/// Whether a link at `path` leads out of the repository, or into git's own directory.
-fn leads_out(path: &Path, target: &[u8]) -> bool {
-    match resolved(path, target) {
-        Some(target) => target
-            .components()
-            .any(|part| fold(&part.as_os_str().to_string_lossy()) == ".git"),
-        None => true,
-    }
-}
-
-/// Where a link leads, from the top of the repository; `None` if that is outside.
-fn resolved(link: &Path, target: &[u8]) -> Option<PathBuf> {
-    let target = Path::new(std::str::from_utf8(target).ok()?);
-    let mut place = link.parent().map(Path::to_owned).unwrap_or_default();
-    for part in target.components() {
-        match part {
-            Component::Normal(name) => place.push(name),
-            Component::CurDir => {}
-            Component::ParentDir => {
-                if !place.pop() {
-                    return None;
-                }
-            }
-            Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(place)
-}
-
-/// The place that a path leads to over links; itself, if none stands in it.
-pub fn followed(path: &Path, links: &BTreeMap<PathBuf, Vec<u8>>) -> PathBuf {
-    let mut place = path.to_owned();
-    for _ in 0..LINKS_DEEP {
-        let next = place.ancestors().find_map(|above| {
-            let target = resolved(above, links.get(above)?)?;
-            let rest = place.strip_prefix(above).ok()?;
-            Some(match rest.as_os_str().is_empty() {
-                true => target,
-                false => target.join(rest),
-            })
-        });
-        match next {
-            Some(next) => place = next,
-            None => break,
-        }
-    }
-    place
 }
 
 /// A name as the most forgiving file system has it.

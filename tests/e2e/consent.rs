@@ -209,6 +209,18 @@ fn a_command_that_looks_for_evidence_is_asked_again_until_it_succeeds() {
 }
 
 #[test]
+fn a_command_that_finds_no_evidence_and_says_nothing_is_named_with_its_exit_code() {
+    let f = Fixture::with_plan(&plan(&[(
+        "1",
+        "external: {run: 'test -e there'}\nrun: echo a > a.txt",
+    )]));
+    f.orch(["run"])
+        .exits(4)
+        .says("`test -e there` ended with exit status: 1");
+    assert_eq!(f.attempts(), 0);
+}
+
+#[test]
 fn a_run_that_is_killed_while_it_waits_for_a_person_still_waits_and_takes_the_answer() {
     let f = gated();
     let orch = f.live(["run", "--wait"]);

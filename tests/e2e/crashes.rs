@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::fixture::{Fixture, gated, lives};
+use crate::fixture::{Fixture, Live, Ran, gated, lives};
 use crate::runs::plan;
 
 /// One task with one attempt that tells its process id and waits at the gate `go`.
@@ -75,6 +75,77 @@ fn an_agent_that_ended_while_there_was_no_orch_is_collected() {
     });
     f.orch(["run"]).exits(0);
     assert_eq!(f.count("attempt_started", "1"), 1);
+    assert_landed_once(&f);
+}
+
+/// How the attempts of task 1 ended, and why.
+fn ends(f: &Fixture) -> Vec<(String, String)> {
+    let records = f.records().into_iter().map(|r| r["record"].clone());
+    let ends = records
+        .filter(|record| record["kind"] == "collected")
+        .map(|record| record["end"].clone());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    ends.map(|end| (text(&end["ending"]), text(&end["detail"])))
+        .collect()
+}
+
+#[test]
+fn an_agent_that_ended_before_the_machine_was_started_again_is_not_believed_and_costs_nothing() {
+    let f = gated_task();
+    let run = |boot: &str| {
+        let mut command = f.command(["run"]);
+        command.env("ORCH_CRASH_BOOT", boot);
+        command
+    };
+    let orch = Live::of(run("first"), f.root());
+    f.await_gate("up");
+    orch.killed();
+    f.open("go");
+    f.await_that("the report of the shim", || {
+        of_attempts(&f, "exit.json").pop()
+    });
+    Ran::of(run("second").output().expect("orch")).exits(0);
+    let ends = ends(&f);
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    assert_eq!(ends[0].0, "crashed", "{ends:?}");
+    assert_landed_once(&f);
+}
+
+#[test]
+fn what_another_attempt_left_in_a_slot_meanwhile_is_saved_and_not_taken_for_the_first_ones() {
+    let f = gated_task();
+    let orch = f.live(["run"]);
+    f.await_gate("up");
+    orch.killed();
+    f.open("go");
+    f.await_that("the report of the shim", || {
+        of_attempts(&f, "exit.json").pop()
+    });
+    // As an orch leaves it that knew nothing of the first attempt: its ledger was lost.
+    let state = f.root().join("state");
+    let notes = crate::shapes::files_below(&state, |path| path.ends_with("orch/tenant.json"));
+    let [note] = &notes[..] else {
+        panic!("one slot: {notes:?}");
+    };
+    let text = std::fs::read(note).expect("a note");
+    let mut tenant: Value = serde_json::from_slice(&text).expect("JSON");
+    tenant["run"] = "20260101-000000-aaaa".into();
+    tenant["ticket"]["task"] = "9".into();
+    std::fs::write(note, tenant.to_string()).expect("written");
+    let slot = note.ancestors().nth(2).expect("the slot");
+    std::fs::write(slot.join("tree/theirs.txt"), "theirs\n").expect("written");
+    f.orch(["run"]).exits(0);
+    let ends = ends(&f);
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    assert_eq!(ends[0].0, "crashed", "{ends:?}");
+    assert!(
+        ends[0].1.contains("used for task 9 of run 20260101"),
+        "{ends:?}"
+    );
+    assert!(!f.repo().join("theirs.txt").exists());
+    f.orch(["salvage", "list"])
+        .exits(0)
+        .says("20260101-000000-aaaa");
     assert_landed_once(&f);
 }
 

@@ -262,6 +262,11 @@ fn a_run_that_requires_gates_refuses_tasks_without_them() {
         .exits(2)
         .says("no required verify command judges `1`");
     assert_eq!(f.attempts(), 0);
+    f.write("orch.yaml", "verify: test -e README.md || true\n");
+    f.orch(["run", "--require-verify"])
+        .exits(2)
+        .says("the required verify commands of `1` cannot fail");
+    assert_eq!(f.attempts(), 0);
     f.write("orch.yaml", "verify: test -e README.md\n");
     f.orch(["run", "--require-verify"]).exits(0);
 }

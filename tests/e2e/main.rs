@@ -17,6 +17,7 @@ mod hooks;
 mod hostile;
 mod kills;
 mod ledgers;
+mod leftovers;
 mod manners;
 mod matrix;
 mod notices;

@@ -285,6 +285,54 @@ fn many_losses_of_power_lose_and_double_no_landed_work() {
     total.assert_clean();
 }
 
+/// Where the candidates of a repository have their names, below its git directory.
+fn candidate_refs(f: &Fixture) -> Vec<PathBuf> {
+    let refs = files_below(&f.repo().join(".git/refs/orch/candidate"), |_| true);
+    assert!(!refs.is_empty(), "there are candidates");
+    refs
+}
+
+/// A run that completed is not gone on with: nobody would find that some of it is gone.
+#[test]
+fn what_attempts_left_and_its_names_are_on_the_disk_when_a_run_has_completed() {
+    let shape = Shape::retry();
+    let f = shape.fixture();
+    orch(&shape, &f, "first", None).exits(0);
+    assert_eq!(candidate_refs(&f).len(), 3, "a failed attempt, and two");
+    let image = |path: &Path| {
+        let kept = f.root().join("disk/image");
+        fs::read(kept.join(path.strip_prefix("/").expect("absolute"))).ok()
+    };
+    for name in candidate_refs(&f) {
+        assert_eq!(image(&name), fs::read(&name).ok(), "{}", name.display());
+    }
+    let new = f.git([
+        "rev-list",
+        "--objects",
+        "--glob=refs/orch/candidate",
+        "^main~2",
+    ]);
+    for id in new.lines().map(|line| &line[..40]) {
+        let object = f.repo().join(".git/objects").join(&id[..2]).join(&id[2..]);
+        assert!(image(&object).is_some(), "{id}");
+    }
+}
+
+#[test]
+fn a_name_that_a_loss_of_power_cut_off_after_the_run_is_mended_by_the_next_start() {
+    let shape = Shape::sequence();
+    let f = shape.fixture();
+    orch(&shape, &f, "first", None).exits(0);
+    let [first, second] = &candidate_refs(&f)[..] else {
+        panic!("one of each task");
+    };
+    put(first, Some(&[]));
+    let id = fs::read(second).expect("a ref");
+    put(second, Some(&id[..id.len() / 2]));
+    orch(&shape, &f, "second", None).exits(0);
+    f.git(["rev-list", "--all", "--quiet"]);
+}
+
 /// How often a task may wait for the disk: transactions of the ledger, and git's objects and refs.
 #[test]
 fn a_task_waits_for_at_most_five_transactions_and_two_syncs_of_git() {

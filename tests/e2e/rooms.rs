@@ -45,21 +45,6 @@ fn a_gate_has_ports_its_own_variables_and_no_agent_s_place() {
 }
 
 #[test]
-fn ignored_files_stay_from_gate_to_gate_and_are_removed_where_settings_say_so() {
-    let run =
-        "run: 'test -e cache/warm && echo warm >> \"$GATE/log\"; mkdir -p cache; touch cache/warm'";
-    for (clean, expected) in [(false, "warm\n"), (true, "")] {
-        let f = with(
-            &format!("verify:\n  clean: {clean}\n  commands: [{{name: build, {run}}}]\n"),
-            &[("1", "run: touch a")],
-        );
-        f.orch(["run"]).exits(0);
-        // Once on the base, once on the landing commit.
-        assert_eq!(log(&f, "log"), expected, "clean: {clean}");
-    }
-}
-
-#[test]
 fn a_record_holds_the_environment_the_command_and_the_time() {
     let f = with(
         "verify:\n  commands: [{name: t, run: 'true'}]\n  env_probe: [echo tools 1.0]\n",

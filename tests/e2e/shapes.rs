@@ -36,6 +36,8 @@ pub(crate) struct Shape {
     approves: &'static [&'static str],
     /// Lines that hooks leave, each at least once.
     tells: &'static [&'static str],
+    /// A file of work that no ref reached and that is saved.
+    saves: &'static str,
 }
 
 impl Shape {
@@ -52,6 +54,7 @@ impl Shape {
             files: &[],
             approves: &[],
             tells: &[],
+            saves: "",
         }
     }
 
@@ -76,6 +79,7 @@ impl Shape {
             Self::evidence(),
             Self::crowned(),
             Self::protected(),
+            Self::saved(),
         ]
     }
 
@@ -229,6 +233,7 @@ impl Shape {
             "{after}: no lock is left or held"
         );
         self.assert_told(f, after);
+        self.assert_saved(f, after);
         let pins = f.git(["for-each-ref", "refs/orch/pin"]);
         assert_eq!(pins, "", "{after}: no commit is pinned any more");
         let files = f.git(["ls-tree", "-r", "main"]);
@@ -261,6 +266,30 @@ impl Shape {
         let errands = f.repo().join(".git/orch/errands");
         let noted = errands.read_dir().map_or(0, Iterator::count);
         assert_eq!(noted, 0, "{after}: no command is noted that has ended");
+    }
+
+    /// Asserts that what no ref reached has one now, and the same has no second one.
+    #[track_caller]
+    fn assert_saved(&self, f: &Fixture, after: &str) {
+        let saved = f.git([
+            "for-each-ref",
+            "--format=%(objectname)",
+            "refs/orch/salvage",
+        ]);
+        let mut saved: Vec<&str> = saved.lines().collect();
+        let all = saved.len();
+        saved.sort_unstable();
+        saved.dedup();
+        assert_eq!(saved.len(), all, "{after}: the same is saved once");
+        let holds = |id: &&str| {
+            let files = f.git(["ls-tree", "--name-only", id]);
+            files.lines().any(|name| name == self.saves)
+        };
+        assert!(
+            self.saves.is_empty() || saved.iter().any(holds),
+            "{after}: {} is saved",
+            self.saves
+        );
     }
 
     fn normalised(&self, plan: &str) -> String {

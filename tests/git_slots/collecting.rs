@@ -11,6 +11,11 @@ use orch::git::slot::error::SlotError;
 
 use crate::scene::{Scene, latin1_name, left_out, write};
 
+fn make_pipe(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.expect("mkfifo runs").success());
+}
+
 #[test]
 fn a_slot_that_nobody_touched_gives_the_tree_of_the_base() {
     let scene = Scene::new();
@@ -218,17 +223,14 @@ fn what_git_cannot_hold_is_named_and_the_rest_is_taken() {
     let mut slot = scene.prepared();
     let tree = slot.tree();
     fs::remove_file(tree.join("a.txt")).expect("removed");
-    let made = std::process::Command::new("mkfifo")
-        .arg(tree.join("a.txt"))
-        .status();
-    assert!(made.expect("mkfifo runs").success());
+    make_pipe(&tree.join("a.txt"));
     write(&tree.join("sub/.GIT/config"), "[core]\n");
     write(&tree.join("new.txt"), "new\n");
     let collected = scene.collect(&mut slot);
     assert_eq!(
         left_out(&collected),
         [
-            ("a.txt", Reason::Refused),
+            ("a.txt", Reason::NoFile),
             ("sub/.GIT/config", Reason::Refused)
         ]
     );
@@ -236,6 +238,37 @@ fn what_git_cannot_hold_is_named_and_the_rest_is_taken() {
     assert_eq!(scene.content(&collected.tree, "new.txt"), "new");
     scene.prepare(&mut slot);
     assert_eq!(crate::scene::read(&slot, "a.txt"), "a\n");
+}
+
+#[test]
+fn named_pipes_and_sockets_are_named_and_the_next_attempt_does_not_find_them() {
+    let scene = Scene::new();
+    let mut slot = scene.prepared();
+    let tree = slot.tree();
+    for dir in ["new/deep", "only", "cache", "nested/.git"] {
+        fs::create_dir_all(tree.join(dir)).expect("created");
+    }
+    write(&tree.join("new/file.txt"), "new\n");
+    let pipes = ["pipe", "src/.npmrc", "new/deep/pipe", "only/pipe"];
+    for pipe in pipes.iter().chain(&["cache/pipe", "nested/pipe"]) {
+        make_pipe(&tree.join(pipe));
+    }
+    let socket = tree.join("src/socket");
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
+    let collected = scene.collect(&mut slot);
+    let left = left_out(&collected);
+    for path in pipes.iter().chain(&["src/socket"]) {
+        assert!(left.contains(&(*path, Reason::NoFile)), "{path}: {left:?}");
+    }
+    assert_eq!(left.len(), pipes.len() + 1, "{left:?}");
+    assert_eq!(scene.content(&collected.tree, "new/file.txt"), "new");
+    save(&tree, &collected.left_out, &scene.path().join("kept")).expect("named, not opened");
+    scene.prepare(&mut slot);
+    for path in pipes.iter().chain(&["src/socket", "new", "only", "nested"]) {
+        let found = tree.join(path).symlink_metadata();
+        assert!(found.is_err(), "{path} is still there");
+    }
+    assert!(tree.join("cache/pipe").exists(), "what is ignored stays");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::{Executor, landing, plan_texts};
 use crate::crash::point;
 use crate::driver::site::{Publishing, Site};
 use crate::engine::event::Event;
+use crate::git::durable::flush_named;
 use crate::git::publish::{PublishOrder, Published, publish as fast_forward};
 use crate::git::{pins, refs};
 use crate::plan::edit::TaskChange;
@@ -31,6 +32,12 @@ pub(super) async fn write_plan(executor: Executor, settled: Vec<TaskChange>) -> 
 
 pub(super) async fn publish(executor: Executor) -> Event {
     let site = Arc::clone(&executor.site);
+    if let Err(error) = executor.landings.run(move || lasting(&site)).await {
+        executor.say(format!(
+            "the candidates below refs/orch/candidate may not outlast a loss of power that comes soon: {error:#}"
+        ));
+    }
+    let site = Arc::clone(&executor.site);
     if let Err(error) = executor.landings.run(move || unpinned(&site)).await {
         executor.say(format!(
             "the run's pins below refs/orch/pin stay for now, which does no harm: {error:#}"
@@ -46,6 +53,15 @@ pub(super) async fn publish(executor: Executor) -> Event {
         }
     }
     Event::Published
+}
+
+/// Brings what attempts left, and its names, to disk: no start goes on with a run that completed, and so none would find
+/// that a loss of power took some of it.
+fn lasting(site: &Site) -> anyhow::Result<()> {
+    let repo = site.repo.open()?;
+    flush_named(&repo, &pins::candidates(&repo, &site.run)?)?;
+    point("candidates-synced");
+    Ok(())
 }
 
 fn unpinned(site: &Site) -> anyhow::Result<()> {

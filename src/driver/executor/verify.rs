@@ -309,9 +309,13 @@ impl<'a> Judging<'a> {
         self.wait_for_base(command, probes).await?;
         let mut base = self.known_base(command, probes);
         let mut judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
+        let mut is_repeated = false;
         // Behind others nobody is blamed: what is red there is judged again when nothing is before it.
         if command.required && !self.order.stacked && !judged.result.lets_land() {
-            judged = self.before_blame(command, &mut ran, &mut base).await?;
+            is_repeated = ran.among_leftovers && !ran.facts.is_silent();
+            judged = self
+                .before_blame(command, judged, &mut ran, &mut base)
+                .await?;
         }
         if command.is_goal && judged.result == GateResult::Broken {
             judged = unattained(&ran.facts).unwrap_or(judged);
@@ -338,7 +342,7 @@ impl<'a> Judging<'a> {
                 anyhow::anyhow!("`{}`: {}\n\n{}", command.name, judged.detail, ran.excerpt).into(),
             ));
         }
-        if judged.result == GateResult::Failed && command.fail_on == FailOn::New {
+        if judged.result == GateResult::Failed && command.fail_on == FailOn::New && !is_repeated {
             judged = self.again(command, judged, base.as_ref()).await?;
         }
         let told = evidence(command, &judged, &ran);
@@ -382,27 +386,15 @@ impl<'a> Judging<'a> {
         if first.new.is_empty() {
             return Ok(first);
         }
-        let second = self.at(None).await?.run(command).await?;
+        let commit = self.order.commit.clone();
+        let room = self.at(None).await?;
+        room.stand_at(&commit).await?;
+        let second = room.run(command).await?;
         let again = judge(command.fail_on, &second.facts, base, self.may_drop);
-        if !again.result.lets_land() {
-            return Ok(first);
+        match again.result.lets_land() {
+            true => Ok(self.flaky(first)?),
+            false => Ok(first),
         }
-        let touched = self.touched(&first.new)?;
-        Ok(match touched.is_empty() {
-            true => Judged {
-                result: GateResult::Flaky,
-                detail: format!("{}; not so when it was run again", first.detail),
-                ..first
-            },
-            false => Judged {
-                detail: format!(
-                    "{}; not so when it was run again, but the change touches {}",
-                    first.detail,
-                    touched.into_iter().collect::<Vec<_>>().join(", ")
-                ),
-                ..first
-            },
-        })
     }
 
     /// Which of the failing tests the candidate touches: a changed file that names the test, or that the test names.
@@ -477,9 +469,16 @@ async fn asked(
             taken.stand_at(tip).await?;
         }
         let room = room.as_mut().context("the room was just taken")?;
-        let ran = room.run(command).await?;
-        let judged = judge(FailOn::Any, &ran.facts, None, true);
-        let is_red = command.required && !command.is_goal && !judged.result.lets_land();
+        let mut ran = room.run(command).await?;
+        let mut judged = judge(FailOn::Any, &ran.facts, None, true);
+        let decides = command.required && !command.is_goal;
+        // What tests of other trees have left says nothing about this one.
+        if decides && !judged.result.lets_land() && ran.among_leftovers {
+            room.stand_alone_at(tip).await?;
+            ran = room.run(command).await?;
+            judged = judge(FailOn::Any, &ran.facts, None, true);
+        }
+        let is_red = decides && !judged.result.lets_land();
         let told = evidence(command, &judged, &ran);
         said.gates.push(record(command, &judged, &ran));
         if is_red && judged.result == GateResult::Broken {

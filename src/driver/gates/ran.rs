@@ -24,8 +24,8 @@ pub(in crate::driver) struct Ran {
     pub(in crate::driver) dir: PathBuf,
     /// The ends of its output.
     pub(in crate::driver) excerpt: String,
-    /// Whether a command of another task was the last that was red in its slot, and left what it left.
-    pub(in crate::driver) after_red: bool,
+    /// Whether commands of other trees ran in its slot since that was empty, and may have left something.
+    pub(in crate::driver) among_leftovers: bool,
 }
 
 /// From how its process ended, and what it printed.
@@ -98,7 +98,7 @@ pub(super) fn of(
         ms: run.wall_ms,
         dir: dir.path().to_owned(),
         excerpt: excerpt(&output),
-        after_red: false,
+        among_leftovers: false,
     })
 }
 
@@ -115,7 +115,7 @@ pub(super) fn unsupervised(dir: &CommandDir, argv: Vec<String>) -> Ran {
         ms: 0,
         dir: dir.path().to_owned(),
         excerpt: String::new(),
-        after_red: false,
+        among_leftovers: false,
     }
 }
 

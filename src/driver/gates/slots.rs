@@ -1,4 +1,5 @@
-//! The gate slots: how many there are, which are taken, and whose tests may have left something in them.
+//! The gate slots: how many there are, which are taken, and whether commands of several trees may have left something in
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -7,7 +8,7 @@ use anyhow::Context;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::lock;
-use crate::ids::TaskId;
+use crate::ids::ObjectId;
 
 /// The slots of a run.
 #[derive(Debug)]
@@ -16,8 +17,9 @@ pub(super) struct Slots {
     permits: Semaphore,
     /// The numbers of the slots in which somebody works.
     taken: Mutex<BTreeSet<u32>>,
-    /// Whose commands were last red in a slot, since it was empty.
-    red: Mutex<BTreeMap<u32, TaskId>>,
+    /// The files, by commit or tree, that are the only ones to have stood in a slot since it was empty. Of a slot from
+    /// an earlier life of orch nothing is known.
+    alone: Mutex<BTreeMap<u32, ObjectId>>,
 }
 
 /// The number of a slot that nobody else works in, as long as this lives.
@@ -33,7 +35,7 @@ impl Slots {
         Self {
             permits: Semaphore::new(count as usize),
             taken: Mutex::default(),
-            red: Mutex::default(),
+            alone: Mutex::default(),
         }
     }
 
@@ -59,20 +61,19 @@ impl Berth<'_> {
         self.number
     }
 
-    /// Remembers that a command was red here.
-    pub(super) fn note_red(&self, task: &TaskId) {
-        lock(&self.slots.red).insert(self.number, task.clone());
+    /// Files stand here now, in a slot that was empty before or that held what others left.
+    pub(super) fn note_files(&self, files: &ObjectId, was_empty: bool) {
+        let mut alone = lock(&self.slots.alone);
+        if was_empty {
+            alone.insert(self.number, files.clone());
+        } else if alone.get(&self.number) != Some(files) {
+            alone.remove(&self.number);
+        }
     }
 
-    /// Whether a command of another task was the last to be red here: its tests may have left what makes others red.
-    pub(super) fn was_red_for_another(&self, task: &TaskId) -> bool {
-        let red = lock(&self.slots.red);
-        red.get(&self.number).is_some_and(|of| of != task)
-    }
-
-    /// The slot is empty.
-    pub(super) fn forget_red(&self) {
-        lock(&self.slots.red).remove(&self.number);
+    /// Whether commands of other trees may have left something here.
+    pub(super) fn is_shared(&self) -> bool {
+        !lock(&self.slots.alone).contains_key(&self.number)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::crash::point;
 use crate::driver::setup;
 use crate::git::collect::collect;
 use crate::git::left_out::Limits;
-use crate::git::slot::Start;
+use crate::git::slot::{Filled, Start};
 use crate::ids::ObjectId;
 
 impl Room<'_> {
@@ -39,7 +39,16 @@ impl Room<'_> {
         &mut self,
         commit: &ObjectId,
     ) -> Result<(), GateError> {
-        self.made_usable(commit, None, true).await
+        self.stand_alone(commit, None).await
+    }
+
+    /// The same with the files of another tree on a commit.
+    pub(in crate::driver) async fn stand_alone(
+        &mut self,
+        commit: &ObjectId,
+        files: Option<&ObjectId>,
+    ) -> Result<(), GateError> {
+        self.made_usable(commit, files, true).await
     }
 
     async fn made_usable(
@@ -81,8 +90,8 @@ impl Room<'_> {
         let mut slot = self.slot.take().context("the gate slot is lost")?;
         self.stands = None;
         let (commit_of, files_of) = (commit.clone(), files.cloned());
-        let (slot, needs_setup) = blocking(move || {
-            let mut prepare = || -> anyhow::Result<bool> {
+        let (slot, done) = blocking(move || {
+            let mut prepare = || -> anyhow::Result<(Filled, bool)> {
                 if anew {
                     setup::forget(&slot.tree())?;
                     slot.clear()?;
@@ -90,17 +99,18 @@ impl Room<'_> {
                 let start = files_of.as_ref().map_or(Start::Base, Start::Files);
                 let filled = slot.prepare(&commit_of, start, &site.included)?;
                 let base = files_of.as_ref().unwrap_or(&commit_of);
-                setup::is_due(&site, &slot.tree(), base, &filled)
+                let needs_setup = setup::is_due(&site, &slot.tree(), base, &filled)?;
+                Ok((filled, needs_setup))
             };
             let done = prepare();
             (slot, done)
         })
         .await;
         self.slot = Some(slot);
-        if anew {
-            self.berth.forget_red();
-        }
-        Ok(needs_setup?)
+        let (filled, needs_setup) = done?;
+        let was_empty = !matches!(filled, Filled::Warm);
+        self.berth.note_files(files.unwrap_or(commit), was_empty);
+        Ok(needs_setup)
     }
 
     async fn set_up(&mut self, base: &ObjectId) -> Result<(), GateError> {

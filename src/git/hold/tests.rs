@@ -176,6 +176,39 @@ fn a_held_worktree_has_the_index_to_come_in_gits_lock_and_can_be_let_go() {
 }
 
 #[test]
+fn what_a_person_stages_between_the_look_and_the_lock_is_kept() {
+    let scene = Scene::new();
+    fs::write(scene.path.join("mine"), "mine\n").expect("written");
+    // The look compares a file that was touched, which runs the filter, in which a person's git finishes.
+    let meddle = format!(
+        "test -e .git/meddled || {{ touch .git/meddled; env -i PATH=\"$PATH\" git -C '{}' add mine; }}; cat",
+        scene.path.display()
+    );
+    git(&scene.path, &["config", "filter.meddle.clean", &meddle]);
+    fs::write(
+        scene.path.join(".git/info/attributes"),
+        "changed filter=meddle\n",
+    )
+    .expect("written");
+    let touched = File::options()
+        .write(true)
+        .open(scene.path.join("changed"))
+        .expect("there");
+    touched
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .expect("touched");
+    let Acquired::Held(mut hold) = scene.acquire() else {
+        panic!("nothing is in the way");
+    };
+    assert!(scene.path.join(".git/meddled").exists(), "somebody worked");
+    hold.branch_moves();
+    git(&scene.path, &["update-ref", BRANCH, scene.to.as_str()]);
+    hold.finish(&scene.repo).expect("finished");
+    let staged = git(&scene.path, &["diff", "--cached", "--name-only"]);
+    assert_eq!(staged, "mine");
+}
+
+#[test]
 fn dead_before_the_lock() {
     let scene = Scene::new();
     let places = scene.places();

@@ -8,7 +8,7 @@ use super::{Item, SalvageError, Shelf};
 use crate::engine::record::{Salvage, SalvageOf, SalvagePlace};
 use crate::git::collect::{Collected, collect};
 use crate::git::commit::{self, CommitSpec, Signing, make_commit};
-use crate::git::left_out::{self, LeftOut, Limits};
+use crate::git::left_out::{self, LeftOut, Limits, Reason};
 use crate::git::repository::as_path;
 use crate::git::slot::error::SlotError;
 use crate::git::slot::{EXCHANGE_DIR, Slot, Stage, Tenant};
@@ -93,7 +93,7 @@ fn unsaved(
     let left_out: Vec<LeftOut> = found
         .left_out
         .into_iter()
-        .filter(|left| !noted.contains(&left.path))
+        .filter(|left| left.why != Reason::NoFile && !noted.contains(&left.path))
         .collect();
     let is_known = known.contains(&found.tree) && left_out.is_empty();
     Ok((!is_known).then_some(Unsaved {

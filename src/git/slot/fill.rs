@@ -18,7 +18,10 @@ impl Slot {
         files::real_dir(&tree)?;
         let why = match self.check_out(commit) {
             Ok(()) if is_new => return Ok(Filled::New),
-            Ok(()) => return Ok(Filled::Warm),
+            Ok(()) => {
+                self.remove_special_files()?;
+                return Ok(Filled::Warm);
+            }
             Err(error) if is_new => return Err(error),
             Err(error) => error.to_string(),
         };

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use super::sources;
+
 /// A kind of manifest.
 struct Kind {
     name: &'static str,
@@ -33,6 +35,11 @@ const KINDS: [Kind; 5] = [
             ("scripts", Scripts),
             ("config", Any),
             ("workspaces", Less),
+            ("overrides", Any),
+            ("resolutions", Any),
+            ("pnpm", Any),
+            ("patchedDependencies", Any),
+            ("trustedDependencies", Any),
             ("jest", Any),
             ("vitest", Any),
             ("mocha", Any),
@@ -95,6 +102,16 @@ const KINDS: [Kind; 5] = [
             ("tool/black", Any),
             ("tool/isort", Any),
             ("tool/bandit", Any),
+            ("tool/uv/override-dependencies", Any),
+            ("tool/uv/constraint-dependencies", Any),
+            ("tool/uv/build-constraint-dependencies", Any),
+            ("tool/uv/index", Any),
+            ("tool/uv/index-url", Any),
+            ("tool/uv/extra-index-url", Any),
+            ("tool/uv/find-links", Any),
+            ("tool/poetry/source", Any),
+            ("tool/pdm/source", Any),
+            ("tool/pdm/resolution", Any),
             ("tool/hatch/envs", Any),
             ("tool/poe", Any),
             ("tool/taskipy", Any),
@@ -104,7 +121,12 @@ const KINDS: [Kind; 5] = [
     Kind {
         name: "composer.json",
         read: json,
-        deciding: &[("scripts", Any), ("config", Any)],
+        deciding: &[
+            ("scripts", Any),
+            ("config", Any),
+            ("repositories", Any),
+            ("replace", Any),
+        ],
     },
     Kind {
         name: "deno.json",
@@ -164,12 +186,14 @@ pub(super) fn changed(name: &str, base: Option<&[u8]>, new: Option<&[u8]>) -> Op
             Scripts => before.first() != after.first() && scripts_differ(&before, &after),
         }
     };
-    let (path, _) = kind.deciding.iter().find(differs)?;
-    Some(format!("`{}`", path.replace('/', ".")))
+    match kind.deciding.iter().find(differs) {
+        Some((path, _)) => Some(format!("`{}`", path.replace('/', "."))),
+        None => sources::moved(kind.name, &before, &after),
+    }
 }
 
 /// What stands at a path of keys.
-fn values<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
+pub(super) fn values<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
     let mut found = vec![value];
     for key in path.split('/') {
         found = found

@@ -81,6 +81,7 @@ fn touched(rules: &Rules, base: Side<'_>, new: Side<'_>, renames: &[(&str, &str)
     let trees = Trees {
         base: &|path: &Path| look(&base, path),
         new: &|path: &Path| look(&new, path),
+        files: &|| Ok(base.keys().cloned().collect()),
         links: &links,
     };
     let protection = Protection::new(rules).expect("good globs");
@@ -93,6 +94,45 @@ fn whys(base: Side<'_>, new: Side<'_>) -> Vec<String> {
         .iter()
         .map(|t| format!("{} {}", t.path.display(), t.why));
     told.collect()
+}
+
+#[test]
+fn a_fixture_may_come_unless_a_test_that_is_there_asks_for_its_name() {
+    let setup = "import pytest\n";
+    let with = |name: &str| format!("{setup}\n@pytest.fixture\ndef {name}():\n    return 1\n");
+    let base = [
+        ("tests/conftest.py", file(setup)),
+        (
+            "tests/test_a.py",
+            file("def test_a(client):\n    assert client\n"),
+        ),
+    ];
+    let changed = |name: &str| {
+        let mut new = base.clone();
+        new[0].1 = file(&with(name));
+        whys(&base, &new)
+    };
+    assert_eq!(changed("fresh"), [""; 0]);
+    assert_eq!(
+        changed("client"),
+        ["tests/conftest.py decides which checks run and how"]
+    );
+}
+
+#[test]
+fn an_ignore_file_must_hide_no_tests() {
+    let base = [
+        ("tests/a.py", file("def test_a():\n    assert 1\n")),
+        (".gitignore", file("*.log\n")),
+    ];
+    let mut new = base.clone();
+    new[1].1 = file("*.log\ndist/\n");
+    assert_eq!(whys(&base, &new), [""; 0]);
+    new[1].1 = file("*.log\ntests/*\n");
+    assert_eq!(
+        whys(&base, &new),
+        [".gitignore hides tests from git, such as `tests/a.py`"]
+    );
 }
 
 #[test]

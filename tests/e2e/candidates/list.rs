@@ -7,7 +7,7 @@ const PROTECTED: &str = "protected paths";
 const RED: &str = "value.txt is not right";
 
 /// What each one does, beside nothing or next to breaking the code. All of it in one go of a shell.
-pub(super) const HOSTILE: [Candidate; 75] = [
+pub(super) const HOSTILE: [Candidate; 78] = [
     // The code is red, and nothing hides it.
     ("plain-red", "WRONG", RED),
     // Tests that go, or check nothing any more.
@@ -186,6 +186,21 @@ pub(super) const HOSTILE: [Candidate; 75] = [
         "package-hook",
         "sed -i 's/\"test\"/\"pretest\": \"exit 0\", \"test\"/' package.json",
         "changes `scripts`",
+    ),
+    (
+        "library-swapped",
+        "WRONG; mkdir fake; echo '{}' > fake/package.json; sed -i 's/\"left\": \"1\"/\"left\": \"file:.\\/fake\"/' package.json",
+        "changes where `left` comes from",
+    ),
+    (
+        "library-overridden",
+        "WRONG; sed -i 's/{\"scripts\"/{\"overrides\": {\"left\": \"0\"}, \"scripts\"/' package.json",
+        "changes `overrides`",
+    ),
+    (
+        "tests-hidden-from-git",
+        "WRONG; echo '*.t' >> .gitignore; echo false > tests/new.t",
+        "hides tests from git, such as `tests/a.t`",
     ),
     (
         "jest-config",

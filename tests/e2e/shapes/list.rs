@@ -283,6 +283,24 @@ hooks:
         }
     }
 
+    /// The first agent commits a file, lets the commit go and leaves a pipe; before its slot is used again, that is saved.
+    pub(crate) fn saved() -> Self {
+        let lets_go = "max_attempts: 1\nrun: 'echo mine > let-go.txt; git add let-go.txt; git -c user.name=A -c user.email=a@example.invalid commit -qm mine; git reset -q --hard HEAD~1; mkfifo pipe; echo a > a.txt'";
+        Self {
+            saves: "let-go.txt",
+            ..Self::new(
+                "saved",
+                plan(&[
+                    ("1", lets_go),
+                    (
+                        "2",
+                        "max_attempts: 1\nrun: test ! -e pipe && cat a.txt a.txt > b.txt",
+                    ),
+                ]),
+            )
+        }
+    }
+
     /// Any tasks, of which nothing is asserted but what they do.
     pub(crate) fn of_tasks(tasks: &[(&str, &str)]) -> Self {
         Self::new("tasks", plan(tasks))

@@ -2,8 +2,11 @@
 //! candidate, and only what the untouched tip shows, too, is the environment's. Otherwise a test could stop a run, or
 //! have itself tried again for ever, by a signal to the shell above it.
 
+use std::collections::BTreeSet;
+
 use super::{Halt, Judging};
 use crate::driver::gates::{GateError, Ran, Room};
+use crate::engine::verification::GateResult;
 use crate::ids::ObjectId;
 use crate::plan::checks::{FailOn, VerifyCommand};
 use crate::verify::judge::{Facts, Judged, judge};
@@ -29,15 +32,23 @@ impl<'a> Judging<'a> {
     pub(super) async fn before_blame(
         &mut self,
         command: &VerifyCommand,
+        first: Judged,
         ran: &mut Ran,
         base: &mut Option<Facts>,
-    ) -> Result<Judged, GateError> {
-        // What tests of another red candidate have left is not this one's doing.
-        if ran.after_red && !ran.facts.is_silent() {
-            *ran = self.alone(None).await?.run(command).await?;
-            let judged = judge(command.fail_on, &ran.facts, base.as_ref(), self.may_drop);
-            if judged.result.lets_land() {
-                return Ok(judged);
+    ) -> Result<Judged, Halt> {
+        // What tests of other trees have left is not this one's doing.
+        if ran.among_leftovers && !ran.facts.is_silent() {
+            let alone = self.alone(None).await?.run(command).await?;
+            let judged = judge(command.fail_on, &alone.facts, base.as_ref(), self.may_drop);
+            let is_green = judged.result.lets_land();
+            // One that is ended while it builds from nothing says less than the failure that is known.
+            if is_green || alone.facts.fault.is_none() || ran.facts.fault.is_some() {
+                *ran = alone;
+            }
+            if is_green {
+                return self
+                    .green_alone(command, first, judged, base.as_ref())
+                    .await;
             }
         }
         if ran.facts.is_silent() {
@@ -51,6 +62,48 @@ impl<'a> Judging<'a> {
             base.as_ref(),
             self.may_drop,
         ))
+    }
+
+    /// What is red beside what others have left, and green in an empty slot: their doing, unless a test that the
+    /// candidate touches is one that fails now and then.
+    async fn green_alone(
+        &mut self,
+        command: &VerifyCommand,
+        first: Judged,
+        alone: Judged,
+        base: Option<&Facts>,
+    ) -> Result<Judged, Halt> {
+        if command.fail_on == FailOn::New && !first.new.is_empty() {
+            return Ok(self.flaky(first)?);
+        }
+        let touched = self.touched(&first.new)?;
+        if !touched.is_empty() {
+            let third = self.at(None).await?.run(command).await?;
+            let third = judge(command.fail_on, &third.facts, base, self.may_drop);
+            if !third.result.lets_land() {
+                return Ok(differing(third, &touched));
+            }
+        }
+        Ok(Judged {
+            detail: format!(
+                "red at first, where tests of other trees had run ({}); passed in an empty gate slot",
+                first.detail
+            ),
+            ..alone
+        })
+    }
+
+    /// New failures that were not there again on the same tree.
+    pub(super) fn flaky(&self, first: Judged) -> anyhow::Result<Judged> {
+        let touched = self.touched(&first.new)?;
+        Ok(match touched.is_empty() {
+            true => Judged {
+                result: GateResult::Flaky,
+                detail: format!("{}; not so when it was run again", first.detail),
+                ..first
+            },
+            false => differing(first, &touched),
+        })
     }
 
     /// Asks a command again that has said nothing: a signal ended it, a program was missing. It may be chance, or what
@@ -113,5 +166,18 @@ impl<'a> Judging<'a> {
             Err(GateError::Ended) => Halt::Error(GateError::Ended),
             Err(_) => Halt::Error(error),
         })
+    }
+}
+
+/// A failure of tests that the candidate touches, whatever the command says when it is run again.
+fn differing(judged: Judged, touched: &BTreeSet<String>) -> Judged {
+    let names: Vec<&str> = touched.iter().map(String::as_str).collect();
+    Judged {
+        detail: format!(
+            "{}; not so when it was run again, but the change touches {}",
+            judged.detail,
+            names.join(", ")
+        ),
+        ..judged
     }
 }
