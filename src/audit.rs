@@ -9,11 +9,13 @@ mod kept;
 mod merges;
 mod order;
 mod scope;
+mod trees;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use git2::{Commit, Oid, Repository, Sort};
 use serde::Serialize;
+use trees::Trees;
 
 use crate::engine::record::{Next, Record, Settlement, Stamped};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
@@ -87,8 +89,20 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
     let receipts = report.receipts(case);
     report.completions(case, &receipts);
     let history = History::of(repo, case)?;
-    for (commit, receipt) in &receipts {
-        report.landing(repo, case, &history, commit, receipt);
+    // What is read of one landing is asked about by each of them before the next one.
+    let trees = Trees::of(repo)?;
+    let kept = kept::Reading::of(repo, &trees, case);
+    let mut scope = scope::Reading::of(repo, &trees, case);
+    let mut merges = merges::Reading::of(repo, &trees);
+    for stamped in case.records {
+        kept.follow(&mut report, stamped);
+        if let Record::Landed { commit, .. } | Record::LandingFound { commit, .. } = &stamped.record
+            && let Some(receipt) = receipts.get(commit)
+        {
+            report.landing(repo, &trees, case, &history, commit, receipt);
+        }
+        scope.follow(&mut report, stamped);
+        merges.follow(&mut report, stamped);
     }
     for stray in history.in_the_name_of(repo, case.run)? {
         if !receipts.contains_key(&stray) {
@@ -103,10 +117,8 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
             );
         }
     }
-    report.kept(repo, case, &history, &receipts);
+    report.discards(case, &history, &receipts);
     report.gates(repo, case);
-    report.scope(repo, case)?;
-    report.merges(repo, case)?;
     report.consents(repo, case);
     report.order(repo, case);
     Ok(report)
@@ -368,6 +380,7 @@ impl Report {
     fn landing(
         &mut self,
         repo: &Repository,
+        trees: &Trees<'_>,
         case: &Case<'_>,
         history: &History,
         id: &ObjectId,
@@ -383,7 +396,7 @@ impl Report {
             );
             return;
         };
-        if commit.tree().is_err() {
+        if trees.read(commit.tree_id()).is_err() {
             self.find(
                 "object",
                 task,

@@ -5,109 +5,114 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use git2::Repository;
 
+use super::trees::Trees;
 use super::{Case, History, Receipt, Report, find, object_id};
 use crate::engine::ending::Ending;
 use crate::engine::outcome::Outcome;
-use crate::engine::record::{Record, Salvage, SalvagePlace};
-use crate::ids::{ObjectId, RefName, TaskId};
+use crate::engine::record::{Record, Salvage, SalvagePlace, Stamped};
+use crate::ids::{ObjectId, RefName, RunId, TaskId};
 
-impl Report {
-    /// Every candidate and all saved work can still be read under its ref, unless a record calls it lost, or says that
-    /// the ref was to go, and it may.
-    pub(super) fn kept(
-        &mut self,
-        repo: &Repository,
-        case: &Case<'_>,
-        history: &History,
-        receipts: &BTreeMap<ObjectId, Receipt>,
-    ) {
-        let discarded: BTreeSet<&RefName> = case
-            .discards
-            .iter()
-            .filter_map(|stamped| match &stamped.record {
-                Record::Discarded { refs, .. } => Some(refs),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        let known_lost: BTreeSet<(&TaskId, u32)> = case
-            .records
-            .iter()
-            .filter_map(|s| match &s.record {
+/// The records of a run, read from the first one on, with what later ones say of candidates.
+pub(super) struct Reading<'a> {
+    repo: &'a Repository,
+    trees: &'a Trees<'a>,
+    run: &'a RunId,
+    discarded: BTreeSet<&'a RefName>,
+    known_lost: BTreeSet<(&'a TaskId, u32)>,
+    /// A session that goes on in its slot is collected again: the later candidate holds what the earlier one held.
+    last: BTreeMap<(&'a TaskId, u32), u64>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn of(repo: &'a Repository, trees: &'a Trees<'a>, case: &Case<'a>) -> Self {
+        let mut reading = Self {
+            repo,
+            trees,
+            run: case.run,
+            discarded: BTreeSet::new(),
+            known_lost: BTreeSet::new(),
+            last: BTreeMap::new(),
+        };
+        for stamped in case.discards {
+            if let Record::Discarded { refs, .. } = &stamped.record {
+                reading.discarded.extend(refs);
+            }
+        }
+        for stamped in case.records {
+            match &stamped.record {
                 Record::NotLandable { ticket, end, .. } if end.ending == Ending::Crashed => {
-                    Some((&ticket.task, ticket.attempt))
+                    reading.known_lost.insert((&ticket.task, ticket.attempt));
                 }
-                _ => None,
-            })
-            .collect();
-        // A session that goes on in its slot is collected again: the later candidate holds what the earlier one held.
-        let last: BTreeMap<(&TaskId, u32), u64> = case
-            .records
-            .iter()
-            .filter_map(|s| match &s.record {
                 Record::Collected {
                     ticket,
                     candidate: Some(_),
                     ..
-                } => Some(((&ticket.task, ticket.attempt), s.seq)),
-                _ => None,
-            })
-            .collect();
-        for stamped in case.records {
-            match &stamped.record {
-                Record::Collected {
-                    ticket,
-                    candidate: Some(id),
-                    ..
-                } if last.get(&(&ticket.task, ticket.attempt)) == Some(&stamped.seq)
-                    && !known_lost.contains(&(&ticket.task, ticket.attempt)) =>
-                {
-                    self.candidates += 1;
-                    let name = RefName::new(format!(
-                        "refs/orch/candidate/{}/{}/{}",
-                        case.run, ticket.task, ticket.attempt
-                    ));
-                    if !discarded.contains(&name) {
-                        self.readable(repo, "candidate", &ticket.task, &name, id);
-                    }
+                } => {
+                    let key = (&ticket.task, ticket.attempt);
+                    reading.last.insert(key, stamped.seq);
                 }
-                Record::Salvaged { salvage } if salvage.place == SalvagePlace::Repository => {
-                    self.salvaged += 1;
-                    let name = name_of(salvage);
-                    if !discarded.contains(&name) {
-                        self.readable(repo, "salvage", &salvage.task, &name, &salvage.commit);
-                    }
-                }
-                Record::Salvaged { .. } => self.salvaged += 1,
                 _ => {}
             }
         }
-        self.discards(case, history, receipts);
+        reading
+    }
+
+    /// Every candidate and all saved work can still be read under its ref, unless a record calls it lost, or says that
+    /// the ref was to go, and it may.
+    pub(super) fn follow(&self, report: &mut Report, stamped: &Stamped) {
+        match &stamped.record {
+            Record::Collected {
+                ticket,
+                candidate: Some(id),
+                ..
+            } => {
+                let key = (&ticket.task, ticket.attempt);
+                if self.last.get(&key) != Some(&stamped.seq) || self.known_lost.contains(&key) {
+                    return;
+                }
+                report.candidates += 1;
+                let name = RefName::new(format!(
+                    "refs/orch/candidate/{}/{}/{}",
+                    self.run, ticket.task, ticket.attempt
+                ));
+                self.readable(report, "candidate", &ticket.task, &name, id);
+            }
+            Record::Salvaged { salvage } => {
+                report.salvaged += 1;
+                if salvage.place == SalvagePlace::Repository {
+                    let name = name_of(salvage);
+                    self.readable(report, "salvage", &salvage.task, &name, &salvage.commit);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn readable(
-        &mut self,
-        repo: &Repository,
+        &self,
+        report: &mut Report,
         law: &'static str,
         task: &TaskId,
         name: &RefName,
         id: &ObjectId,
     ) {
-        let at = repo.refname_to_id(name.as_str()).map(object_id).ok();
-        let is_readable = find(repo, id).is_ok_and(|c| c.tree().is_ok());
+        if self.discarded.contains(name) {
+            return;
+        }
+        let at = self.repo.refname_to_id(name.as_str()).map(object_id).ok();
+        let is_readable =
+            find(self.repo, id).is_ok_and(|found| self.trees.read(found.tree_id()).is_ok());
         if at.as_ref() != Some(id) || !is_readable {
-            self.find(
-                law,
-                Some(task),
-                Some(id),
-                format!("{name} does not lead to it, or it cannot be read"),
-            );
+            let message = format!("{name} does not lead to it, or it cannot be read");
+            report.find(law, Some(task), Some(id), message);
         }
     }
+}
 
+impl Report {
     /// Refs of a run are removed only when it had completed; and the candidate of a landing that the target lost is
     /// still needed.
-    fn discards(
+    pub(super) fn discards(
         &mut self,
         case: &Case<'_>,
         history: &History,

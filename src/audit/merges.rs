@@ -9,11 +9,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use git2::{Commit, Delta, Diff, ErrorCode, Oid, Repository, Signature, Time, Tree};
+use git2::{Commit, Diff, Error, Oid, Repository, Signature, Time};
 
-use super::{Case, Report, find};
+use super::scope::may_rename;
+use super::trees::{Change, Trees};
+use super::{Report, find};
 use crate::engine::conflict::Answered;
-use crate::engine::record::Record;
+use crate::engine::record::{Record, Stamped};
 use crate::git::program::{Git, Version};
 use crate::ids::{ObjectId, TaskId};
 
@@ -31,55 +33,72 @@ struct Plain {
     conflicts: BTreeSet<Vec<u8>>,
 }
 
-/// What was landed, and from what.
-struct Landing<'r> {
-    base: Tree<'r>,
-    tip: Tree<'r>,
-    candidate: Tree<'r>,
-    landed: Tree<'r>,
+/// What was landed, and from what: trees.
+struct Landing {
+    base: Oid,
+    tip: Oid,
+    candidate: Oid,
+    landed: Oid,
+}
+
+/// The records of a run, read from the first one on.
+pub(super) struct Reading<'a> {
+    repo: &'a Repository,
+    trees: &'a Trees<'a>,
+    plans: BTreeSet<Vec<u8>>,
+    candidates: BTreeMap<(&'a TaskId, u32), &'a ObjectId>,
+    answered: BTreeMap<&'a ObjectId, &'a [Answered]>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn of(repo: &'a Repository, trees: &'a Trees<'a>) -> Self {
+        Self {
+            repo,
+            trees,
+            plans: BTreeSet::new(),
+            candidates: BTreeMap::new(),
+            answered: BTreeMap::new(),
+        }
+    }
+
+    /// Makes the merge of a landing again.
+    pub(super) fn follow(&mut self, report: &mut Report, stamped: &'a Stamped) {
+        match &stamped.record {
+            Record::RunStarted(start) | Record::RunResumed { start } => {
+                self.plans.insert(start.plan.clone().into_bytes());
+            }
+            Record::Collected {
+                ticket,
+                candidate: Some(candidate),
+                ..
+            } => {
+                let key = (&ticket.task, ticket.attempt);
+                self.candidates.insert(key, candidate);
+            }
+            Record::ConflictsAnswered {
+                commit, answers, ..
+            } => {
+                self.answered.insert(commit, answers);
+            }
+            Record::Landed { ticket, commit, .. } => {
+                let answers = self.answered.get(commit).copied().unwrap_or_default();
+                // A candidate whose record is lost, or that is gone, is told elsewhere.
+                if let Some(candidate) = self.candidates.get(&(&ticket.task, ticket.attempt))
+                    && let (Ok(candidate), Ok(landed)) =
+                        (find(self.repo, candidate), find(self.repo, commit))
+                {
+                    let plain = Landing::of(&candidate, &landed)
+                        .and_then(|landing| landing.plain(self.repo, self.trees, &self.plans));
+                    let plain = plain.map_err(|e| e.to_string()).flatten();
+                    report.explained(&ticket.task, commit, &plain, answers);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Report {
-    /// Makes the merges of all landings again.
-    pub(super) fn merges(&mut self, repo: &Repository, case: &Case<'_>) -> Result<(), git2::Error> {
-        let mut plans = BTreeSet::new();
-        let mut candidates: BTreeMap<(&TaskId, u32), &ObjectId> = BTreeMap::new();
-        let mut answered: BTreeMap<&ObjectId, &[Answered]> = BTreeMap::new();
-        for stamped in case.records {
-            match &stamped.record {
-                Record::RunStarted(start) | Record::RunResumed { start } => {
-                    plans.insert(start.plan.clone().into_bytes());
-                }
-                Record::Collected {
-                    ticket,
-                    candidate: Some(candidate),
-                    ..
-                } => {
-                    candidates.insert((&ticket.task, ticket.attempt), candidate);
-                }
-                Record::ConflictsAnswered {
-                    commit, answers, ..
-                } => {
-                    answered.insert(commit, answers);
-                }
-                Record::Landed { ticket, commit, .. } => {
-                    let answers = answered.get(commit).copied().unwrap_or_default();
-                    // A candidate whose record is lost, or that is gone, is told elsewhere.
-                    if let Some(candidate) = candidates.get(&(&ticket.task, ticket.attempt))
-                        && let (Ok(candidate), Ok(landed)) =
-                            (find(repo, candidate), find(repo, commit))
-                        && let Some(landing) = Landing::of(&candidate, &landed)
-                    {
-                        let plain = landing.plain(repo, &plans)?;
-                        self.explained(&ticket.task, commit, &plain, answers);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     /// Every file in conflict has an answer on record, and nothing but these files differs from the plain merge.
     fn explained(
         &mut self,
@@ -129,15 +148,13 @@ fn named(paths: &BTreeSet<Vec<u8>>) -> String {
     }
 }
 
-impl<'r> Landing<'r> {
-    /// None where an object is gone, or the commit has no parent.
-    fn of(candidate: &Commit<'r>, landed: &Commit<'r>) -> Option<Self> {
-        let parent = |commit: &Commit<'r>| commit.parent(0).ok()?.tree().ok();
-        Some(Self {
-            base: parent(candidate)?,
-            tip: parent(landed)?,
-            candidate: candidate.tree().ok()?,
-            landed: landed.tree().ok()?,
+impl Landing {
+    fn of(candidate: &Commit<'_>, landed: &Commit<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            base: candidate.parent(0)?.tree_id(),
+            tip: landed.parent(0)?.tree_id(),
+            candidate: candidate.tree_id(),
+            landed: landed.tree_id(),
         })
     }
 
@@ -145,9 +162,10 @@ impl<'r> Landing<'r> {
     fn plain(
         &self,
         repo: &Repository,
+        trees: &Trees<'_>,
         plans: &BTreeSet<Vec<u8>>,
-    ) -> Result<Result<Plain, String>, git2::Error> {
-        let mut plain = match self.apart(repo)? {
+    ) -> Result<Result<Plain, String>, Error> {
+        let mut plain = match self.apart(trees)? {
             Some(plain) => plain,
             None => match self.by_git(repo)? {
                 Ok(plain) => plain,
@@ -159,37 +177,36 @@ impl<'r> Landing<'r> {
     }
 
     /// Where no file was changed on both sides and none can have been renamed.
-    fn apart(&self, repo: &Repository) -> Result<Option<Plain>, git2::Error> {
-        let between = |old, new| repo.diff_tree_to_tree(Some(old), Some(new), None);
+    fn apart(&self, trees: &Trees<'_>) -> Result<Option<Plain>, Error> {
+        let paths = |changes: &[Change]| -> BTreeSet<Vec<u8>> {
+            changes.iter().map(|change| change.path.clone()).collect()
+        };
         // It lands as it is.
-        if self.base.id() == self.tip.id() {
+        if self.base == self.tip {
             return Ok(Some(Plain {
-                other: paths(&between(&self.candidate, &self.landed)?),
+                other: paths(&trees.changes(self.candidate, self.landed)?),
                 conflicts: BTreeSet::new(),
             }));
         }
-        let theirs = between(&self.base, &self.tip)?;
-        let ours = between(&self.base, &self.candidate)?;
+        let theirs = trees.changes(self.base, self.tip)?;
+        let ours = trees.changes(self.base, self.candidate)?;
         let (moved_on, changed) = (paths(&theirs), paths(&ours));
         let meets = |path: &Vec<u8>| {
-            let lies_in = |inner: &[u8], outer: &[u8]| {
-                inner
-                    .strip_prefix(outer)
-                    .is_some_and(|rest| rest.starts_with(b"/"))
-            };
+            let mut above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            let below = [path, &b"/"[..]].concat();
             moved_on.contains(path)
-                || moved_on
-                    .iter()
-                    .any(|other| lies_in(path, other) || lies_in(other, path))
+                || above.any(|(end, _)| moved_on.contains(&path[..end]))
+                || (moved_on.range(below.clone()..).next()).is_some_and(|p| p.starts_with(&below))
         };
         if may_rename(&theirs) || may_rename(&ours) || changed.iter().any(meets) {
             return Ok(None);
         }
         // Each side's files as that side has them.
-        let against_tip = paths(&between(&self.tip, &self.landed)?);
+        let against_tip = paths(&trees.changes(self.tip, self.landed)?);
         let mut other: BTreeSet<Vec<u8>> = against_tip.difference(&changed).cloned().collect();
         for path in changed {
-            if entry(&self.candidate, &path)? != entry(&self.landed, &path)? {
+            let place = Path::new(OsStr::from_bytes(&path));
+            if trees.at(self.candidate, place)? != trees.at(self.landed, place)? {
                 other.insert(path);
             }
         }
@@ -200,7 +217,7 @@ impl<'r> Landing<'r> {
     }
 
     /// Asks git, which writes what it makes into a scratch place.
-    fn by_git(&self, repo: &Repository) -> Result<Result<Plain, String>, git2::Error> {
+    fn by_git(&self, repo: &Repository) -> Result<Result<Plain, String>, Error> {
         let scratch = match tempfile::tempdir() {
             Ok(scratch) => scratch,
             Err(error) => return Ok(Err(error.to_string())),
@@ -211,21 +228,21 @@ impl<'r> Landing<'r> {
             .odb()?
             .add_disk_alternate(&objects.to_string_lossy())?;
         let nobody = Signature::new("audit", "audit@localhost", &Time::new(0, 0))?;
-        let commit = |tree: &Tree<'_>, parents: &[&Commit<'_>]| {
-            let tree = beside.find_tree(tree.id())?;
+        let commit = |tree: Oid, parents: &[&Commit<'_>]| {
+            let tree = beside.find_tree(tree)?;
             beside.commit(None, &nobody, &nobody, "merge input\n", &tree, parents)
         };
-        let base = beside.find_commit(commit(&self.base, &[])?)?;
+        let base = beside.find_commit(commit(self.base, &[])?)?;
         let sides = [
-            commit(&self.tip, &[&base])?,
-            commit(&self.candidate, &[&base])?,
+            commit(self.tip, &[&base])?,
+            commit(self.candidate, &[&base])?,
         ];
         let asked = asked(repo, scratch.path().join("objects"), objects, sides);
         let (tree, conflicts) = match asked {
             Ok(answer) => answer,
             Err(why) => return Ok(Err(why)),
         };
-        let (made, landed) = (beside.find_tree(tree)?, beside.find_tree(self.landed.id())?);
+        let (made, landed) = (beside.find_tree(tree)?, beside.find_tree(self.landed)?);
         let diff = beside.diff_tree_to_tree(Some(&made), Some(&landed), None)?;
         Ok(Ok(Plain {
             other: paths(&diff),
@@ -272,15 +289,6 @@ fn asked(
     Ok((tree, conflicts.map(<[u8]>::to_vec).collect()))
 }
 
-/// What lies at a path: its mode and object.
-fn entry(tree: &Tree<'_>, path: &[u8]) -> Result<Option<(i32, Oid)>, git2::Error> {
-    match tree.get_path(Path::new(OsStr::from_bytes(path))) {
-        Ok(entry) => Ok(Some((entry.filemode_raw(), entry.id()))),
-        Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
 /// Both sides of every change.
 fn paths(diff: &Diff<'_>) -> BTreeSet<Vec<u8>> {
     let files = diff
@@ -291,21 +299,15 @@ fn paths(diff: &Diff<'_>) -> BTreeSet<Vec<u8>> {
         .collect()
 }
 
-/// A rename is a file that went and one that came.
-fn may_rename(diff: &Diff<'_>) -> bool {
-    let has = |status| diff.deltas().any(|delta| delta.status() == status);
-    has(Delta::Added) && has(Delta::Deleted)
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::engine::conflict::By;
     use crate::engine::ending::{AttemptEnd, Ending};
-    use crate::engine::record::{Next, Stamped};
+    use crate::engine::record::Next;
     use crate::engine::usage::Usage;
-    use crate::ids::{PlanId, RefName, RunId, Ticket};
+    use crate::ids::{RunId, Ticket};
     use crate::time::Wall;
 
     /// A repository, and a commit with these files on a parent.
@@ -387,14 +389,11 @@ mod tests {
                 })
                 .collect();
             let mut report = Report::default();
-            let case = Case {
-                run: &run,
-                plan: &PlanId::from_path(Path::new("plan.yaml")),
-                target: &RefName::new("refs/heads/main"),
-                records: &records,
-                discards: &[],
-            };
-            report.merges(&self.repo, &case).unwrap();
+            let trees = Trees::of(&self.repo).unwrap();
+            let mut merges = Reading::of(&self.repo, &trees);
+            for stamped in &records {
+                merges.follow(&mut report, stamped);
+            }
             report.findings.into_iter().map(|f| f.message).collect()
         }
     }
