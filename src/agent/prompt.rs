@@ -6,7 +6,9 @@
 use std::fmt::Write as _;
 
 use super::{head, tail};
+use crate::plan::checks::Checks;
 
+mod conditions;
 #[cfg(test)]
 mod tests;
 
@@ -85,6 +87,10 @@ pub struct Brief<'a> {
     pub wants: Wants,
     /// Globs of the paths it may write; empty: all.
     pub files: Vec<&'a str>,
+    /// By what its work is judged.
+    pub checks: Option<&'a Checks>,
+    /// Globs of the files that it is given as evidence.
+    pub evidence: Vec<&'a str>,
     /// Protected paths that it may change; `**` for all.
     pub allowed: Vec<&'a str>,
     /// Ids and messages of the tasks it depends on, where there are messages.
@@ -167,6 +173,18 @@ pub fn task_part(brief: &Brief<'_>) -> Result<String, TooLong> {
             format_args!(
                 "- Of the files that decide how work is checked and what agents are told, you may change: {}",
                 list(brief.allowed.iter().map(|f| format!("`{f}`")))
+            ),
+        );
+    }
+    for condition in brief.checks.map(conditions::lines).unwrap_or_default() {
+        line(&mut out, format_args!("- {condition}"));
+    }
+    if !brief.evidence.is_empty() {
+        line(
+            &mut out,
+            format_args!(
+                "- Given to you to read, in the same places below `.orch/evidence/`: {}",
+                list(brief.evidence.iter().map(|glob| format!("`{glob}`")))
             ),
         );
     }

@@ -184,6 +184,11 @@ fn evidence_is_looked_for_before_an_agent_is_paid_and_shown_to_it_read_only() {
     f.write("signed/ok.txt", "yes\n");
     f.orch(["run"]).exits(0);
     assert_eq!(f.read("a.txt"), "yes\n");
+    let prompt = crate::gates::glob(&f, "1/1/prompt.md");
+    assert!(
+        prompt.contains("below `.orch/evidence/`: `signed/*.txt`"),
+        "{prompt}"
+    );
     f.assert_tidy();
 }
 

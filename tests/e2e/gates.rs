@@ -300,7 +300,7 @@ fn a_second_run_on_unchanged_trees_verifies_nothing_where_gates_are_hermetic() {
 }
 
 /// The content of a file of the only run.
-fn glob(f: &Fixture, path: &str) -> String {
+pub(crate) fn glob(f: &Fixture, path: &str) -> String {
     let runs = f.repo().join(".git/orch/runs");
     let run = std::fs::read_dir(runs)
         .expect("runs")

@@ -1,6 +1,7 @@
 //! Promises about prompts.
 
 use super::*;
+use crate::plan::checks::{ChangeLimits, Output, Schema, VerifyCommand, Want};
 
 fn shared() -> Shared<'static> {
     Shared {
@@ -168,4 +169,45 @@ fn a_prompt_over_the_limit_of_the_program_is_refused() {
 fn the_question_for_a_status_names_task_and_nonce() {
     let text = ask_status("1.2", "n-7");
     assert!(text.contains("`1.2`") && text.contains("`n-7`"));
+}
+
+#[test]
+fn what_work_is_judged_by_and_what_is_given_to_it_stands_in_the_task_s_part() {
+    let checks = Checks {
+        verify: vec![
+            VerifyCommand::plain("cargo test"),
+            VerifyCommand {
+                required: false,
+                ..VerifyCommand::plain("cargo bench")
+            },
+        ],
+        outputs: vec![Output {
+            path: "out.json".to_owned(),
+            wants: vec![
+                Want::Contains("one".to_owned()),
+                Want::JsonSchema(Schema::File("schema.json".to_owned())),
+            ],
+        }],
+        limits: ChangeLimits {
+            files: Some(5),
+            lines: None,
+        },
+        red_green: Some(true),
+        ..Checks::default()
+    };
+    let text = task_part(&Brief {
+        checks: Some(&checks),
+        evidence: vec!["docs/*.pdf"],
+        ..brief()
+    })
+    .expect("short");
+    for expected in [
+        "- In the end, `out.json` must contain \"one\", and must be JSON that fits the schema `schema.json`\n",
+        "- You may change at most 5 files\n",
+        "a test, in a file of tests, that fails without your change",
+        "by: `cargo test`\n",
+        "below `.orch/evidence/`: `docs/*.pdf`\n",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
 }

@@ -457,6 +457,11 @@ fn brief<'a>(order: &'a Order, task: &'a Task, sheet: &'a Sheet) -> Brief<'a> {
             TaskKind::Report => Wants::Report,
         },
         files: task.files.iter().map(String::as_str).collect(),
+        checks: (task.kind == TaskKind::Change).then_some(&sheet.checks),
+        evidence: match task.external.as_ref().map(|external| &external.source) {
+            Some(Source::Files(globs)) => globs.iter().map(String::as_str).collect(),
+            Some(Source::Run(_)) | None => Vec::new(),
+        },
         allowed: match &sheet.checks.allow_protected {
             Allowed::None => Vec::new(),
             Allowed::Globs(globs) => globs.iter().map(String::as_str).collect(),
