@@ -322,3 +322,48 @@ fn bad_globs_are_named() {
         "src/[a"
     );
 }
+
+#[test]
+fn what_ordinary_tasks_change_in_many_projects_is_not_refused() {
+    let package = "{\"name\": \"a\", \"type\": \"module\", \"scripts\": {\"test\": \"vitest run\"}, \"dependencies\": {\"zod\": \"^3\"}, \"devDependencies\": {\"vitest\": \"^1\"}}";
+    let with = |from: &str, to: &str| package.replacen(from, to, 1);
+    let cargo = "[package]\nname = \"a\"\nversion = \"0.1.0\"\n[dependencies]\nserde = \"1\"\n";
+    let python = "[project]\nname = \"a\"\nversion = \"1\"\ndependencies = [\"httpx\"]\n[tool.pytest.ini_options]\ntestpaths = [\"tests\"]\n";
+    let cases: &[(&str, &str, String)] = &[
+        ("package.json", package, with("\"^3\"", "\"^4\", \"hono\": \"^4\"")),
+        ("package.json", package, with("\"^1\"", "\"^2\", \"msw\": \"^2\"")),
+        ("package.json", package, with("\"vitest run\"", "\"vitest run\", \"dev\": \"vite\"")),
+        ("package.json", package, with("\"type\"", "\"bin\": \"cli.js\", \"exports\": \"./a.js\", \"type\"")),
+        ("Cargo.toml", cargo, cargo.replace("\"1\"", "{ version = \"1\", features = [\"derive\"] }")),
+        ("Cargo.toml", cargo, format!("{cargo}[features]\nfast = []\n[[bin]]\nname = \"b\"\npath = \"src/b.rs\"\n")),
+        ("Cargo.toml", cargo, format!("{cargo}[dev-dependencies]\nproptest = \"1\"\n[profile.release]\nlto = true\n")),
+        ("Cargo.toml", cargo, format!("{cargo}[workspace]\nmembers = [\"more\"]\n")),
+        ("pyproject.toml", python, python.replace("\"httpx\"", "\"httpx>=0.27\", \"typer\"")),
+        ("pyproject.toml", python, format!("{python}[project.scripts]\na = \"a:main\"\n[dependency-groups]\ndev = [\"pytest\"]\n")),
+        ("requirements.txt", "httpx==0.27\n", "httpx==0.28\ntyper\n".to_owned()),
+        ("go.mod", "module a\n\ngo 1.22\n", "module a\n\ngo 1.22\n\nrequire example.com/b v1.0.0\n".to_owned()),
+        ("go.sum", "", "example.com/b v1.0.0 h1:x\n".to_owned()),
+        ("pnpm-lock.yaml", "a: 1\n", "a: 2\n".to_owned()),
+        ("tsconfig.json", "{\"compilerOptions\": {\"strict\": true}, \"include\": [\"src\"]}", "{\"compilerOptions\": {\"strict\": true, \"paths\": {\"@/*\": [\"./src/*\"]}}, \"include\": [\"src\", \"tests\"]}".to_owned()),
+        ("tests/conftest.py", "import pytest\n", "import json\nimport pytest\n\n@pytest.fixture\ndef order():\n    return json.loads(\"{}\")\n".to_owned()),
+        ("CMakeLists.txt", "project(a C)\nadd_library(a a.c)\n", "project(a C)\nadd_library(a a.c b.c)\n".to_owned()),
+        ("build.gradle.kts", "dependencies {\n    implementation(\"a:b:1\")\n}\n", "dependencies {\n    implementation(\"a:b:2\")\n    testImplementation(\"c:d:1\")\n}\n".to_owned()),
+        (".gitignore", "target\n", "target\n.env\ncoverage/\n*.sqlite\n.idea/\n".to_owned()),
+        ("Dockerfile", "FROM a\n", "FROM a\nRUN b\n".to_owned()),
+        ("compose.yaml", "services: {}\n", "services: {db: {image: postgres}}\n".to_owned()),
+        ("src/settings.py", "DEBUG = False\n", "DEBUG = False\nPAGE = 10\n".to_owned()),
+        ("migrations/0002_add.py", "", "class Migration:\n    pass\n".to_owned()),
+        (".env.example", "", "PORT=1\n".to_owned()),
+        ("tests/test_a.py", "def test_a():\n    assert 1\n", "def test_a():\n    assert 1\n\ndef test_b():\n    assert 2\n".to_owned()),
+        ("docs/api.yaml", "openapi: 3\n", "openapi: 3\npaths: {}\n".to_owned()),
+    ];
+    let refused: Vec<String> = cases
+        .iter()
+        .flat_map(|(path, before, after)| {
+            let base = (!before.is_empty()).then(|| (*path, file(before)));
+            let base: Vec<(&str, Entry)> = base.into_iter().collect();
+            whys(&base, &[(*path, file(after))])
+        })
+        .collect();
+    assert_eq!(refused, [""; 0]);
+}
