@@ -495,7 +495,7 @@ fn aliases_stand_for_whole_values() {
     let plan = plan(&tasks(
         "- {id: a, name: &n Anna}\n- {id: b, name: *n, depends_on: &d [a]}\n- {id: c, name: c, depends_on: *d}",
     ));
-    assert_eq!(plan.tasks[1].name, "Anna");
+    assert_eq!(&*plan.tasks[1].name, "Anna");
     let on = plan.tasks[2].depends_on.as_deref().expect("it has some");
     assert_eq!(on[0].as_str(), "a");
 }

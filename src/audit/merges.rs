@@ -306,7 +306,6 @@ mod tests {
     use crate::engine::conflict::By;
     use crate::engine::ending::{AttemptEnd, Ending};
     use crate::engine::record::Next;
-    use crate::engine::usage::Usage;
     use crate::ids::{RunId, Ticket};
     use crate::time::Wall;
 
@@ -355,7 +354,7 @@ mod tests {
                 Record::Collected {
                     ticket: ticket.clone(),
                     end: AttemptEnd::new(Ending::Success, ""),
-                    usage: Usage::default(),
+                    usage: Box::default(),
                     candidate: Some(id(candidate)),
                     message: None,
                     report: None,

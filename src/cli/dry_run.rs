@@ -195,7 +195,7 @@ fn row(asked: &Asked, level: usize, ix: usize) -> Vec<String> {
         how.runner.to_string(),
         for_people(u64::try_from(how.timeout.as_millis()).unwrap_or(u64::MAX)),
         needs.join(" "),
-        task.name.clone(),
+        task.name.to_string(),
     ]
 }
 

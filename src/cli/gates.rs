@@ -8,7 +8,7 @@ use super::locate::{self, Chosen};
 use crate::engine::Engine;
 use crate::engine::record::Record;
 use crate::engine::scope::Exception;
-use crate::engine::verification::{GateRecord, Verification};
+use crate::engine::verification::GateRecord;
 use crate::engine::view::{TaskState, TaskView, Wait};
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::ids::ObjectId;
@@ -103,7 +103,7 @@ fn listing(views: &[TaskView<'_>], plan: Option<&Plan>, out: &Out<'_>) -> String
                 view.shown
                     .map_or_else(String::new, |shown| shown.commit.short().to_owned()),
                 reason(view, plan).or(said).unwrap_or_default().to_owned(),
-                view.node.name.clone(),
+                view.node.name.to_string(),
             ]
         })
         .collect();
@@ -213,9 +213,7 @@ fn verified(chosen: &Chosen, of: &ObjectId) -> Result<Vec<GateRecord>> {
             Record::Verified { commit, result, .. } if commit == *of => Some(result),
             _ => None,
         });
-    Ok(last
-        .map(|Verification { gates, .. }| gates)
-        .unwrap_or_default())
+    Ok(last.map(|result| result.gates).unwrap_or_default())
 }
 
 fn gate_in_words(gate: &GateRecord) -> String {

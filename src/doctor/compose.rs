@@ -412,7 +412,7 @@ fn landed_of(run: &RunId, saved: &[Saved]) -> BTreeSet<ObjectId> {
 fn unknown_node(id: &TaskId) -> Node {
     Node {
         id: id.clone(),
-        name: format!("task {id}"),
+        name: format!("task {id}").into(),
         needs: Vec::new(),
         priority: 0,
         resources: Vec::new(),

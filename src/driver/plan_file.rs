@@ -588,11 +588,11 @@ mod tests {
         let unreadable = || Err(anyhow!("no such object"));
         assert!(matches!(file.look(unreadable), Look::Undecided(_)));
         assert!(matches!(file.look(unreadable), Look::Same), "told once");
-        assert_eq!(file.current().tasks[0].name, "A");
+        assert_eq!(&*file.current().tasks[0].name, "A");
 
         let Look::Revised(revised) = file.look(|| Ok(Some(text("A")))) else {
             panic!("the edit is taken");
         };
-        assert_eq!(revised.tasks[0].name, "B");
+        assert_eq!(&*revised.tasks[0].name, "B");
     }
 }

@@ -10,7 +10,6 @@ use super::outcome::Outcome;
 use super::phase::Phase;
 use super::record::{Next, Record, Salvage};
 use super::task::Task;
-use super::usage::Usage;
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::RetryFrom;
 
@@ -161,12 +160,12 @@ impl Turn<'_> {
         self.record(Record::Collected {
             ticket: ticket.clone(),
             end: end.clone(),
-            usage: left.usage,
+            usage: Box::new(left.usage),
             candidate: left.candidate,
             message: left.message,
             report: left.report,
             notes: left.notes,
-            limit: left.limit,
+            limit: left.limit.map(Box::new),
             windows: left.windows,
             meanwhile: left.meanwhile,
             scope: left.scope,
@@ -213,7 +212,7 @@ impl Turn<'_> {
         self.record(Record::Collected {
             ticket: ticket.clone(),
             end: end.clone(),
-            usage: Usage::default(),
+            usage: Box::default(),
             candidate: None,
             message: None,
             report: None,

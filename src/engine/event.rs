@@ -2,9 +2,6 @@
 //!
 //! Results carry ids and texts, never paths, pids or handles, so that an action may be carried out anywhere.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::approval::Change;
@@ -12,7 +9,7 @@ use super::conflict::{Answered, Conflict};
 use super::ending::AttemptEnd;
 use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
-use super::profile::Profile;
+use super::profile::Profiles;
 use super::salvage::Salvage;
 use super::scope::Scope;
 use super::usage::Usage;
@@ -231,8 +228,8 @@ pub struct PlanRevision {
     /// What it asks for.
     pub graph: Graph,
     /// How its tasks are done. Shared, as are the tasks of the graph: the engine keeps the same ones.
-    #[serde(default)]
-    pub profiles: Arc<BTreeMap<TaskId, Arc<Profile>>>,
+    #[serde(default, with = "super::profile::alike")]
+    pub profiles: Profiles,
 }
 
 /// Who is responsible for a change or a decision.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::budget::{Amount, Grant, Learned};
 use super::ending::Ending;
-use super::profile::Profile;
+use super::profile::Profiles;
 use super::record::{Charge, Next, Record, Stamped};
 use super::usage::MicroUsd;
 use crate::ids::TaskId;
@@ -25,7 +25,7 @@ pub struct History {
     begins: Wall,
     today: Amount,
     ended: BTreeMap<(String, Option<String>), Vec<Amount>>,
-    profiles: Arc<BTreeMap<TaskId, Arc<Profile>>>,
+    profiles: Profiles,
     open: HashMap<TaskId, Open>,
     /// What attempts of the run that is heard took, by key, the oldest first.
     ended_here: BTreeMap<(String, Option<String>), Vec<Amount>>,

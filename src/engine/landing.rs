@@ -119,7 +119,7 @@ impl Turn<'_> {
         true
     }
 
-    pub(super) fn verified(&mut self, ticket: &Ticket, result: Verification) -> bool {
+    pub(super) fn verified(&mut self, ticket: &Ticket, result: Box<Verification>) -> bool {
         let Some(task) = self.awaited(ticket) else {
             return false;
         };
@@ -163,7 +163,7 @@ impl Turn<'_> {
     }
 
     /// Hears what the gates say of the untouched target: where they are red, no agent is paid.
-    pub(super) fn baselined(&mut self, result: Verification) -> bool {
+    pub(super) fn baselined(&mut self, result: Box<Verification>) -> bool {
         if !self.shell.baseline.is_done_once() || !self.state.awaits_baseline {
             return false;
         }

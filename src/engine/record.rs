@@ -93,7 +93,7 @@ pub enum Record {
         /// How it ended.
         end: AttemptEnd,
         /// What its session used.
-        usage: Usage,
+        usage: Box<Usage>,
         /// The commit of what it left.
         candidate: Option<ObjectId>,
         /// The agent's words.
@@ -104,7 +104,7 @@ pub enum Record {
         notes: Vec<String>,
         /// The usage limit that ended it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        limit: Option<LimitHit>,
+        limit: Option<Box<LimitHit>>,
         /// How full the account's windows were when last reported.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         windows: Vec<UsageWindow>,
@@ -213,13 +213,13 @@ pub enum Record {
         /// The landing commit.
         commit: ObjectId,
         /// What they said.
-        result: Verification,
+        result: Box<Verification>,
     },
     /// What the gates said of the target before any agent was paid. Attempts start only after one that passed, if the
     /// start of the run asks for it.
     Baselined {
         /// What they said.
-        result: Verification,
+        result: Box<Verification>,
     },
     /// What the smoke commands said of the target when the plan was through.
     Smoked(Box<Smoke>),

@@ -22,19 +22,24 @@ pub struct Graph {
 pub struct Node {
     /// Unique in the graph.
     pub id: TaskId,
-    /// For people.
-    pub name: String,
+    /// For people. Shared with the plan's task.
+    pub name: Arc<str>,
     /// What must be settled before this task may start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Edge>,
     /// Higher starts first; 0 unless the plan says otherwise.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i64,
     /// Names that no two running tasks may share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
     /// Globs of paths that the task may write; overlapping ones never run at once. Empty: not declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
     /// Attempts that may be spent before the task has failed; at least 1.
     pub max_attempts: u32,
     /// Where a retry starts, if the plan says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_from: Option<RetryFrom>,
     /// What counts as done.
     pub kind: TaskKind,
@@ -85,6 +90,14 @@ pub enum When {
     /// What was made: nothing lands before it.
     #[default]
     After,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_zero(priority: &i64) -> bool {
+    *priority == 0
 }
 
 /// How evidence is looked for.
@@ -327,7 +340,7 @@ mod tests {
         };
         let node = |(n, needs): (usize, &&[usize])| Node {
             id: id(n),
-            name: n.to_string(),
+            name: n.to_string().into(),
             needs: needs.iter().map(edge).collect(),
             priority: 0,
             resources: Vec::new(),

@@ -294,7 +294,7 @@ fn task<'t>(
     };
     let task = Task {
         id: parsed,
-        name: name.map_or_else(String::new, |name| name.text.to_owned()),
+        name: name.map_or("", |name| name.text).into(),
         section: draft.sections.len(),
         span: fields.span.clone(),
         declared: reader

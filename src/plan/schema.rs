@@ -120,7 +120,7 @@ pub struct Task {
     /// Unique in the plan, as written.
     pub id: TaskId,
     /// For people and prompts.
-    pub name: String,
+    pub name: Arc<str>,
     /// Index of its section.
     pub section: usize,
     /// Where it stands in [`Plan::text`], from its first key to the end of its last value.

@@ -300,7 +300,7 @@ fn ms(duration: Duration) -> u64 {
 fn node(task: &Task, meta: &Meta, needs: Vec<Edge>) -> Node {
     Node {
         id: task.id.clone(),
-        name: task.name.clone(),
+        name: Arc::clone(&task.name),
         needs,
         priority: task.priority,
         resources: task.exclusive_resources.clone(),

@@ -269,7 +269,7 @@ impl TaskAccount {
         let text = |text: &str| Some(text.trim().to_owned()).filter(|t| !t.is_empty());
         Self {
             id: view.node.id.clone(),
-            name: view.node.name.clone(),
+            name: view.node.name.to_string(),
             section: None,
             asked: None,
             state: summary::state_in_words(&view.state),
@@ -329,7 +329,7 @@ fn attempts(records: &[Stamped]) -> BTreeMap<TaskId, Vec<AttemptAccount>> {
                         usage, meanwhile, ..
                     } = record
                     {
-                        attempt.usage = attempt.usage.plus(*usage);
+                        attempt.usage = attempt.usage.plus(**usage);
                         attempt.meanwhile.extend_from_slice(meanwhile);
                     }
                 }

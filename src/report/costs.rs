@@ -68,7 +68,7 @@ pub fn sessions(records: &[Stamped]) -> (Vec<Session>, usize) {
                         run: stamped.run.clone(),
                         ticket: ticket.clone(),
                         at: stamped.at,
-                        usage: *usage,
+                        usage: **usage,
                     });
                 }
             }

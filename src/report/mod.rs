@@ -84,7 +84,7 @@ impl Reporter {
         let name = |task: &TaskId| {
             engine
                 .view(task)
-                .map_or_else(String::new, |v| v.node.name.clone())
+                .map_or_else(String::new, |v| v.node.name.to_string())
         };
         for record in stamped {
             if let Some(line) = lines::of(record, &name) {

@@ -253,7 +253,7 @@ fn row(view: &TaskView<'_>) -> Vec<String> {
         since(view.since),
         cost,
         tokens,
-        view.node.name.clone(),
+        view.node.name.to_string(),
     ]
 }
 

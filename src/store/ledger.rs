@@ -25,6 +25,10 @@ use crate::time::Wall;
 /// damage when the damaged page is read.
 const QUICK_CHECK_BYTES_MAX: u64 = 64 << 20;
 
+/// Pages of 4 KiB that SQLite keeps. What is appended is seldom read again by the one who does, so that more of them would
+/// only hold the records of a start.
+const CACHE_PAGES: u32 = 128;
+
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// What must be true on disk before the loop goes on. The order is the strength.
@@ -165,6 +169,7 @@ impl Ledger {
             return Err(LedgerError::NoLog { path });
         }
         conn.pragma_update(None, "foreign_keys", true)
+            .and_then(|()| conn.pragma_update(None, "cache_size", CACHE_PAGES))
             .and_then(|()| {
                 conn.pragma_update(None, "synchronous", Durability::Synced.pragma_value())
             })

@@ -204,7 +204,7 @@ impl Plan {
         };
         Node {
             id: TaskId::parse(&format!("t{number}")).expect("a good id"),
-            name: format!("task {number}"),
+            name: format!("task {number}").into(),
             needs,
             priority: *rng.pick(&[0, 0, 0, 5, -3]),
             resources: claims(rng, 20, &["db", "gpu"]),

@@ -66,7 +66,7 @@ impl BuildOrder {
         Self {
             name: view
                 .as_ref()
-                .map_or_else(String::new, |v| v.node.name.clone()),
+                .map_or_else(String::new, |v| v.node.name.to_string()),
             generation: view.as_ref().map_or(1, |v| v.generation),
             message: view.and_then(|v| v.message).unwrap_or_default().to_owned(),
             ticket,

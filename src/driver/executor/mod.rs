@@ -33,7 +33,7 @@ use super::site::Site;
 use crate::engine::Engine;
 use crate::engine::action::Action;
 use crate::engine::event::{Author, Control, Event, PlanRevision, StopLevel, Verb};
-use crate::engine::profile::Profile;
+use crate::engine::profile::{Profile, Profiles};
 use crate::engine::record::{Record, Stamped};
 use crate::engine::view::{Stage, TaskState};
 use crate::git::signature;
@@ -472,7 +472,7 @@ pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<P
 }
 
 /// How the tasks of a plan are done, as far as the engine goes by it. Many are done alike.
-fn profiles(site: &Site, plan: &Plan) -> Arc<BTreeMap<TaskId, Arc<Profile>>> {
+fn profiles(site: &Site, plan: &Plan) -> Profiles {
     let mut kinds: BTreeSet<Arc<Profile>> = BTreeSet::new();
     let mut profile = |task: &crate::plan::Task| {
         let how = site.how(task, plan);

@@ -85,7 +85,7 @@ impl Order {
         let siblings = engine
             .tasks()
             .filter(|v| v.slot.is_some() && v.node.id != ticket.task)
-            .map(|v| (v.node.id.clone(), v.node.name.clone()))
+            .map(|v| (v.node.id.clone(), v.node.name.to_string()))
             .collect();
         Self {
             ticket,
@@ -495,7 +495,7 @@ fn shared(site: &Site, how: &How) -> anyhow::Result<String> {
             name: &s.name,
             tasks: plan.tasks[s.tasks.clone()]
                 .iter()
-                .map(|t| (t.id.as_str(), t.name.as_str()))
+                .map(|t| (t.id.as_str(), &*t.name))
                 .collect(),
         })
         .collect();

@@ -100,7 +100,7 @@ impl State {
             } => {
                 let left = Left {
                     end,
-                    usage: *usage,
+                    usage: **usage,
                     candidate: candidate.as_ref(),
                     message: message.as_ref(),
                     report: report.as_ref(),

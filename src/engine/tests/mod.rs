@@ -48,7 +48,7 @@ fn oid(text: &str) -> ObjectId {
 fn task(name: &str, needs: &[&str]) -> Node {
     Node {
         id: id(name),
-        name: format!("Task {name}"),
+        name: format!("Task {name}").into(),
         needs: needs
             .iter()
             .map(|on| Edge {

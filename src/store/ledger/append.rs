@@ -71,6 +71,8 @@ pub(super) fn append(
         insert
             .raw_execute()
             .map_err(project::contradiction(|| format!("there is no run {run}")))?;
+        // Else SQLite keeps the room of the largest body for the bodies that follow.
+        insert.clear_bindings();
         let seq = tx.last_insert_rowid().cast_unsigned();
         first = if first == 0 { seq } else { first };
         project::project(

@@ -72,7 +72,7 @@ fn ticket(name: &str, attempt: u32) -> Ticket {
 fn revision(tasks: &[(&str, &str)]) -> PlanRevision {
     let node = |&(id, spec_hash): &(&str, &str)| Node {
         id: task(id),
-        name: format!("Task {id}"),
+        name: format!("Task {id}").into(),
         needs: Vec::new(),
         priority: 0,
         resources: Vec::new(),
@@ -149,12 +149,12 @@ fn collected(name: &str, attempt: u32, cost: u64, next: Next) -> Record {
     Record::Collected {
         ticket: ticket(name, attempt),
         end: AttemptEnd::new(Ending::Success, "done"),
-        usage: Usage {
+        usage: Box::new(Usage {
             output_tokens: 7,
             cost: MicroUsd(cost),
             sessions: 1,
             ..Usage::default()
-        },
+        }),
         candidate: Some(ObjectId::new("c".repeat(40))),
         message: Some("ok".to_owned()),
         report: None,
