@@ -8,6 +8,7 @@
 mod build_files;
 mod defaults;
 mod hidden;
+mod keys;
 mod links;
 mod lost;
 mod manifest;

@@ -4,13 +4,14 @@
 
 use serde_json::Value;
 
+use super::keys::values;
 use super::sources;
 
 /// A kind of manifest.
 struct Kind {
     name: &'static str,
     read: fn(&[u8]) -> Option<Value>,
-    /// What decides; keys parted by `/`, `*` for any key or index.
+    /// What decides, by paths of keys.
     deciding: &'static [(&'static str, Rule)],
 }
 
@@ -190,24 +191,6 @@ pub(super) fn changed(name: &str, base: Option<&[u8]>, new: Option<&[u8]>) -> Op
         Some((path, _)) => Some(format!("`{}`", path.replace('/', "."))),
         None => sources::moved(kind.name, &before, &after),
     }
-}
-
-/// What stands at a path of keys.
-pub(super) fn values<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
-    let mut found = vec![value];
-    for key in path.split('/') {
-        found = found
-            .into_iter()
-            .flat_map(|value| -> Vec<&Value> {
-                match (key, value) {
-                    ("*", Value::Array(items)) => items.iter().collect(),
-                    ("*", Value::Object(entries)) => entries.values().collect(),
-                    (key, value) => value.get(key).into_iter().collect(),
-                }
-            })
-            .collect();
-    }
-    found
 }
 
 fn is_less(before: &[&Value], after: &[&Value]) -> bool {

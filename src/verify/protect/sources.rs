@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::keys::values;
+
 /// Dependencies by name, each with the places that it comes from; the registry is the empty text.
 type Origins = BTreeMap<String, BTreeSet<String>>;
 
@@ -82,18 +84,12 @@ pub(super) fn moved(name: &str, before: &Value, after: &Value) -> Option<String>
     };
     let origins = |manifest: &Value| -> Origins {
         let mut origins = Origins::new();
-        for entry in tables
-            .iter()
-            .flat_map(|path| super::manifest::values(manifest, path))
-        {
+        for entry in tables.iter().flat_map(|path| values(manifest, path)) {
             for (name, value) in entry.as_object().into_iter().flatten() {
                 origins.entry(plain(name)).or_default().insert(of(value));
             }
         }
-        for entry in lists
-            .iter()
-            .flat_map(|path| super::manifest::values(manifest, path))
-        {
+        for entry in lists.iter().flat_map(|path| values(manifest, path)) {
             for text in entry
                 .as_array()
                 .into_iter()
