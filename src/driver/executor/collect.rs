@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use super::trouble::Trouble;
-use super::{blocking, execute};
+use super::{blocking, parts};
 use crate::crash::point;
 use crate::driver::attempt::Sheet;
 use crate::driver::site::Site;
@@ -28,7 +28,6 @@ use crate::plan::graph::TaskKind;
 use crate::plan::{self, Runner};
 use crate::process::{self, AgentEnd, Marker};
 use crate::store::{AttemptDir, SessionDir, SessionPart};
-pub(super) use session::start_of;
 use session::{Left, used};
 use work::Work;
 
@@ -126,7 +125,7 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
     };
     let dir = site.attempt_dir(&order.ticket);
     let sheet = Sheet::load(&dir)?;
-    let part = execute::last_part(site, &order.ticket);
+    let part = parts::last(site, &order.ticket);
     let usage = used(&sheet, &part, &dir)?;
     let slot = Slot::reopen(&site.repo, &sheet.tree)?;
     let name = format!(
@@ -157,7 +156,7 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
 fn collected(site: &Site, order: &Order) -> Result<Collected, Trouble> {
     let opened = || -> anyhow::Result<_> {
         let sheet = Sheet::load(&site.attempt_dir(&order.ticket))?;
-        end_leftovers(site, &sheet, &execute::last_part(site, &order.ticket))?;
+        end_leftovers(site, &sheet, &parts::last(site, &order.ticket))?;
         point("leftovers-ended");
         let slot = slot_of(site, &sheet)?;
         Ok((sheet, slot))
@@ -201,7 +200,7 @@ fn read_slot(
     slot: &mut Slot,
 ) -> anyhow::Result<Collected> {
     let dir = site.attempt_dir(&order.ticket);
-    let part = execute::last_part(site, &order.ticket);
+    let part = parts::last(site, &order.ticket);
     let mut notes = Vec::new();
     if let Some(other) = slot.tenant()?.filter(|t| !t.is(&site.run, &order.ticket)) {
         let detail = format!(

@@ -12,7 +12,7 @@ use anyhow::anyhow;
 use anyhow::Context as _;
 
 use super::silence::Silence;
-use super::{Observations, Recalled, blocking, collect};
+use super::{Observations, Recalled, blocking, parts};
 use crate::agent::Start;
 use crate::agent::claude::Session;
 use crate::agent::stream::SessionReader;
@@ -28,23 +28,10 @@ use crate::engine::usage::MicroUsd;
 use crate::ids::Ticket;
 use crate::plan::Runner;
 use crate::process::{
-    self, Adoption, Changes, Confinement, Launch, Line, LineFollower, Marker, Running, ShimSpec,
+    self, Adoption, Changes, Confinement, Launch, LineFollower, Marker, Running, ShimSpec,
 };
 use crate::report::{Board, Doing};
 use crate::store::{AttemptDir, SessionDir, SessionPart};
-
-/// The directories of an attempt's agent processes, the last one first.
-pub(super) fn parts(site: &Site, ticket: &Ticket) -> Vec<SessionDir> {
-    let dir = site.attempt_dir(ticket);
-    let there = dir.sessions().into_iter();
-    there.rev().filter(|d| d.path().exists()).collect()
-}
-
-/// The directory of the last agent process that was started, or is about to be.
-pub(super) fn last_part(site: &Site, ticket: &Ticket) -> SessionDir {
-    let work = site.attempt_dir(ticket).session(SessionPart::Work);
-    parts(site, ticket).into_iter().next().unwrap_or(work)
-}
 
 pub(super) async fn execute(
     site: Arc<Site>,
@@ -62,7 +49,7 @@ pub(super) async fn execute(
             .attempt_dir(&ticket)
             .session(SessionPart::Continue(number)),
         // The last one that was started.
-        ExecuteMode::Adopt => last_part(&site, &ticket),
+        ExecuteMode::Adopt => parts::last(&site, &ticket),
     };
     let running = match mode {
         ExecuteMode::Fresh | ExecuteMode::AskStatus | ExecuteMode::Continue { .. } => {
@@ -152,7 +139,7 @@ fn spec(
 ) -> anyhow::Result<ShimSpec> {
     let dir = site.attempt_dir(ticket);
     let mut sheet = Sheet::load(&dir)?;
-    let start = collect::start_of(part, &dir)?;
+    let start = parts::start_of(part, &dir)?;
     let task = ticket.task.as_str();
     let again = match (mode, start) {
         (ExecuteMode::Fresh | ExecuteMode::Adopt, _) => None,
@@ -401,14 +388,6 @@ async fn changed(changes: &mut Option<Changes>) {
     }
 }
 
-/// Gives a line of a stream to its reader.
-pub(super) fn read_line(reader: &mut SessionReader, line: &Line) {
-    match line {
-        Line::Text(bytes) => reader.line(bytes),
-        Line::TooLong { .. } => reader.line_too_long(),
-    }
-}
-
 /// Reads the stream of a live session for people.
 struct Follow {
     lines: LineFollower,
@@ -431,7 +410,7 @@ impl Follow {
         let lines = self.lines.read_new()?;
         lines
             .iter()
-            .for_each(|line| read_line(&mut self.reader, line));
+            .for_each(|line| parts::read_line(&mut self.reader, line));
         Ok(!lines.is_empty())
     }
 

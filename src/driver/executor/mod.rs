@@ -8,6 +8,7 @@ mod collect;
 mod evidence;
 mod execute;
 mod landing;
+mod parts;
 mod plan_texts;
 mod plan_thread;
 mod prepare;
@@ -416,7 +417,7 @@ impl Executor {
     /// Asks the shim of an attempt to end its agent or set-up. The event of the order tells when that is done.
     pub fn end_agent(&self, ticket: &Ticket) {
         self.recalled.add(ticket);
-        let (mut parts, ticket) = (execute::parts(&self.site, ticket), ticket.clone());
+        let (mut parts, ticket) = (parts::all(&self.site, ticket), ticket.clone());
         parts.extend(setup_parts(&self.site, &ticket));
         tokio::spawn(async move {
             for part in parts {

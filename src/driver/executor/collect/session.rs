@@ -6,13 +6,12 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::{Order, Work};
-use crate::agent::Start;
 use crate::agent::failure::{self, Evidence};
 use crate::agent::status::{self, Expected, Finding};
-use crate::agent::stream::{SessionReader, SessionReport};
+use crate::agent::stream::SessionReport;
 use crate::digest::sha256_hex;
 use crate::driver::attempt::Sheet;
-use crate::driver::executor::execute;
+use crate::driver::executor::{execute, parts};
 use crate::driver::site::Site;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::limit::{LimitHit, UsageWindow};
@@ -20,8 +19,8 @@ use crate::engine::usage::Usage;
 use crate::git::slot::Slot;
 use crate::plan::Runner;
 use crate::plan::graph::TaskKind;
-use crate::process::{self, ExitReport, LineFollower};
-use crate::store::{AttemptDir, SessionDir, SessionPart, read_limited, write_atomic};
+use crate::process::{self, ExitReport};
+use crate::store::{AttemptDir, SessionDir, read_limited, write_atomic};
 use crate::time::Wall;
 
 /// How much of the end of stderr is looked at and quoted.
@@ -51,7 +50,7 @@ impl Left {
         work: &Work,
         notes: &mut Vec<String>,
     ) -> anyhow::Result<Self> {
-        let part = execute::last_part(site, &order.ticket);
+        let part = parts::last(site, &order.ticket);
         if let Some(reason) = execute::start_error(&part)? {
             let end = AttemptEnd::new(
                 Ending::Environment,
@@ -70,7 +69,7 @@ impl Left {
         }
         let exit = process::read_exit(part.path())?;
         let session = if sheet.speaks_stream_json() {
-            Some(read_stream(&part, start_of(&part, dir)?)?)
+            Some(parts::read_stream(&part, parts::start_of(&part, dir)?)?)
         } else {
             None
         };
@@ -157,30 +156,6 @@ fn written(part: &SessionDir) -> anyhow::Result<Wall> {
     Ok(Wall(i64::try_from(since_1970.as_millis())?))
 }
 
-fn read_stream(part: &SessionDir, start: Start) -> anyhow::Result<SessionReport> {
-    let path = part.stream();
-    let unreadable = || format!("cannot read {}", path.display());
-    let mut reader = SessionReader::new(start);
-    let mut follower = match LineFollower::open(&path, 0) {
-        Ok(follower) => follower,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(reader.finish()),
-        Err(e) => return Err(e).with_context(unreadable),
-    };
-    loop {
-        let lines = follower.read_new().with_context(unreadable)?;
-        if lines.is_empty() {
-            break;
-        }
-        lines
-            .iter()
-            .for_each(|line| execute::read_line(&mut reader, line));
-    }
-    if let Some(line) = follower.finish() {
-        execute::read_line(&mut reader, &line);
-    }
-    Ok(reader.finish())
-}
-
 fn keep_status(dir: &AttemptDir, finding: &Finding) -> anyhow::Result<()> {
     if let Finding::Status(status) = finding {
         let text = serde_json::json!({"status": format!("{:?}", status.said).to_lowercase(), "message": status.message});
@@ -231,26 +206,8 @@ fn tail(path: &Path) -> anyhow::Result<String> {
 /// What the last process of an attempt used. A shell command is no session: it asks no model, and its cost is none.
 pub(super) fn used(sheet: &Sheet, part: &SessionDir, dir: &AttemptDir) -> anyhow::Result<Usage> {
     if sheet.speaks_stream_json() {
-        Ok(read_stream(part, start_of(part, dir)?)?.usage)
+        Ok(parts::read_stream(part, parts::start_of(part, dir)?)?.usage)
     } else {
         Ok(Usage::default())
     }
-}
-
-/// How the process of `part` was started, or is to be. A session that never got an answer has nothing to go on with, and
-/// the program may not even know it: then the work begins in a new one.
-pub(in crate::driver::executor) fn start_of(
-    part: &SessionDir,
-    dir: &AttemptDir,
-) -> anyhow::Result<Start> {
-    if *part == dir.session(SessionPart::AskStatus) {
-        return Ok(Start::Resume);
-    }
-    let earlier = dir.sessions().into_iter().take_while(|other| other != part);
-    for other in earlier {
-        if read_stream(&other, Start::Fresh)?.answered {
-            return Ok(Start::Resume);
-        }
-    }
-    Ok(Start::Fresh)
 }
