@@ -55,6 +55,15 @@ impl Source {
         }
     }
 
+    /// The modules down to its own: `git`, `slot` for `src/git/slot.rs`.
+    pub(crate) fn module_path(&self) -> Vec<String> {
+        let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
+        let names = path
+            .split('/')
+            .filter(|name| !matches!(*name, "mod" | "lib"));
+        names.map(str::to_owned).collect()
+    }
+
     /// Whether the whole file is a test.
     pub(crate) fn is_test(&self) -> bool {
         self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
@@ -105,6 +114,40 @@ pub(crate) fn paths_below(root: &str, code: &str) -> BTreeSet<String> {
     found
 }
 
+/// Every path in the code that has more than one name, name by name; those of `a::{b::c, d}` one by one.
+pub(crate) fn paths(code: &str) -> Vec<Vec<String>> {
+    let is_in_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    let mut rest = code;
+    while let Some(at) = rest.find("::") {
+        let name = rest[..at].trim_end_matches(is_in_name).len();
+        let (paths, length) = paths_at(&rest[name..]);
+        found.extend(paths);
+        rest = &rest[(name + length).max(at + 2)..];
+    }
+    found
+}
+
+/// The paths with which a text begins, and how long they are in it.
+fn paths_at(text: &str) -> (Vec<Vec<String>>, usize) {
+    let name = words(text).next().unwrap_or("");
+    let Some(behind) = text[name.len()..].strip_prefix("::") else {
+        return (vec![vec![name.to_owned()]], name.len());
+    };
+    let (tails, length) = match behind.strip_prefix('{') {
+        Some(group) => {
+            let items = items(group);
+            let length = items.iter().map(|item| item.len() + 1).sum::<usize>() + 1;
+            let tails = items.iter().flat_map(|item| paths_at(item.trim_start()).0);
+            (tails.collect(), length)
+        }
+        None => paths_at(behind),
+    };
+    let begun = |tail: Vec<String>| [vec![name.to_owned()], tail].concat();
+    let paths = tails.into_iter().map(begun).collect();
+    (paths, name.len() + 2 + length)
+}
+
 /// The items of a `{...}` group, from behind its opening brace.
 fn items(group: &str) -> Vec<&str> {
     let (mut items, mut depth, mut start) = (Vec::new(), 0, 0);
@@ -134,4 +177,18 @@ fn paths_are_found_wherever_they_stand() {
         found.into_iter().collect::<Vec<_>>(),
         ["git", "ids", "time"]
     );
+}
+
+#[test]
+fn paths_are_taken_apart() {
+    let code = "use crate::{ids::{RunId, TaskId}, time};\nfn f() -> super::Repo { g(self::h::<u8>(), time) }";
+    let found: Vec<String> = paths(code).iter().map(|path| path.join(" ")).collect();
+    let named = [
+        "crate ids RunId",
+        "crate ids TaskId",
+        "crate time",
+        "super Repo",
+        "self h ",
+    ];
+    assert_eq!(found, named);
 }
