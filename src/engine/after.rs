@@ -3,8 +3,8 @@
 use super::chance;
 use super::ending::{AttemptEnd, Ending};
 use super::event::Collected;
+use super::next::{Charge, Next};
 use super::policy::{CONFLICTS_MAX, Policy, STREAK_MAX};
-use super::record::{Charge, Next};
 use super::state::State;
 use super::table::Retry;
 use super::task::Task;

@@ -44,6 +44,7 @@ mod judge;
 mod ladder;
 mod landing;
 mod limiter;
+mod next;
 mod orders;
 mod past;
 mod phase;

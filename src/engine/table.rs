@@ -4,7 +4,7 @@
 //! `after`.
 
 use super::ending::Ending;
-use super::record::Charge;
+use super::next::Charge;
 use crate::plan::graph::RetryFrom;
 
 /// What one way to end means for everything else.
