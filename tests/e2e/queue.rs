@@ -106,39 +106,96 @@ fn no_red_tree_lands_and_only_culprits_are_named() {
     for pairs in planted {
         let f = scene(6, 3, "sh check.sh", pairs);
         f.orch(["run", "-j", "6"]).exits(1);
-        let landed = records(&f, "landed");
-        for record in &landed {
-            let commit = text(record, "/commit");
-            assert!(!is_red(&f, commit, pairs), "{commit} landed red");
-        }
-        let blamed = records(&f, "not_landable");
-        assert_eq!(
-            landed.len() + blamed.len(),
-            6,
-            "each has landed or is named"
-        );
-        for record in &blamed {
-            let task = text(record, "/ticket/task");
-            assert_eq!(text(record, "/end/ending"), "verify_failed");
-            let last = records(&f, "verified")
-                .into_iter()
-                .rfind(|r| text(r, "/ticket/task") == task)
-                .expect("a verdict");
-            let commit = text(&last, "/commit");
-            assert!(is_red(&f, commit, pairs), "{task} is innocent");
-            let onto = format!("{commit}^");
-            assert!(!is_red(&f, &onto, pairs), "{task} was built on a red tree");
-            let landed_on = f.git(["rev-parse", &onto]);
-            let is_landed = |r: &Value| text(r, "/commit") == landed_on.trim();
-            let target = f.git(["merge-base", landed_on.trim(), "orch/plan"]);
-            assert!(
-                landed.iter().any(is_landed) || target == landed_on,
-                "{task} was judged behind what has not landed"
-            );
-        }
-        f.orch(["audit"]).exits(0);
-        f.assert_tidy();
+        assert_lawful(&f, 6, pairs);
     }
+}
+
+/// The same over random plans, slots and conflicts. In every other one a candidate's gate leaves a file that git ignores,
+/// and that makes each gate after it red. `ORCH_QUEUES=100 cargo test --test e2e -- --ignored --nocapture many_random`.
+#[test]
+#[ignore = "takes minutes"]
+#[expect(clippy::print_stderr, reason = "the numbers are what it is run for")]
+fn no_red_tree_lands_in_many_random_queues() {
+    let wanted = std::env::var("ORCH_QUEUES").map_or(20, |n| n.parse().expect("a number"));
+    let mut total = (0, 0);
+    for seed in 0..wanted {
+        let mut state: u64 = seed;
+        let mut below = |n: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).expect("31 bits") % n
+        };
+        let (tasks, slots) = (3 + below(6), 1 + below(4));
+        let mut pairs = Vec::new();
+        for _ in 0..=below(tasks) {
+            let (a, b) = (1 + below(tasks), 1 + below(tasks));
+            if a != b {
+                pairs.push((a.min(b), a.max(b)));
+            }
+        }
+        let check = match seed % 2 {
+            0 => "sh check.sh".to_owned(),
+            _ => format!(
+                "test ! -e left.cache || exit 3; sh check.sh && {{ test ! -e f{} || touch left.cache; }}",
+                1 + below(tasks)
+            ),
+        };
+        let f = scene(tasks, u32::try_from(slots).expect("few"), &check, &pairs);
+        f.write(".gitignore", "*.cache\n");
+        f.git(["add", "-A"]);
+        f.git(["commit", "-qm", "Ignore caches"]);
+        f.orch(["run", "-j", &tasks.to_string()])
+            .exits(i32::from(!pairs.is_empty()));
+        let (landed, blamed) = assert_lawful(&f, tasks, &pairs);
+        eprintln!(
+            "seed {seed}: {tasks} tasks, {slots} slots, {pairs:?}: {landed} landed, {blamed} blamed"
+        );
+        total = (total.0 + landed, total.1 + blamed);
+    }
+    eprintln!(
+        "{wanted} queues: {} landed, none of them red; {} blamed, none of them innocent",
+        total.0, total.1
+    );
+}
+
+/// No commit that landed is red, each task has landed or is blamed, and whoever is blamed was red upon a commit that has
+/// landed and is not red. How many landed, and how many are blamed.
+#[track_caller]
+fn assert_lawful(f: &Fixture, tasks: usize, pairs: &[(usize, usize)]) -> (usize, usize) {
+    let landed = records(f, "landed");
+    for record in &landed {
+        let commit = text(record, "/commit");
+        assert!(!is_red(f, commit, pairs), "{commit} landed red");
+    }
+    let blamed = records(f, "not_landable");
+    assert_eq!(
+        landed.len() + blamed.len(),
+        tasks,
+        "each has landed or is named"
+    );
+    for record in &blamed {
+        let task = text(record, "/ticket/task");
+        assert_eq!(text(record, "/end/ending"), "verify_failed");
+        let last = records(f, "verified")
+            .into_iter()
+            .rfind(|r| text(r, "/ticket/task") == task)
+            .expect("a verdict");
+        let commit = text(&last, "/commit");
+        assert!(is_red(f, commit, pairs), "{task} is innocent");
+        let onto = format!("{commit}^");
+        assert!(!is_red(f, &onto, pairs), "{task} was built on a red tree");
+        let landed_on = f.git(["rev-parse", &onto]);
+        let is_landed = |r: &Value| text(r, "/commit") == landed_on.trim();
+        let target = f.git(["merge-base", landed_on.trim(), "orch/plan"]);
+        assert!(
+            landed.iter().any(is_landed) || target == landed_on,
+            "{task} was judged behind what has not landed"
+        );
+    }
+    f.orch(["audit"]).exits(0);
+    f.assert_tidy();
+    (landed.len(), blamed.len())
 }
 
 #[test]
