@@ -15,6 +15,8 @@ use serde::Serialize;
 
 pub use dirs::disk_bytes;
 
+use super::crash::{self, Side};
+use crate::crash::point;
 use crate::engine::outcome::Outcome;
 use crate::engine::record::{Record, Stamped};
 use crate::git::Repository;
@@ -237,6 +239,7 @@ impl Gc {
                 }
                 What::Slot(slot, path) => slots::remove(self, ledger, identity, *slot, path)?,
             };
+            point("item-removed");
             if let Some(why) = stays {
                 item.goes = false;
                 item.why = why;
@@ -266,7 +269,9 @@ impl Gc {
                 refs: refs.remove(run).unwrap_or_default(),
                 directory: directories.contains(run),
             };
-            ledger.append(run, self.now, vec![record])?;
+            crash::pass(Side::Before, [&record].into_iter());
+            let kept = ledger.append(run, self.now, vec![record])?;
+            crash::pass(Side::After, kept.records().iter());
         }
         Ok(())
     }

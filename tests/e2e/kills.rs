@@ -63,7 +63,7 @@ fn storm(seed: u64) -> Tally {
     let mut live = start(&shape, &f);
     let mut done = false;
     for _ in 0..=random.below(KILLS_MAX) {
-        if await_moment(&f, &mut live, &mut random) {
+        if await_moment(&shape, &f, &mut live, &mut random) {
             done = true;
             break;
         }
@@ -90,7 +90,7 @@ fn storm(seed: u64) -> Tally {
             let ran = live.ended();
             // It may have been done at that very moment.
             assert!(
-                [-1, 0].contains(&ran.code) || ran.code == 4 && shape.is_asked(),
+                [-1, 0].contains(&ran.code) || shape.goes_on_after(ran.code),
                 "{}: {after}: {ran:?}",
                 shape.name
             );
@@ -99,8 +99,8 @@ fn storm(seed: u64) -> Tally {
             live = start(&shape, &f);
         }
     }
-    let ran = match shape.is_asked() {
-        // So far nobody has said yes.
+    let ran = match shape.is_started_again() {
+        // So far nobody has said yes, or go on.
         true => {
             if live.has_not_ended() {
                 live.signal(Signal::KILL);
@@ -133,13 +133,20 @@ fn start(shape: &Shape, f: &Fixture) -> Live {
     Live::of(command, f.root())
 }
 
-/// Waits until some more places are passed, and a moment longer; whether orch has ended.
-fn await_moment(f: &Fixture, live: &mut Live, random: &mut Random) -> bool {
+/// Waits until some more places are passed, and a moment longer; whether orch has ended. One that stays until a person
+/// answers is answered, or hit while it waits.
+fn await_moment(shape: &Shape, f: &Fixture, live: &mut Live, random: &mut Random) -> bool {
     let passed = |f: &Fixture| passings(f).values().map(|n| u64::from(*n)).sum::<u64>();
     let enough = passed(f) + random.below(STRIDE);
     while passed(f) < enough {
         if !live.has_not_ended() {
             return true;
+        }
+        if shape.waits_for_answer(live) {
+            if random.below(2) == 0 {
+                shape.approve(f, |_| ());
+            }
+            break;
         }
     }
     let until = Instant::now() + Duration::from_micros(random.below(3_000));

@@ -38,6 +38,8 @@ pub(crate) struct Shape {
     tells: &'static [&'static str],
     /// A file of work that no ref reached and that is saved.
     saves: &'static str,
+    /// Whether somebody stops the run.
+    stops: bool,
 }
 
 impl Shape {
@@ -55,6 +57,7 @@ impl Shape {
             approves: &[],
             tells: &[],
             saves: "",
+            stops: false,
         }
     }
 
@@ -80,6 +83,7 @@ impl Shape {
             Self::crowned(),
             Self::protected(),
             Self::saved(),
+            Self::stopped(),
         ]
     }
 
@@ -131,7 +135,7 @@ impl Shape {
         })
     }
 
-    /// Starts orch, and says yes to what it asks, until it ends for another reason than a question; `prepared` is done to
+    /// Starts orch, and says yes to what it asks, until it ends for another reason than a question or a stop; `prepared` is done to
     /// each command of orch's.
     pub(crate) fn played(&self, f: &Fixture, prepared: impl Fn(&mut std::process::Command)) -> Ran {
         loop {
@@ -140,15 +144,14 @@ impl Shape {
             let mut live = Live::of(command, f.root());
             if self.args.contains(&"--wait") {
                 f.await_that("an end or a question", || {
-                    let is_asked = live.said().contains("waits for approval");
-                    (is_asked || !live.has_not_ended()).then_some(())
+                    (self.waits_for_answer(&live) || !live.has_not_ended()).then_some(())
                 });
                 if live.has_not_ended() {
                     self.approve(f, &prepared);
                 }
             }
             let ran = live.ended();
-            if ran.code != 4 || self.approves.is_empty() {
+            if !self.goes_on_after(ran.code) {
                 return ran;
             }
             if let Some(killed) = self.approve(f, &prepared) {
@@ -157,13 +160,27 @@ impl Shape {
         }
     }
 
-    /// Whether a person is asked.
-    pub(crate) fn is_asked(&self) -> bool {
-        !self.approves.is_empty()
+    /// Whether a person has to start it again, although nothing was killed.
+    pub(crate) fn is_started_again(&self) -> bool {
+        self.stops || !self.approves.is_empty()
+    }
+
+    /// Whether it is as it should be that an orch ended so: it asks a person, or was stopped.
+    pub(crate) fn goes_on_after(&self, code: i32) -> bool {
+        code == 4 && !self.approves.is_empty() || code == 3 && self.stops
+    }
+
+    /// Whether an orch stays until a person answers what it has asked.
+    pub(crate) fn waits_for_answer(&self, live: &Live) -> bool {
+        self.args.contains(&"--wait") && live.said().contains("waits for approval")
     }
 
     /// Approves whatever may wait for it; the command that was killed, if one was.
-    fn approve(&self, f: &Fixture, prepared: impl Fn(&mut std::process::Command)) -> Option<Ran> {
+    pub(crate) fn approve(
+        &self,
+        f: &Fixture,
+        prepared: impl Fn(&mut std::process::Command),
+    ) -> Option<Ran> {
         let approve = |task: &&str| {
             let mut command = f.command(["approve", task]);
             prepared(&mut command);

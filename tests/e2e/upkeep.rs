@@ -244,3 +244,47 @@ fn what_orch_takes_on_the_disk_is_told_part_by_part() {
     f.orch(["du"]).exits(0).says("ledger.db");
     f.assert_tidy();
 }
+
+/// A completed run with saved work, none of which is kept for its age.
+fn completed_with_saved_work() -> Fixture {
+    let f = Fixture::with_plan(&plan(&[
+        (
+            "1",
+            "run: 'echo i > idea.txt; git add -A; git stash -q; echo a > a.txt'",
+        ),
+        ("2", "run: echo b > b.txt"),
+    ]));
+    f.orch(["run"]).exits(0);
+    std::fs::create_dir(f.root().join("passings")).expect("a directory");
+    f
+}
+
+fn gc_killed_at(f: &Fixture, place: &str) -> Ran {
+    let mut command = f.command(["gc", "--slots"]);
+    command
+        .env("ORCH_GC_KEEP_RUNS", "0")
+        .env("ORCH_GC_KEEP_DAYS", "0")
+        .env("ORCH_CRASH_DIR", f.root().join("passings"))
+        .env("ORCH_CRASH_AT", place);
+    Ran::of(command.output().expect("orch"))
+}
+
+#[test]
+fn a_clean_up_that_is_killed_at_any_place_is_finished_by_the_next_one() {
+    let f = completed_with_saved_work();
+    gc_killed_at(&f, "nowhere:1").exits(0);
+    let places = crate::shapes::passings(&f);
+    for place in ["before-discarded", "after-discarded", "item-removed"] {
+        assert!(places.contains_key(place), "{place} is not in {places:?}");
+        for n in 1..=places[place] {
+            let f = completed_with_saved_work();
+            gc_killed_at(&f, &format!("{place}:{n}")).exits(-1);
+            f.assert_tidy();
+            without_retention(&f, &["--slots"]).exits(0);
+            assert_eq!(own_refs(&f), Vec::<String>::new(), "{place}:{n}");
+            let runs = f.repo().join(".git/orch/runs");
+            assert_eq!(std::fs::read_dir(runs).expect("runs").count(), 0);
+            f.assert_tidy();
+        }
+    }
+}

@@ -301,6 +301,24 @@ hooks:
         }
     }
 
+    /// Somebody stops the run while its first agent works; a task that a person has done is believed.
+    pub(crate) fn stopped() -> Self {
+        let stops =
+            "max_attempts: 1\nrun: 'touch \"$GATE/../repo/.claude/plans/.stop\"; echo a > a.txt'";
+        Self {
+            args: &["run", "--clear-stop"],
+            stops: true,
+            ..Self::new(
+                "stopped",
+                plan(&[
+                    ("0", "status: completed\nrun: 'true'"),
+                    ("1", stops),
+                    ("2", "max_attempts: 1\nrun: cat a.txt a.txt > b.txt"),
+                ]),
+            )
+        }
+    }
+
     /// Any tasks, of which nothing is asserted but what they do.
     pub(crate) fn of_tasks(tasks: &[(&str, &str)]) -> Self {
         Self::new("tasks", plan(tasks))
