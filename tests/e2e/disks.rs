@@ -190,6 +190,7 @@ fn a_full_disk_under_the_slots_is_named_and_the_next_run_goes_on() {
             let f = filling();
             let dir = f.root().join("state");
             on_small_disk(&dir, "4m");
+            f.orch(["doctor"]).exits(1).says("problem disk-low");
             fill_and_free(&f, &dir);
         },
     );
@@ -230,6 +231,9 @@ fn what_cannot_be_written_is_named_before_anything_runs() {
             f.orch(["status"]).exits(0);
             f.orch(["show", "1"]).exits(0);
             f.orch(["audit"]).exits(0);
+            f.orch(["doctor"])
+                .exits(1)
+                .says("problem state-not-writable");
             unlock(&f.repo().join(".git"));
             f.assert_tidy();
         },

@@ -80,7 +80,7 @@ fn findings(f: &Fixture) -> Vec<String> {
 
 /// Damages the ledger of a half run, makes it anew, and goes on to the end of the plan.
 #[track_caller]
-fn comes_through(damage: impl Fn(&Fixture)) {
+fn comes_through(word: &str, damage: impl Fn(&Fixture)) {
     let f = half_run();
     let untouched = half_run();
     untouched.orch(["retry", "--failed"]).exits(0);
@@ -91,7 +91,10 @@ fn comes_through(damage: impl Fn(&Fixture)) {
         .exits(8)
         .says("orch doctor --rebuild-ledger");
     let before = fs::read(ledger(&f)).ok();
-    f.orch(["doctor"]).exits(1).says("--rebuild-ledger");
+    f.orch(["doctor"])
+        .exits(1)
+        .says(&format!("problem {word}"))
+        .says("--rebuild-ledger");
     assert_eq!(fs::read(ledger(&f)).ok(), before, "looking changes nothing");
 
     f.orch(["doctor", "--rebuild-ledger"])
@@ -125,7 +128,7 @@ fn comes_through(damage: impl Fn(&Fixture)) {
 
 #[test]
 fn a_truncated_ledger_is_made_anew_and_gone_on_with() {
-    comes_through(|f| {
+    comes_through("ledger-damaged", |f| {
         let file = OpenOptions::new().write(true).open(ledger(f));
         let length = fs::metadata(ledger(f)).expect("a ledger").len();
         file.expect("a ledger").set_len(length / 2).expect("cut");
@@ -134,12 +137,14 @@ fn a_truncated_ledger_is_made_anew_and_gone_on_with() {
 
 #[test]
 fn a_ledger_with_an_overwritten_first_page_is_made_anew_and_gone_on_with() {
-    comes_through(|f| overwrite(&ledger(f), 0, &[0xa5; 4096]));
+    comes_through("ledger-damaged", |f| {
+        overwrite(&ledger(f), 0, &[0xa5; 4096])
+    });
 }
 
 #[test]
 fn a_ledger_with_an_overwritten_page_of_records_is_made_anew_and_gone_on_with() {
-    comes_through(|f| {
+    comes_through("ledger-damaged", |f| {
         let page = root_page(&ledger(f), "records");
         overwrite(&ledger(f), (page - 1) * 4096, &[0xa5; 4096]);
         // And the last one of the file, which holds some as well.
@@ -150,17 +155,23 @@ fn a_ledger_with_an_overwritten_page_of_records_is_made_anew_and_gone_on_with() 
 
 #[test]
 fn a_ledger_of_zero_bytes_is_made_anew_and_gone_on_with() {
-    comes_through(|f| fs::write(ledger(f), b"").expect("emptied"));
+    comes_through("ledger-lost", |f| {
+        fs::write(ledger(f), b"").expect("emptied")
+    });
 }
 
 #[test]
 fn a_deleted_ledger_is_made_anew_and_gone_on_with() {
-    comes_through(|f| fs::remove_file(ledger(f)).expect("removed"));
+    comes_through("ledger-lost", |f| {
+        fs::remove_file(ledger(f)).expect("removed")
+    });
 }
 
 #[test]
 fn a_deleted_state_directory_does_not_pass_for_a_new_one() {
-    comes_through(|f| fs::remove_dir_all(f.repo().join(".git/orch")).expect("removed"));
+    comes_through("ledger-lost", |f| {
+        fs::remove_dir_all(f.repo().join(".git/orch")).expect("removed")
+    });
 }
 
 #[test]

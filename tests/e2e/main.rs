@@ -11,6 +11,7 @@ mod crashes;
 mod disks;
 mod doctor;
 mod examples;
+mod facts;
 mod fixture;
 mod gates;
 mod hooks;
