@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Start;
 use crate::engine::limit::UsageWindow;
-use crate::engine::usage::{MicroUsd, Usage};
+use crate::engine::usage::Usage;
 
 mod line;
 mod spent;
@@ -75,12 +75,10 @@ pub struct SessionReport {
 pub struct Live {
     /// The last tool call with its most telling argument, on one line.
     pub last_tool: Option<String>,
-    /// Answers of the model so far.
-    pub turns: u32,
     /// Tool calls that have not returned: while there are some, silence is not a stall.
     pub open_tools: u32,
-    /// Known once a turn has ended.
-    pub cost: Option<MicroUsd>,
+    /// Tokens so far, and the price of turns that have ended.
+    pub used: Usage,
     /// Whether the service has answered.
     pub answered: bool,
     /// How full the account's windows are, as far as it said.
@@ -137,9 +135,8 @@ impl SessionReader {
     pub fn live(&self) -> Live {
         Live {
             last_tool: self.last_tool.clone(),
-            turns: self.messages,
             open_tools: u32::try_from(self.open_tools.len()).unwrap_or(u32::MAX),
-            cost: self.report.result.as_ref().and(self.spent.cost),
+            used: self.used().added_to(Usage::default()),
             answered: self.report.answered,
             windows: self.report.windows(),
         }
@@ -160,12 +157,13 @@ impl SessionReader {
         self.report.usage = Usage {
             sessions: 1,
             unpriced_sessions: u32::from(unpriced),
-            ..self
-                .spent
-                .and_unpriced(self.open_turn.tokens())
-                .added_to(self.report.usage)
+            ..self.used().added_to(self.report.usage)
         };
         self.report
+    }
+
+    fn used(&self) -> Spent {
+        self.spent.and_unpriced(self.open_turn.tokens())
     }
 
     fn take(&mut self, line: Line) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::engine::usage::Usage;
 use crate::ids::TaskId;
 
 /// What the agent of a task does at the moment.
@@ -10,8 +11,8 @@ use crate::ids::TaskId;
 pub struct Doing {
     /// Its last tool call, shortened: `Bash cargo test`.
     pub last_tool: Option<String>,
-    /// Turns so far.
-    pub turns: u32,
+    /// What its session used so far; a price is known only of turns that have ended.
+    pub used: Usage,
 }
 
 /// A board that followers write on and the terminal reads.

@@ -9,9 +9,9 @@ use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 use super::doing::Doing;
-use super::summary::stage_in_words;
+use super::summary::{rounded, stage_in_words, tokens_in};
 use crate::engine::Engine;
-use crate::engine::view::{TaskState, TaskView};
+use crate::engine::view::{Stage, TaskState, TaskView};
 use crate::ids::TaskId;
 use crate::time::{Now, for_people};
 
@@ -143,23 +143,30 @@ fn is_foreground(terminal: &Stderr) -> bool {
     tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp())
 }
 
-/// `  2.1 Basket  executing 1 min 05 s, attempt 2, Bash cargo test`.
+/// `  2.1 Basket  executing 1 min 05 s, attempt 2, 18.2k tokens, ~$0.0710, Bash cargo test`.
 fn row(view: &TaskView<'_>, doing: Option<&Doing>, now: Now) -> String {
-    let mut text = format!(
+    let mut parts = vec![format!(
         "  {} {}  {} {}",
         view.node.id,
         view.node.name,
         stage(&view.state),
         for_people(now.wall.ms_since(view.since))
-    );
+    )];
     if view.attempt > 1 {
-        text.push_str(&format!(", attempt {}", view.attempt));
+        parts.push(format!("attempt {}", view.attempt));
     }
-    if let Some(tool) = doing.and_then(|d| d.last_tool.as_deref()) {
-        text.push_str(", ");
-        text.push_str(tool);
+    // What its session did is counted by the task as soon as it has been read.
+    let doing = doing.filter(|_| view.state == TaskState::Running(Stage::Executing));
+    let used = doing.map_or(view.usage, |doing| view.usage.plus(doing.used));
+    let tokens = tokens_in(&used) + used.output_tokens;
+    if tokens > 0 {
+        parts.push(format!("{} tokens", rounded(tokens)));
     }
-    text
+    if used.cost.0 > 0 {
+        parts.push(format!("~{}", used.cost));
+    }
+    parts.extend(doing.and_then(|doing| doing.last_tool.clone()));
+    parts.join(", ")
 }
 
 fn stage(state: &TaskState) -> &'static str {

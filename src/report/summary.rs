@@ -7,6 +7,7 @@ use super::paint::Paint;
 use super::{bounds, table};
 use crate::engine::Engine;
 use crate::engine::event::StopLevel;
+use crate::engine::usage::Usage;
 use crate::engine::view::{Completion, Stage, TaskState, TaskView, Wait};
 use crate::time::Wall;
 
@@ -213,7 +214,7 @@ pub fn totals(engine: &Engine) -> String {
     text
 }
 
-fn tokens_in(usage: &crate::engine::usage::Usage) -> u64 {
+pub(super) fn tokens_in(usage: &Usage) -> u64 {
     usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
 }
 
@@ -258,7 +259,7 @@ fn row(view: &TaskView<'_>) -> Vec<String> {
 }
 
 /// `950`, `12.3k`, `4.5M`.
-fn rounded(tokens: u64) -> String {
+pub(super) fn rounded(tokens: u64) -> String {
     match tokens {
         0..1_000 => tokens.to_string(),
         1_000..1_000_000 => format!("{}.{}k", tokens / 1_000, tokens % 1_000 / 100),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::engine::usage::MicroUsd;
 
 /// The session id of all fixtures.
 const SESSION: &str = "11111111-2222-4333-8444-555555555555";
@@ -248,14 +249,17 @@ fn a_result_that_does_not_say_how_it_ended_is_no_success() {
 fn a_running_session_shows_its_last_tool_with_its_argument_on_one_line() {
     let mut reader = SessionReader::new(Start::Fresh);
     reader.line(br#"{"type":"system","subtype":"init","cwd":"/slot"}"#);
-    reader.line(br#"{"type":"assistant","message":{"id":"m1","content":[{"type":"tool_use","id":"t1","name":"Write","input":{"content":"x","file_path":"/slot/src/a.rs"}}]}}"#);
+    reader.line(br#"{"type":"assistant","message":{"id":"m1","usage":{"input_tokens":7,"output_tokens":2},"content":[{"type":"tool_use","id":"t1","name":"Write","input":{"content":"x","file_path":"/slot/src/a.rs"}}]}}"#);
     assert_eq!(
         reader.live(),
         Live {
             last_tool: Some("Write src/a.rs".to_owned()),
-            turns: 1,
             open_tools: 1,
-            cost: None,
+            used: Usage {
+                input_tokens: 7,
+                output_tokens: 2,
+                ..Usage::default()
+            },
             answered: true,
             windows: Vec::new(),
         }
@@ -273,8 +277,8 @@ fn a_running_session_shows_its_last_tool_with_its_argument_on_one_line() {
         "{shown}"
     );
     assert_eq!(
-        (shown.chars().count(), live.turns, live.open_tools),
-        (TOOL_CHARS_MAX + 1, 2, 1)
+        (shown.chars().count(), live.open_tools),
+        (TOOL_CHARS_MAX + 1, 1)
     );
 }
 

@@ -351,7 +351,7 @@ impl Watch<'_> {
         }
         let doing = Doing {
             last_tool: live.last_tool,
-            turns: live.turns,
+            used: live.used,
         };
         self.board.set(&self.ticket.task, doing);
     }
