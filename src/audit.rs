@@ -8,6 +8,7 @@ mod gates;
 mod kept;
 mod merges;
 mod order;
+mod resolved;
 mod scope;
 mod trees;
 
@@ -119,6 +120,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
     }
     report.discards(case, &history, &receipts);
     report.gates(repo, case);
+    report.resolved(repo, &trees, case);
     report.consents(repo, case);
     report.order(repo, case);
     Ok(report)

@@ -9,8 +9,11 @@ use super::{head, tail};
 use crate::plan::checks::Checks;
 
 mod conditions;
+mod conflict;
 #[cfg(test)]
 mod tests;
+
+pub use conflict::{Contested, Side, conflict_part};
 
 /// The agent program takes up to 10 MB on standard input; a larger prompt would never fit a model anyway.
 pub const PROMPT_BYTES_MAX: usize = 10_000_000;

@@ -26,7 +26,7 @@ const ATTR_SOURCE_SINCE: Version = Version(2, 41);
 const NAMED_MAX: usize = 10;
 
 /// What git makes of a merge.
-struct Plain {
+pub(super) struct Plain {
     /// The paths at which `landed` has something else.
     other: BTreeSet<Vec<u8>>,
     /// The paths in conflict.
@@ -34,7 +34,7 @@ struct Plain {
 }
 
 /// What was landed, and from what: trees.
-struct Landing {
+pub(super) struct Landing {
     base: Oid,
     tip: Oid,
     candidate: Oid,
@@ -90,7 +90,8 @@ impl<'a> Reading<'a> {
                     let plain = Landing::of(&candidate, &landed)
                         .and_then(|landing| landing.plain(self.repo, self.trees, &self.plans));
                     let plain = plain.map_err(|e| e.to_string()).flatten();
-                    report.explained(&ticket.task, commit, &plain, answers);
+                    let files = answers.iter().map(|a| a.file.clone().into_bytes());
+                    report.explained(&ticket.task, commit, &plain, &files.collect());
                 }
             }
             _ => {}
@@ -99,27 +100,23 @@ impl<'a> Reading<'a> {
 }
 
 impl Report {
-    /// Every file in conflict has an answer on record, and nothing but these files differs from the plain merge.
-    fn explained(
+    /// Every file in conflict is on record as settled, and nothing but these files differs from the plain merge.
+    pub(super) fn explained(
         &mut self,
         task: &TaskId,
         commit: &ObjectId,
         plain: &Result<Plain, String>,
-        answers: &[Answered],
+        files: &BTreeSet<Vec<u8>>,
     ) {
-        let files: BTreeSet<Vec<u8>> = answers
-            .iter()
-            .map(|answered| answered.file.clone().into_bytes())
-            .collect();
         let message = match plain {
             Err(why) => format!("what git makes of its merge cannot be told: {why}"),
-            Ok(plain) if plain.conflicts != files => format!(
-                "git leaves conflicts in {}, and the record of answers names {}",
+            Ok(plain) if plain.conflicts != *files => format!(
+                "git leaves conflicts in {}, and the record of what was settled names {}",
                 named(&plain.conflicts),
-                named(&files)
+                named(files)
             ),
             Ok(plain) => {
-                let other: BTreeSet<Vec<u8>> = plain.other.difference(&files).cloned().collect();
+                let other: BTreeSet<Vec<u8>> = plain.other.difference(files).cloned().collect();
                 if other.is_empty() {
                     return;
                 }
@@ -149,7 +146,7 @@ fn named(paths: &BTreeSet<Vec<u8>>) -> String {
 }
 
 impl Landing {
-    fn of(candidate: &Commit<'_>, landed: &Commit<'_>) -> Result<Self, Error> {
+    pub(super) fn of(candidate: &Commit<'_>, landed: &Commit<'_>) -> Result<Self, Error> {
         Ok(Self {
             base: candidate.parent(0)?.tree_id(),
             tip: landed.parent(0)?.tree_id(),
@@ -159,7 +156,7 @@ impl Landing {
     }
 
     /// What differs from the plain merge, plans of the run aside; or why that cannot be told.
-    fn plain(
+    pub(super) fn plain(
         &self,
         repo: &Repository,
         trees: &Trees<'_>,

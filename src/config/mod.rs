@@ -331,6 +331,8 @@ settings! {
     protect_remove: Vec<String> = Vec::new(), "protect.remove" by read::globs;
     /// How conflicts in some files are settled without anybody being asked.
     merge: Vec<KnownAnswer> = Vec::new(), "merge" by read::answers;
+    /// Whether a session is asked to resolve a conflict that has no known answer, before the task is done again.
+    merge_resolver: bool = true, "merge_resolver" by read::switch;
     /// Where the project's roles lie, from the repository's root.
     agents_dir: PathBuf = PathBuf::from(".claude/agents"), "agents_dir" by read::project_dir;
     /// How the project is built; told to agents.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::how::How;
-use crate::ids::{ObjectId, SlotId, Ticket};
+use crate::engine::conflict::Resolving;
+use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 use crate::plan::Runner;
 use crate::plan::checks::Checks;
 use crate::store::{AttemptDir, read_limited, write_atomic};
@@ -43,6 +44,48 @@ pub struct Sheet {
     /// What its work is checked by, in case that the plan loses the task meanwhile.
     #[serde(default)]
     pub checks: Checks,
+    /// The conflict that it is to resolve, if it is no attempt at the task itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contest: Option<Contest>,
+}
+
+/// A conflict that a session is to resolve which made neither side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contest {
+    /// The candidate that does not fit.
+    pub candidate: ObjectId,
+    /// The attempt that left it.
+    pub attempt: u32,
+    /// The merge, with both sides between marks in the files in conflict.
+    pub marked: ObjectId,
+    /// These files, sorted.
+    pub files: Vec<String>,
+    /// With whose work it is in conflict.
+    pub with: Vec<Opponent>,
+}
+
+impl Contest {
+    /// As the engine knows it.
+    pub fn resolving(&self) -> Resolving {
+        let with = self.with.iter();
+        Resolving {
+            candidate: self.candidate.clone(),
+            attempt: self.attempt,
+            files: self.files.clone(),
+            with: with.map(|opponent| opponent.task.clone()).collect(),
+        }
+    }
+}
+
+/// A task with whose landed work another's is in conflict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opponent {
+    /// The task.
+    pub task: TaskId,
+    /// Its commit on the target.
+    pub commit: ObjectId,
+    /// What it was checked by when the session was asked, in case that the plan loses it meanwhile.
+    pub checks: Checks,
 }
 
 impl Sheet {
@@ -69,6 +112,7 @@ impl Sheet {
             nonce,
             port,
             checks: Checks::default(),
+            contest: None,
         }
     }
 
@@ -85,6 +129,12 @@ impl Sheet {
             session: Uuid::new_v4(),
             ..self
         }
+    }
+
+    /// The same with a conflict to resolve.
+    #[must_use]
+    pub fn resolving(self, contest: Option<Contest>) -> Self {
+        Self { contest, ..self }
     }
 
     /// Whether its output is the stream of an agent program; a command's is text.

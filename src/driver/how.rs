@@ -13,6 +13,9 @@ use crate::plan::{Plan, Runner, Task};
 /// The role of tasks that name none.
 pub const DEFAULT_ROLE: &str = "coder";
 
+/// The role of sessions that resolve conflicts.
+pub const RESOLVER_ROLE: &str = "merge-resolver";
+
 /// How a task is done, with where each answer comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct How {
@@ -32,6 +35,21 @@ pub struct How {
     pub effort: Option<Effort>,
     /// The wall-clock limit of one attempt.
     pub timeout: Duration,
+}
+
+impl How {
+    /// The same by another role; the model is still the task's.
+    #[must_use]
+    pub fn by(self, role: &str, roles: &Roles) -> Self {
+        let known = roles.get(role);
+        Self {
+            role: role.to_owned(),
+            tools: known.and_then(|r| r.tools.clone()),
+            profile: known.and_then(|r| r.profile),
+            effort: known.and_then(|r| r.effort),
+            ..self
+        }
+    }
 }
 
 /// Roles by name, frozen for a run.

@@ -432,6 +432,7 @@ fn panicked(action: &Action) -> Event {
         Action::Prepare { ticket, .. } => Event::Prepared {
             ticket: ticket.clone(),
             saved: Vec::new(),
+            resolving: None,
             result: Err(Unprepared::Ended(end())),
         },
         Action::Build { ticket, .. } => Event::Built {

@@ -1,5 +1,6 @@
 //! What the engine orders. Every started action ends in exactly one event, also when it panics.
 
+use super::conflict::Contested;
 use super::ending::AttemptEnd;
 use super::outcome::Outcome;
 use super::usage::MicroUsd;
@@ -127,6 +128,9 @@ pub enum StartFrom {
     Tip,
     /// The files of an earlier attempt's candidate, on that candidate's base or newer.
     Candidate(ObjectId),
+    /// The merge of an earlier attempt's candidate with the target's tip, with its conflicts, to resolve these and do
+    /// nothing else. Where there are none any more, it is as [`StartFrom::Candidate`].
+    Conflict(Box<Contested>),
 }
 
 /// How an agent is started.

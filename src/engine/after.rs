@@ -20,9 +20,15 @@ impl Policy {
     }
 }
 
-/// The end of a collected attempt as the engine sees it: a report task that left no text has not done its work.
-pub(super) fn judged_end(kind: TaskKind, left: &Collected) -> AttemptEnd {
-    match kind {
+/// The end of a collected attempt as the engine sees it: a report task that left no text has not done its work, nor has
+/// a session that resolved a conflict to nothing.
+pub(super) fn judged_end(task: &Task, left: &Collected) -> AttemptEnd {
+    let is_done = left.end.ending.row().is_done();
+    if task.is_resolving() && is_done && left.candidate.is_none() {
+        let detail = "the session that was to resolve the conflict left nothing";
+        return AttemptEnd::new(Ending::Conflict, detail);
+    }
+    match task.node.kind {
         TaskKind::Report
             if left.end.ending.row().is_done()
                 && left.candidate.is_none()
@@ -72,6 +78,12 @@ pub(super) fn next(state: &State, task: &Task, end: Ending, fate: Fate, now: Now
         true => Charge::Nothing,
         false => within_limit(task, row.counts),
     };
+    // Whoever resolves a conflict is nobody's attempt at the task.
+    let is_answer = matches!(charge, Charge::Attempt | Charge::Conflict);
+    let charge = match is_answer && task.is_resolving() {
+        true => Charge::Nothing,
+        false => charge,
+    };
     if charge == Charge::Attempt && task.spent + 1 >= task.node.max_attempts {
         return Next::Fail { charge };
     }
@@ -81,6 +93,10 @@ pub(super) fn next(state: &State, task: &Task, end: Ending, fate: Fate, now: Now
     }
     let from = match fate.leaves {
         Leaves::AsBefore(from) => from,
+        // A session that could not work has said nothing about the conflict: it is asked about once more. After one that
+        // did not get there, the task is done again.
+        _ if task.is_resolving() && is_answer => RetryFrom::Base,
+        _ if task.is_resolving() => RetryFrom::Candidate,
         Leaves::Candidate => wished(task, end, row.from),
         Leaves::Nothing => RetryFrom::Base,
     };

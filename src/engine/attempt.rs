@@ -4,6 +4,7 @@ use super::Turn;
 use super::action::StartFrom;
 use super::after::{self, Fate, Leaves};
 use super::budget::Amount;
+use super::conflict::Resolving;
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Collected, Unprepared};
 use super::outcome::Outcome;
@@ -18,6 +19,7 @@ impl Turn<'_> {
         &mut self,
         ticket: &Ticket,
         saved: Vec<Salvage>,
+        resolving: Option<Box<Resolving>>,
         result: Result<ObjectId, Unprepared>,
     ) -> bool {
         let is_preparing = |task: &&Task| matches!(task.phase, Phase::Preparing { .. });
@@ -52,6 +54,14 @@ impl Turn<'_> {
         };
         match result {
             Ok(base) if !self.state.is_halting() && task.closing.is_none() => {
+                let asked = matches!(task.start, StartFrom::Conflict(_));
+                if let Some(resolving) = resolving.filter(|_| asked) {
+                    let ticket = ticket.clone();
+                    self.record(Record::Resolving { ticket, resolving });
+                }
+                let Some((_, task)) = self.state.get(&ticket.task) else {
+                    return false;
+                };
                 let ticket = task.next_order();
                 self.record(Record::AgentStarting {
                     ticket,
@@ -126,7 +136,7 @@ impl Turn<'_> {
         let demanded = ended_by_orch
             .as_ref()
             .is_some_and(|end| end.ending == Ending::Interrupted);
-        let end = after::judged_end(task.node.kind, &left);
+        let end = after::judged_end(task, &left);
         let charged = Amount::charge(&left.usage, task.past().grant.reserved);
         let spent = task.past().attempt_charged.plus(charged);
         let may_ask = end.ending == Ending::NoStatus
@@ -195,7 +205,7 @@ impl Turn<'_> {
         };
         let from = match task.start {
             StartFrom::Tip => RetryFrom::Base,
-            StartFrom::Candidate(_) => RetryFrom::Candidate,
+            StartFrom::Candidate(_) | StartFrom::Conflict(_) => RetryFrom::Candidate,
         };
         let next = match &task.closing {
             Some(_) => Next::Nothing,

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::{ObjectId, TaskId};
+
 /// Where a candidate does not fit what it was to be built on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
@@ -11,6 +13,51 @@ pub struct Conflict {
     pub files: Vec<String>,
     /// Why what a person said beforehand about them did not help, if it was tried.
     pub tried: Option<String>,
+    /// The commits since the candidate's base that changed these files; empty where more is in conflict than the lines of
+    /// text files.
+    pub with: Vec<ObjectId>,
+}
+
+/// A candidate that is in conflict with what landed before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contested {
+    /// The candidate.
+    pub candidate: ObjectId,
+    /// The attempt that left it.
+    pub attempt: u32,
+}
+
+/// What a session is asked to resolve, which did not make either side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolving {
+    /// The candidate that does not fit, of an earlier attempt of the task.
+    pub candidate: ObjectId,
+    /// That attempt.
+    pub attempt: u32,
+    /// The files in conflict, sorted: all that it may change.
+    pub files: Vec<String>,
+    /// The tasks whose landed commits it is in conflict with. Their gates judge the result, too.
+    pub with: Vec<TaskId>,
+}
+
+impl Resolving {
+    /// The candidate that does not fit, and whose it is.
+    pub(super) fn contested(&self) -> Contested {
+        Contested {
+            candidate: self.candidate.clone(),
+            attempt: self.attempt,
+        }
+    }
+
+    /// `conflicts with 1, 2 in a.rs, b.rs`.
+    pub fn in_words(&self) -> String {
+        let with: Vec<&str> = self.with.iter().map(TaskId::as_str).collect();
+        format!(
+            "conflicts with {} in {}",
+            with.join(", "),
+            self.files.join(", ")
+        )
+    }
 }
 
 impl Conflict {

@@ -325,7 +325,12 @@ impl Turn<'_> {
                 };
                 let next = super::after::next(self.state, task, end.ending, fate, self.now);
                 let ticket = task.ticket();
-                Record::NotLandable { ticket, end, next }
+                Record::NotLandable {
+                    ticket,
+                    end,
+                    next,
+                    resolve: false,
+                }
             }
             Some(When::Before) | None => Record::Settled {
                 task: task.node.id.clone(),

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::approval::Change;
-use super::conflict::{Answered, Conflict};
+use super::conflict::{Answered, Conflict, Resolving};
 use super::ending::AttemptEnd;
 use super::limit::{LimitHit, UsageWindow};
 use super::outcome::Outcome;
@@ -26,6 +26,8 @@ pub enum Event {
         ticket: Ticket,
         /// What an earlier attempt had left in the slot, and is saved now.
         saved: Vec<Salvage>,
+        /// The conflicts that the slot holds, if it was to hold some.
+        resolving: Option<Box<Resolving>>,
         /// The base the attempt starts on.
         result: Result<ObjectId, Unprepared>,
     },

@@ -97,6 +97,12 @@ impl History {
                 };
                 self.open.insert(ticket.task.clone(), open);
             }
+            // What it takes says nothing about attempts at tasks.
+            Record::Resolving { ticket, .. } => {
+                if let Some(open) = self.open.get_mut(&ticket.task) {
+                    open.is_told = false;
+                }
+            }
             Record::AgentStarting {
                 ticket, continues, ..
             } => {

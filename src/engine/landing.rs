@@ -44,9 +44,10 @@ impl Turn<'_> {
                 answers: made.answers.clone(),
             });
         }
-        let Some((_, task)) = self.state.get(&ticket.task) else {
+        let Some((ix, task)) = self.state.get(&ticket.task) else {
             return false;
         };
+        let gates = self.state.gates_of(ix);
         let is_first = task
             .phase
             .place()
@@ -56,10 +57,10 @@ impl Turn<'_> {
                 self.missed(ticket, Miss::Suspected(what));
             }
             Ok(_) if self.state.parked => self.missed(ticket, Miss::TargetRewritten),
-            Ok(_) if !is_first && task.node.gates.is_none() => {
+            Ok(_) if !is_first && gates.is_none() => {
                 self.missed(ticket, Miss::GatesChanged);
             }
-            Ok(_) if self.state.ends_agents() && !task.node.gates.is_none() => {
+            Ok(_) if self.state.ends_agents() && !gates.is_none() => {
                 self.missed(ticket, Miss::GatesEnded);
             }
             Ok(Landing {
@@ -68,7 +69,7 @@ impl Turn<'_> {
                 change,
                 answers: _,
             }) => {
-                let (next, gates) = (task.next_order(), task.node.gates);
+                let next = task.next_order();
                 let asks = task.node.approval == Some(When::After);
                 let approved = task.consent.shown();
                 let is_another = approved.is_some_and(|shown| shown.change.sha256 != change.sha256);
@@ -94,6 +95,12 @@ impl Turn<'_> {
             }
             Err(BuildFailure::Conflict(conflict)) => {
                 let end = AttemptEnd::new(Ending::Conflict, conflict.in_words());
+                let resolve = self.state.asks_resolver(ix, &conflict);
+                self.not_landable_but(ticket, &end, Leaves::Candidate, resolve);
+            }
+            Err(BuildFailure::AlreadyThere) if task.is_resolving() => {
+                let detail = "nothing of the task's own is left in what was resolved";
+                let end = AttemptEnd::new(Ending::Conflict, detail);
                 self.not_landable(ticket, &end, Leaves::Candidate);
             }
             Err(BuildFailure::AlreadyThere) => {
@@ -291,6 +298,17 @@ impl Turn<'_> {
     }
 
     fn not_landable(&mut self, ticket: &Ticket, end: &AttemptEnd, leaves: Leaves) {
+        self.not_landable_but(ticket, end, leaves, false);
+    }
+
+    /// The same, where a session may be asked to resolve its conflict if there is another attempt at all.
+    fn not_landable_but(
+        &mut self,
+        ticket: &Ticket,
+        end: &AttemptEnd,
+        leaves: Leaves,
+        resolve: bool,
+    ) {
         let Some((_, task)) = self.state.get(&ticket.task) else {
             return;
         };
@@ -310,6 +328,7 @@ impl Turn<'_> {
             ticket: ticket.clone(),
             end: end.clone(),
             next,
+            resolve: resolve && matches!(next, Next::Retry { .. }),
         });
         self.tell_breaker(end, false);
     }

@@ -211,8 +211,9 @@ impl Engine {
             Event::Prepared {
                 ticket,
                 saved,
+                resolving,
                 result,
-            } => turn.prepared(&ticket, saved, result),
+            } => turn.prepared(&ticket, saved, resolving, result),
             Event::Executed { ticket } => turn.executed(&ticket),
             Event::Collected { ticket, result } => turn.collected(&ticket, *result),
             Event::Built { ticket, result } => turn.built(&ticket, result),

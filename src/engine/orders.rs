@@ -129,6 +129,7 @@ impl Shell {
             | Record::BreakerClosed
             | Record::Building { .. }
             | Record::ConflictsAnswered { .. }
+            | Record::Resolving { .. }
             | Record::Verifying { .. }
             | Record::Verified { .. }
             | Record::StartAsked { .. }
@@ -245,6 +246,7 @@ impl Turn<'_> {
             | Record::PlanAccepted { .. }
             | Record::Collected { .. }
             | Record::ConflictsAnswered { .. }
+            | Record::Resolving { .. }
             | Record::Verified { .. }
             | Record::StartAsked { .. }
             | Record::ApprovalAsked { .. }

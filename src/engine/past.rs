@@ -1,7 +1,7 @@
 //! What a task has behind it once something has happened to it.
 
 use super::budget::{Amount, Grant};
-use super::conflict::Answered;
+use super::conflict::{Answered, Resolving};
 use super::ending::AttemptEnd;
 use super::event::Decision;
 use super::usage::Usage;
@@ -45,6 +45,8 @@ pub(super) struct Past {
     pub answers: Vec<Answered>,
     /// Who settled it, if a person did.
     pub settled_by: Option<Decision>,
+    /// What the newest attempt is to resolve, if it is no attempt at the task itself.
+    pub resolving: Option<Resolving>,
 }
 
 impl Past {
@@ -63,6 +65,7 @@ impl Past {
         meanwhile: Vec::new(),
         answers: Vec::new(),
         settled_by: None,
+        resolving: None,
     };
 }
 

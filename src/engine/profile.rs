@@ -22,6 +22,9 @@ pub struct Profile {
     /// Whether it is a shell command, which is no session of an agent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_command: bool,
+    /// Whether a session is asked to resolve conflicts that its work runs into.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resolves: bool,
 }
 
 /// How the tasks of a plan are done, by task. Shared: most are done alike.

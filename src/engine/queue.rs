@@ -10,9 +10,11 @@
 
 use super::Turn;
 use super::action::Action;
-use super::phase::Phase;
+use super::conflict::Conflict;
+use super::phase::{Phase, Settled};
 use super::record::{Miss, Record};
 use super::state::State;
+use super::task::Task;
 use super::topology::Ix;
 use crate::ids::ObjectId;
 use crate::plan::graph::Gates;
@@ -60,13 +62,13 @@ impl State {
             .min_by_key(|&ix| self.rank(ix))?;
         let task = &self.tasks[ix];
         // Nothing goes past it: whoever overtook it could keep it waiting for ever.
-        let goes_alone = task.suspected.is_some() || task.node.gates.is_none();
+        let goes_alone = task.suspected.is_some() || self.gates_of(ix).is_none();
         (behind.is_none() || !goes_alone).then_some((ix, behind))
     }
 
     fn could_build(&self, ix: Ix, now: Now) -> bool {
         let task = &self.tasks[ix];
-        let takes_long = !task.node.gates.is_none() || task.cut_off;
+        let takes_long = !self.gates_of(ix).is_none() || task.cut_off;
         match &task.phase {
             // Under a hard stop nothing is waited for that takes long.
             Phase::Queued { .. } if self.ends_agents() && takes_long => false,
@@ -108,6 +110,35 @@ impl State {
         (has_room && is_sound)
             .then(|| self.tasks[last].phase.landing_commit().cloned())
             .flatten()
+    }
+
+    /// What judges its commit: its own gates, and those of the tasks with whose work a conflict of it was resolved.
+    pub(super) fn gates_of(&self, ix: Ix) -> Gates {
+        let task = &self.tasks[ix];
+        let with = task.past().resolving.as_ref();
+        let others = with.map_or(&[][..], |resolving| resolving.with.as_slice());
+        let others = others.iter().filter_map(|id| self.get(id));
+        let gates = others.map(|(_, other)| other.node.gates);
+        gates.fold(task.node.gates, Gates::max)
+    }
+
+    /// Whether a session is asked to resolve a conflict of the task: once for each, and only where gates of everybody
+    /// concerned judge what comes of it.
+    pub(super) fn asks_resolver(&self, ix: Ix, conflict: &Conflict) -> bool {
+        let task = &self.tasks[ix];
+        let has_gates = |task: &Task| task.node.gates == Gates::Required;
+        let is_judged = |commit: &ObjectId| self.task_landed_as(commit).is_some_and(has_gates);
+        task.profile.resolves
+            && !task.is_resolving()
+            && !conflict.with.is_empty()
+            && has_gates(task)
+            && conflict.with.iter().all(is_judged)
+    }
+
+    /// The task whose work a commit of the target is, if it is any's.
+    fn task_landed_as(&self, commit: &ObjectId) -> Option<&Task> {
+        let landed_so = |task: &&Task| matches!(&task.phase, Phase::Settled(Settled::Landed { commit: landed, .. }) if landed == commit);
+        self.tasks.iter().find(landed_so)
     }
 
     /// Whether another candidate could be built while those in the queue are on their way.
@@ -198,7 +229,7 @@ impl Turn<'_> {
         let ticket = task.ticket();
         if self.state.parked {
             self.missed(&ticket, Miss::TargetRewritten);
-        } else if !*verified && task.node.gates == Gates::Required {
+        } else if !*verified && self.state.gates_of(ix) == Gates::Required {
             self.missed(&ticket, Miss::GatesChanged);
         } else {
             let (commit, onto, change) = (commit.clone(), onto.clone(), change.as_deref().cloned());

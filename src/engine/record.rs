@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approval::{Change, Shown};
 use super::budget::Grant;
-use super::conflict::Answered;
+use super::conflict::{Answered, Resolving};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Author, Control, PlanRevision, StopLevel};
 use super::limit::{LimitHit, LimitScope, UsageWindow};
@@ -66,6 +66,15 @@ pub enum Record {
         /// What it may spend.
         #[serde(default)]
         grant: Grant,
+    },
+    /// The slot holds an earlier candidate merged with the base, and the session that starts in it is to resolve the
+    /// conflicts between them. It is no attempt at the task itself: it costs none, and what follows one that fails is an
+    /// attempt on the target's tip.
+    Resolving {
+        /// Task, attempt, epoch.
+        ticket: Ticket,
+        /// What.
+        resolving: Box<Resolving>,
     },
     /// The slot stands at the base; the agent is about to start.
     AgentStarting {
@@ -183,6 +192,9 @@ pub enum Record {
         end: AttemptEnd,
         /// What follows.
         next: Next,
+        /// Whether what follows first is a session that resolves its conflict.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        resolve: bool,
     },
     /// The landing commit is made, and conflicts in it were settled as a person had said beforehand.
     ConflictsAnswered {
@@ -462,6 +474,7 @@ impl Record {
             | Self::LimitLifted { .. }
             | Self::BreakerOpened { .. }
             | Self::BreakerClosed
+            | Self::Resolving { .. }
             | Self::Building { .. }
             | Self::ConflictsAnswered { .. }
             | Self::Verifying { .. }
@@ -498,6 +511,7 @@ impl Record {
             | Self::AgentEnded { ticket, .. }
             | Self::Observed { ticket, .. }
             | Self::Collected { ticket, .. }
+            | Self::Resolving { ticket, .. }
             | Self::Building { ticket, .. }
             | Self::ConflictsAnswered { ticket, .. }
             | Self::Verifying { ticket, .. }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::action::StartFrom;
 use super::approval::Consent;
+use super::conflict::{Contested, Resolving};
 use super::event::Decision;
 use super::past::{Past, Supply};
 use super::phase::{Closing, Phase};
@@ -120,6 +121,16 @@ impl Task {
     pub(super) fn past(&self) -> &Past {
         static NONE: Past = Past::NONE;
         self.past.as_deref().unwrap_or(&NONE)
+    }
+
+    /// Whether its newest attempt resolves a conflict, instead of being one at the task itself.
+    pub(super) fn is_resolving(&self) -> bool {
+        self.past().resolving.is_some()
+    }
+
+    /// The candidate whose conflict its newest attempt resolves.
+    pub(super) fn contested(&self) -> Option<Contested> {
+        self.past().resolving.as_ref().map(Resolving::contested)
     }
 
     pub(super) fn past_mut(&mut self) -> &mut Past {

@@ -5,6 +5,7 @@ use super::approval::Shown;
 use super::bars::Bar;
 use super::blockage::Blockage;
 use super::budget::Amount;
+use super::conflict::Resolving;
 use super::ending::AttemptEnd;
 use super::event::StopLevel;
 use super::limit::{LimitHit, UsageWindow};
@@ -130,6 +131,8 @@ pub struct TaskView<'a> {
     pub supply: Option<&'a str>,
     /// Its place among the candidates that are to land, from 1, if it is one of them.
     pub queue_position: Option<usize>,
+    /// What its newest attempt is to resolve, if it is no attempt at the task itself.
+    pub resolving: Option<&'a Resolving>,
     /// Whether a person holds it.
     pub held: bool,
     /// Whether the plan asks for something else since the task started.
@@ -358,6 +361,7 @@ impl Engine {
             shown: task.consent.asked(),
             supply: task.awaits_evidence().then_some(past.supply.said.as_str()),
             queue_position: self.state.queue_position(ix),
+            resolving: task.past().resolving.as_ref(),
             held: task.is_held(),
             stale: task
                 .newer

@@ -39,9 +39,14 @@ impl Engine {
             }
             Phase::Executing {
                 slot, asked: false, ..
-            } => {
-                vec![format!("attempt {} runs in slot {slot}", task.attempt)]
-            }
+            } => match &task.past().resolving {
+                None => vec![format!("attempt {} runs in slot {slot}", task.attempt)],
+                Some(resolving) => vec![format!(
+                    "attempt {} resolves {} in slot {slot}; their gates judge the result, too",
+                    task.attempt,
+                    resolving.in_words()
+                )],
+            },
             Phase::Executing {
                 slot, asked: true, ..
             } => {

@@ -1,8 +1,9 @@
-//! What a commit changes, as a digest by which two commits can be told to make the same change to the same files.
+//! What a commit changes: as a digest by which two commits can be told to make the same change to the same files, and as
+//! a text to read.
 
 use std::path::Path;
 
-use git2::{Oid, Repository};
+use git2::{DiffFormat, Oid, Repository};
 use sha2::{Digest, Sha256};
 
 use crate::ids::ObjectId;
@@ -41,4 +42,44 @@ pub fn digest(
     }
     let digest = hash.finalize();
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What `commit` changes against `onto`, as a patch of at most so many bytes, the plan left `apart`.
+///
+/// # Errors
+/// If one of the commits cannot be read.
+pub fn patch(
+    repo: &Repository,
+    onto: &ObjectId,
+    commit: &ObjectId,
+    apart: Option<&Path>,
+    bytes_max: usize,
+) -> Result<String, git2::Error> {
+    let tree = |id: &ObjectId| {
+        let commit = repo.find_commit(Oid::from_str(id.as_str())?)?;
+        commit.tree()
+    };
+    let diff = repo.diff_tree_to_tree(Some(&tree(onto)?), Some(&tree(commit)?), None)?;
+    let mut text = Vec::new();
+    let mut is_whole = true;
+    diff.print(DiffFormat::Patch, |delta, _, line| {
+        let sides = [delta.old_file(), delta.new_file()];
+        if apart.is_some() && sides.iter().any(|side| side.path() == apart) {
+            return true;
+        }
+        if text.len() + line.content().len() > bytes_max {
+            is_whole = false;
+            return true;
+        }
+        if let mark @ ('+' | '-' | ' ') = line.origin() {
+            text.extend(mark.to_string().bytes());
+        }
+        text.extend_from_slice(line.content());
+        true
+    })?;
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    if !is_whole {
+        text += "[the rest is left out]\n";
+    }
+    Ok(text)
 }

@@ -40,6 +40,8 @@ pub enum Merge {
     Conflict {
         /// Paths relative to the top of the repository.
         files: Vec<String>,
+        /// The tree with both sides between marks in these files, if they are all text that both sides have.
+        marked: Option<ObjectId>,
     },
 }
 
@@ -115,12 +117,14 @@ pub fn merge(
                 }),
                 Some(Answer::Conflict(conflict)) => {
                     let answered = conflict.answered(git, repo, known, objects)?;
-                    Ok(answered.unwrap_or(Merge::Conflict {
+                    Ok(answered.unwrap_or_else(|| Merge::Conflict {
+                        marked: conflict.marked().map(object_id),
                         files: conflict.files,
                     }))
                 }
                 None => Ok(Merge::Conflict {
                     files: sides.files_of_candidate(repo).map_err(objects)?,
+                    marked: None,
                 }),
             }
         }
@@ -293,9 +297,25 @@ struct Conflict {
     unmerged: Unmerged,
     /// Whether no more is wrong than contents, of text or not.
     is_of_contents: bool,
+    /// Whether a file is no text.
+    is_binary: bool,
 }
 
 impl Conflict {
+    /// Whether every file in conflict is one that both sides have, and nothing else is wrong.
+    fn is_of_files(&self) -> bool {
+        let unmerged = self.unmerged.keys().map(Vec::as_slice);
+        self.is_of_contents && unmerged.eq(self.files.iter().map(String::as_bytes))
+    }
+
+    /// The tree with marks, if both sides of every conflict stand between them.
+    fn marked(&self) -> Option<Oid> {
+        let on_both_sides = |versions| tips_file(versions).is_some();
+        let is_marked =
+            self.is_of_files() && !self.is_binary && self.unmerged.values().all(on_both_sides);
+        is_marked.then_some(self.tree)
+    }
+
     /// The tree with what is known to be right in every file in conflict, if that is known of all of them.
     fn answered(
         &self,
@@ -304,13 +324,8 @@ impl Conflict {
         known: &dyn Fn(&str) -> Option<Known>,
         objects: impl Fn(git2::Error) -> MergeError,
     ) -> Result<Option<Merge>, MergeError> {
-        let are_the_unmerged = self
-            .unmerged
-            .keys()
-            .map(Vec::as_slice)
-            .eq(self.files.iter().map(String::as_bytes));
         let answers: Option<Vec<Known>> = self.files.iter().map(|file| known(file)).collect();
-        let Some(answers) = answers.filter(|_| self.is_of_contents && are_the_unmerged) else {
+        let Some(answers) = answers.filter(|_| self.is_of_files()) else {
             return Ok(None);
         };
         let mut tree = self.tree;
@@ -398,13 +413,14 @@ fn read_conflict(output: &[u8], commits: [Oid; 2]) -> Option<Conflict> {
         *versions.get_mut(stage.checked_sub(1)?)? = Some(version);
     }
     let mut paths: BTreeSet<&[u8]> = unmerged.keys().map(Vec::as_slice).collect();
-    let mut is_of_contents = true;
+    let (mut is_of_contents, mut is_binary) = (true, false);
     while let Some(count) = fields.next() {
         let count: usize = std::str::from_utf8(count).ok()?.parse().ok()?;
         let named: Vec<&[u8]> = fields.by_ref().take(count).collect();
         let (kind, _text) = (fields.next()?, fields.next()?);
         if kind.starts_with(b"CONFLICT") {
             paths.extend(named);
+            is_binary |= kind == b"CONFLICT (binary)";
             is_of_contents &= [&b"CONFLICT (contents)"[..], b"CONFLICT (binary)"].contains(&kind);
         }
     }
@@ -420,6 +436,7 @@ fn read_conflict(output: &[u8], commits: [Oid; 2]) -> Option<Conflict> {
         files: files.into_iter().collect(),
         unmerged,
         is_of_contents,
+        is_binary,
     })
 }
 

@@ -32,6 +32,8 @@ pub struct Message<'a> {
     pub verified: Result<&'a str, &'a str>,
     /// The conflicts that were settled as a person had said beforehand.
     pub answered: &'a [Answered],
+    /// The files in which a session resolved conflicts that its work ran into.
+    pub resolved: &'a [String],
     /// `Name <email>` of a `Signed-off-by` line, if the project wants one.
     pub sign_off: Option<&'a str>,
 }
@@ -71,10 +73,17 @@ impl Message<'_> {
             Ok(gates) => format!("Orch-Verified: {}", one_line(gates)),
             Err(why) => format!("Orch-Verified: no ({})", one_line(why)),
         });
-        for (how, is_it) in [("union", true), ("run", false)] {
+        let by = |is_union: bool| {
             let files = self.answered.iter();
-            let files = files.filter(|answered| (answered.by == By::Union) == is_it);
-            let files: Vec<&str> = files.map(|answered| answered.file.as_str()).collect();
+            let files = files.filter(move |answered| (answered.by == By::Union) == is_union);
+            files.map(|answered| answered.file.as_str()).collect()
+        };
+        let resolved: Vec<&str> = self.resolved.iter().map(String::as_str).collect();
+        for (how, files) in [
+            ("union", by(true)),
+            ("run", by(false)),
+            ("session", resolved),
+        ] {
             if !files.is_empty() {
                 lines.push(format!(
                     "Orch-Merged: {how} ({})",
@@ -163,6 +172,7 @@ mod tests {
                     },
                 ),
             ],
+            resolved: &["d".to_owned()],
             sign_off,
         }
         .text()
@@ -175,7 +185,7 @@ mod tests {
             text,
             "1.1: Add a thing\n\nDid it.\nWell.\n\nOrch-Plan: plans/a Orch-Task: x.yaml\nOrch-Task: 1.1\n\
              Orch-Run: 19700101-000000-0000\nOrch-Attempt: 2\nOrch-Verified: no (no required verify command)\n\
-             Orch-Merged: union (a b, c)\nOrch-Merged: run (Cargo.lock)\nSigned-off-by: A <a@b>\n"
+             Orch-Merged: union (a b, c)\nOrch-Merged: run (Cargo.lock)\nOrch-Merged: session (d)\nSigned-off-by: A <a@b>\n"
         );
     }
 

@@ -89,6 +89,7 @@ impl News {
                 ticket,
                 end,
                 next: Next::Fail { .. },
+                ..
             } => about(
                 Occasion::TaskFailed,
                 Some(&ticket.task),

@@ -120,6 +120,8 @@ struct AttemptAccount {
     /// How it ended, in words.
     end: Option<String>,
     detail: Option<String>,
+    /// The conflicts that it was to resolve, instead of doing the task.
+    resolves: Option<String>,
     /// What changed in the user's repository and checkout while it ran, orch's own doings aside.
     meanwhile: Vec<String>,
     usage: Usage,
@@ -313,9 +315,16 @@ fn attempts(records: &[Stamped]) -> BTreeMap<TaskId, Vec<AttemptAccount>> {
                         ended: None,
                         end: None,
                         detail: None,
+                        resolves: None,
                         meanwhile: Vec::new(),
                         usage: Usage::default(),
                     });
+            }
+            Record::Resolving { ticket, resolving } => {
+                let of_task = attempts.entry(ticket.task.clone()).or_default();
+                if let Some(attempt) = of_task.iter_mut().find(|a| a.number == ticket.attempt) {
+                    attempt.resolves = Some(resolving.in_words());
+                }
             }
             Record::Collected { ticket, end, .. } | Record::NotLandable { ticket, end, .. } => {
                 let of_task = attempts.entry(ticket.task.clone()).or_default();

@@ -192,6 +192,15 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
                 Verdict::Broken(_) | Verdict::Interrupted => return None,
             }
         }
+        Record::Resolving { ticket, resolving } => line(
+            Tone::Plain,
+            format!(
+                "{}  attempt {} resolves {}",
+                ticket.task,
+                ticket.attempt,
+                resolving.in_words()
+            ),
+        ),
         Record::ConflictsAnswered {
             ticket, answers, ..
         } => line(

@@ -88,6 +88,7 @@ pub(super) fn project(tx: &Transaction<'_>, placed: &Placed<'_>) -> Result<(), R
         | Record::BreakerClosed
         | Record::Building { .. }
         | Record::ConflictsAnswered { .. }
+        | Record::Resolving { .. }
         | Record::Verifying { .. }
         | Record::StartAsked { .. }
         | Record::ApprovalAsked { .. }

@@ -25,6 +25,7 @@ mod notices;
 mod people;
 mod power;
 mod queue;
+mod resolving;
 mod roles;
 mod rooms;
 mod runs;

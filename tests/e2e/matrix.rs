@@ -127,6 +127,11 @@ fn a_conflict_of_which_a_command_knows_the_answer_survives_a_kill() {
 }
 
 #[test]
+fn a_conflict_that_a_session_resolves_survives_a_kill() {
+    own_places(&Shape::resolved()).assert_clean();
+}
+
+#[test]
 fn an_extension_of_the_plan_survives_a_kill() {
     own_places(&Shape::extension()).assert_clean();
 }

@@ -40,6 +40,8 @@ pub(crate) struct Shape {
     saves: &'static str,
     /// Whether somebody stops the run.
     stops: bool,
+    /// What an agent program does, if one is asked.
+    agent: Option<String>,
 }
 
 impl Shape {
@@ -58,6 +60,7 @@ impl Shape {
             tells: &[],
             saves: "",
             stops: false,
+            agent: None,
         }
     }
 
@@ -79,6 +82,7 @@ impl Shape {
             Self::approved(),
             Self::answered(),
             Self::remade(),
+            Self::resolved(),
             Self::evidence(),
             Self::crowned(),
             Self::protected(),
@@ -121,6 +125,9 @@ impl Shape {
     pub(crate) fn command(&self, f: &Fixture) -> std::process::Command {
         let mut command = f.command([]);
         command.args(self.args);
+        if let Some(work) = &self.agent {
+            command.envs(f.agent_program(work));
+        }
         command
     }
 

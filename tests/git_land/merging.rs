@@ -15,8 +15,19 @@ use crate::repo::{Repo, try_run, write_script};
 /// How many random merges are tried: git takes some milliseconds for each.
 const CASES: u32 = 200;
 
+/// A merge of which it does not matter what both sides look like between marks.
+fn unmarked(merge: Merge) -> Merge {
+    match merge {
+        Merge::Conflict { files, .. } => Merge::Conflict {
+            files,
+            marked: None,
+        },
+        other => other,
+    }
+}
+
 fn merged(repo: &Repo, base: &ObjectId, tip: &ObjectId, candidate: &ObjectId) -> Merge {
-    merge(
+    let merge = merge(
         &repo.git,
         &repo.opened(),
         base,
@@ -25,7 +36,8 @@ fn merged(repo: &Repo, base: &ObjectId, tip: &ObjectId, candidate: &ObjectId) ->
         None,
         &|_| None,
     )
-    .unwrap()
+    .unwrap();
+    unmarked(merge)
 }
 
 #[test]
@@ -80,7 +92,10 @@ fn files_in_conflict_are_named_whatever_their_names() {
     let files = ["a", odd].map(str::to_owned).to_vec();
     assert_eq!(
         merged(&repo, &base, &tip, &candidate),
-        Merge::Conflict { files }
+        Merge::Conflict {
+            files,
+            marked: None
+        }
     );
 }
 
@@ -103,7 +118,7 @@ fn a_new_file_in_a_directory_that_the_other_side_renamed_is_no_clean_merge() {
         ],
     );
     let candidate = repo.commit_on(&base, &[("old/h", Some("h"))]);
-    let Merge::Conflict { files } = merged(&repo, &base, &tip, &candidate) else {
+    let Merge::Conflict { files, .. } = merged(&repo, &base, &tip, &candidate) else {
         panic!("git calls this a conflict");
     };
     assert!(files.contains(&"new/h".to_owned()), "{files:?}");
@@ -118,7 +133,7 @@ fn united(
     files: &[&str],
 ) -> Merge {
     let known = |file: &str| files.contains(&file).then_some(Known::Union);
-    merge(
+    let merge = merge(
         &repo.git,
         &repo.opened(),
         base,
@@ -127,7 +142,8 @@ fn united(
         None,
         &known,
     )
-    .unwrap()
+    .unwrap();
+    unmarked(merge)
 }
 
 #[test]
@@ -205,7 +221,10 @@ fn one_conflict_without_a_known_answer_leaves_all_of_them() {
     let files = ["news", "other"].map(str::to_owned).to_vec();
     assert_eq!(
         united(&repo, &base, &tip, &candidate, &["news"]),
-        Merge::Conflict { files }
+        Merge::Conflict {
+            files,
+            marked: None
+        }
     );
 }
 
@@ -225,7 +244,10 @@ fn deleted_and_binary_files_and_those_that_are_links_have_no_union() {
         let files = vec!["news".to_owned()];
         assert_eq!(
             united(&repo, &base, &tip, &candidate, &["news"]),
-            Merge::Conflict { files }
+            Merge::Conflict {
+                files,
+                marked: None
+            }
         );
     }
     let link = |parent: &ObjectId, to: &str| {
@@ -242,7 +264,10 @@ fn deleted_and_binary_files_and_those_that_are_links_have_no_union() {
     let files = vec!["news".to_owned()];
     assert_eq!(
         united(&repo, &base, &tip, &candidate, &["news"]),
-        Merge::Conflict { files }
+        Merge::Conflict {
+            files,
+            marked: None
+        }
     );
 }
 
@@ -258,7 +283,7 @@ fn a_merge_that_git_dies_of_is_a_conflict() {
         ("f/c", Some("c\n")),
     ];
     let candidate = repo.commit_on(&base, &moved);
-    let Merge::Conflict { files } = merged(&repo, &base, &tip, &candidate) else {
+    let Merge::Conflict { files, .. } = merged(&repo, &base, &tip, &candidate) else {
         panic!("it cannot be clean: `d/e` is a file and a directory");
     };
     assert!(
@@ -495,7 +520,7 @@ fn random_merges_agree_with_git() {
                 prop_assert_eq!(Some(ours), tree);
             }
             Merge::Answered { .. } => prop_assert!(false, "no answer is known"),
-            Merge::Conflict { files } => {
+            Merge::Conflict { files, .. } => {
                 // git dies of some merges, which are no clean ones then.
                 prop_assert!(matches!(asked.status.code(), Some(1) | None));
                 prop_assert!(!files.is_empty());

@@ -3,6 +3,7 @@
 mod attempts;
 mod questions;
 mod queue;
+mod resolving;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,6 +61,7 @@ pub(crate) struct Laws {
     pub bounds: Bounds,
     consents: Consents,
     pub smokes: Smokes,
+    resolvers: resolving::Resolvers,
 }
 
 /// A task in the book.
@@ -107,6 +109,7 @@ impl Laws {
         self.bounds.follow(stamped)?;
         self.consents.follow(stamped)?;
         self.smokes.follow(stamped)?;
+        self.resolvers.follow(stamped)?;
         let hurried = self.hurried.take();
         let just_failed = std::mem::take(&mut self.just_failed);
         if let Record::Superseded { ticket }
@@ -141,7 +144,12 @@ impl Laws {
                 entry.under_way = false;
                 entry.slot = None;
             }
-            Record::Observed { .. }
+            Record::ApprovalLapsed { .. }
+            | Record::EvidenceLooked { .. }
+            | Record::Resolving { .. }
+            | Record::StartAsked { .. }
+            | Record::ConflictsAnswered { .. }
+            | Record::Observed { .. }
             | Record::Limited { .. }
             | Record::LimitLifted { .. }
             | Record::BreakerOpened { .. }
@@ -236,10 +244,6 @@ impl Laws {
                 })?;
                 self.entry(ticket).on_the_way_in = false;
             }
-            Record::StartAsked { .. }
-            | Record::ApprovalLapsed { .. }
-            | Record::ConflictsAnswered { .. }
-            | Record::EvidenceLooked { .. } => {}
             Record::Verified {
                 ticket,
                 commit,
@@ -545,24 +549,6 @@ impl Laws {
                 || charge != Charge::Attempt,
             || format!("{ticket} fails with {spent} of {most} attempts spent, or does not"),
         )
-    }
-
-    fn landed(&mut self, ticket: &Ticket, commit: &ObjectId) -> Verdict {
-        let entry = self.entry(ticket);
-        let generation = entry.generation;
-        law(entry.landed_in != Some(generation), || {
-            format!("{ticket} lands twice")
-        })?;
-        entry.landed_in = Some(generation);
-        entry.done = Done::Satisfied;
-        entry.under_way = false;
-        entry.on_the_way_in = false;
-        law(
-            self.intended.get(commit) == Some(&(ticket.task.clone(), generation)),
-            || format!("{ticket} lands what was not announced"),
-        )?;
-        self.landed.push(commit.clone());
-        Ok(())
     }
 
     fn settled(&mut self, task: &TaskId, as_: &Settlement) {

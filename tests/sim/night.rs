@@ -66,6 +66,7 @@ fn start() -> RunStart {
     let checked = plan::check("plan.yaml", text.as_bytes(), Strictness::AsWritten);
     let graph = checked.plan.expect("a good plan").graph;
     let profile = Arc::new(Profile {
+        resolves: true,
         entitlement: "claude (subscription)".to_owned(),
         agent: "coder".to_owned(),
         model: None,
@@ -129,6 +130,7 @@ impl Night {
                 self.later(
                     second,
                     Event::Prepared {
+                        resolving: None,
                         ticket,
                         saved,
                         result,

@@ -62,6 +62,7 @@ protect:
   add: [db]
   remove: ['**/CMakeLists.txt']
 merge: {CHANGELOG.md: union, 'docs/**/news.md': union}
+merge_resolver: false
 agents_dir: ./.claude/agents/
 build_command: make
 test_command: make check
@@ -158,6 +159,7 @@ x-note: [anything]
     protect.add = db
     protect.remove = **/CMakeLists.txt
     merge = CHANGELOG.md: union, docs/**/news.md: union
+    merge_resolver = false
     agents_dir = ./.claude/agents/
     build_command = make
     test_command = make check
@@ -251,6 +253,7 @@ fn defaults_are_the_documented_ones() {
     protect.add = none
     protect.remove = none
     merge = none
+    merge_resolver = true
     agents_dir = .claude/agents
     build_command = not set
     test_command = not set

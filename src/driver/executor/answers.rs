@@ -40,7 +40,7 @@ impl Answers {
     }
 
     /// The first one that is for a file.
-    fn to(&self, file: &str) -> Option<&Answer> {
+    pub(super) fn to(&self, file: &str) -> Option<&Answer> {
         let is_for = |(scope, _): &&(Scope, Answer)| scope.contains(Path::new(file));
         self.0.iter().find(is_for).map(|(_, answer)| answer)
     }

@@ -12,6 +12,7 @@ use super::trouble::Trouble;
 use super::{blocking, parts};
 use crate::crash::point;
 use crate::driver::attempt::Sheet;
+use crate::driver::how::RESOLVER_ROLE;
 use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::ending::{AttemptEnd, Ending};
@@ -236,9 +237,16 @@ fn read_slot(
     let mut end = left.end.clone();
     let mut scope = None;
     if matches!(end.ending, Ending::Success | Ending::NoChange) {
-        match work.judged(site, order, &sheet.how)? {
-            Ok(judged) => scope = judged,
-            Err(refused) => end = refused,
+        let unresolved = match &sheet.contest {
+            Some(contest) => work.unresolved(site, contest)?,
+            None => None,
+        };
+        match unresolved {
+            Some(refused) => end = refused,
+            None => match work.judged(site, order, &sheet.how)? {
+                Ok(judged) => scope = judged,
+                Err(refused) => end = refused,
+            },
         }
     } else if let Some(given) = &order.ended_by_orch {
         end = given.clone();
@@ -246,6 +254,9 @@ fn read_slot(
     if was_restarted(&part)? {
         let detail = "the machine was started again before what the agent left was read, which may not be whole";
         end = AttemptEnd::new(Ending::Crashed, detail);
+    }
+    if let (Some(_), Some(said)) = (&sheet.contest, &left.message) {
+        notes.push(format!("{RESOLVER_ROLE} says: {said}"));
     }
     let candidate = work.candidate(site, order, &end)?;
     slot.note_kept(&files.tree, &files.left_out)?;

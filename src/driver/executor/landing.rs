@@ -9,7 +9,9 @@ use anyhow::{Context, anyhow};
 use super::answers::{self, Answers, Unanswered, Unmade};
 use super::plan_texts::{plan_after, plan_at_target, plan_copy, plan_edit};
 use super::plan_thread::PlanThread;
+use super::resolving;
 use crate::crash::point;
+use crate::driver::attempt::Sheet;
 use crate::driver::gates::{GateError, Gates};
 use crate::driver::signers::Signed;
 use crate::driver::site::{Publishing, Site};
@@ -23,7 +25,7 @@ use crate::git::change;
 use crate::git::commit::{self, CommitSpec, make_commit};
 use crate::git::durable::{flush_commits, is_whole, set_damaged_aside};
 use crate::git::land::{self, Brought, LandError, LandOrder, Landed, Refusal};
-use crate::git::merge::{Merge, merge};
+use crate::git::merge::Merge;
 use crate::git::message::Message;
 use crate::git::pins;
 use crate::git::refs::{self, RefError};
@@ -175,10 +177,9 @@ async fn built(
                 merged.answers.extend(made.answers);
             }
             Err(Unanswered::Failed(why)) => {
-                return Ok(Err(BuildFailure::Conflict(Conflict {
-                    files: merged.files_in_conflict(),
-                    tried: Some(why),
-                })));
+                let owner = Arc::clone(site);
+                let conflict = move || unanswered(&owner, &order, &merged, why);
+                return Ok(Err(BuildFailure::Conflict(landings.run(conflict).await?)));
             }
             Err(Unanswered::Gate(GateError::Ended)) => return Ok(Err(BuildFailure::Interrupted)),
             Err(Unanswered::Gate(error)) => return Err(error.into()),
@@ -220,15 +221,8 @@ fn merged(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Merged, Buil
         return Ok(Err(lost(&order.candidate)));
     }
     let known = Answers::of(site)?;
-    let merge = merge(
-        site.repo.program(),
-        &repo,
-        &order.place.base,
-        &tip,
-        &order.candidate,
-        site.plan.tracked().map(Path::new),
-        &|file| known.known(file),
-    )?;
+    let between = [&order.place.base, &tip, &order.candidate];
+    let merge = resolving::merged(site, &repo, between, &|file| known.known(file))?;
     Ok(match merge {
         Merge::Clean { tree } => Ok(Merged {
             tip,
@@ -249,7 +243,42 @@ fn merged(site: &Site, order: &BuildOrder) -> anyhow::Result<Result<Merged, Buil
                 to_make,
             })
         }
-        Merge::Conflict { files } => Err(BuildFailure::Conflict(Conflict { files, tried: None })),
+        Merge::Conflict { files, marked } => {
+            let with = match marked {
+                Some(_) => resolving::touching(&repo, [&order.place.base, &tip], &files)?,
+                None => Vec::new(),
+            };
+            Err(BuildFailure::Conflict(Conflict {
+                files,
+                tried: None,
+                with,
+            }))
+        }
+    })
+}
+
+/// The conflict that is left where a person's answer has failed.
+fn unanswered(
+    site: &Site,
+    order: &BuildOrder,
+    merged: &Merged,
+    why: String,
+) -> anyhow::Result<Conflict> {
+    let repo = site.repo.open()?;
+    let between = [&order.place.base, &merged.tip, &order.candidate];
+    let with = match resolving::merged(site, &repo, between, &|_| None)? {
+        Merge::Conflict {
+            files,
+            marked: Some(_),
+        } => resolving::touching(&repo, [&order.place.base, &merged.tip], &files)?,
+        Merge::Conflict { marked: None, .. } | Merge::Clean { .. } | Merge::Answered { .. } => {
+            Vec::new()
+        }
+    };
+    Ok(Conflict {
+        files: merged.files_in_conflict(),
+        tried: Some(why),
+        with,
     })
 }
 
@@ -342,7 +371,10 @@ fn lost(candidate: &ObjectId) -> BuildFailure {
 }
 
 fn message(site: &Site, order: &BuildOrder, answers: &[Answered]) -> anyhow::Result<String> {
-    let checks = super::verify::checks(site, &order.ticket)?;
+    let checks = super::verify::landing_checks(site, &order.ticket)?;
+    let sheet = Sheet::find(&site.attempt_dir(&order.ticket))?;
+    let contest = sheet.and_then(|sheet| sheet.contest);
+    let resolved = contest.map_or_else(Vec::new, |contest| contest.files);
     let gates: Vec<&str> = checks
         .verify
         .iter()
@@ -368,6 +400,7 @@ fn message(site: &Site, order: &BuildOrder, answers: &[Answered]) -> anyhow::Res
             gates => Ok(gates),
         },
         answered: answers,
+        resolved: &resolved,
         sign_off: sign_off.as_deref(),
     };
     Ok(text.text())

@@ -13,6 +13,7 @@ mod plan_texts;
 mod plan_thread;
 mod prepare;
 mod publish;
+mod resolving;
 mod silence;
 mod trouble;
 mod verify;
@@ -483,6 +484,7 @@ fn profiles(site: &Site, plan: &Plan) -> Profiles {
             is_command: how.runner == Runner::Command,
             agent: how.role,
             model: how.model,
+            resolves: site.settings.merge_resolver.value && how.runner == Runner::Claude,
         };
         if let Some(same) = kinds.get(&profile) {
             return Arc::clone(same);

@@ -15,7 +15,7 @@ use crate::plan::diff::{Gated, Permitted, PlanEdit, difference, permit};
 use crate::store::read_limited;
 
 /// Largest plan copy that is read back.
-const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as u64;
+pub(super) const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as u64;
 
 /// The person's edited copy of a tracked plan, with what `commit` changes of the plan put into it.
 pub(super) fn plan_copy(site: &Site, commit: &ObjectId) -> anyhow::Result<Option<PlanCopy>> {

@@ -1,12 +1,12 @@
 //! `Prepare`: a slot stands at the attempt's base, `setup:` has run in it, and the attempt's directory holds everything
 //! the agent will be given.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 
 use super::answers::Answers;
+use super::resolving::{self, Landings};
 use super::trouble::Trouble;
 use super::{Executor, Recalled, blocking, execute};
 use crate::agent::prompt::{
@@ -16,18 +16,19 @@ use crate::agent::{command, rehearsal, status};
 use crate::crash::point;
 use crate::driver::attempt::Sheet;
 use crate::driver::evidence;
-use crate::driver::how::{self, How};
+use crate::driver::how::{self, How, RESOLVER_ROLE};
 use crate::driver::ports::Lease;
 use crate::driver::setup;
 use crate::driver::signers::Signed;
 use crate::driver::site::Site;
 use crate::engine::Engine;
 use crate::engine::action::StartFrom;
+use crate::engine::conflict::Resolving;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Event, Unprepared};
 use crate::engine::record::Salvage;
 use crate::git::durable::is_whole;
-use crate::git::merge::{Merge, merge};
+use crate::git::merge::Merge;
 use crate::git::salvage::{self, Surroundings};
 use crate::git::slot::{EXCHANGE_DIR, Filled, Slot, Start, Tenant};
 use crate::git::{commit, pins, refs};
@@ -52,6 +53,8 @@ pub(super) struct Order {
     dependencies: Vec<(TaskId, String)>,
     /// Ids and names of tasks under way.
     siblings: Vec<(TaskId, String)>,
+    /// What the tasks landed, where their work may be in conflict with this one's.
+    landed: Landings,
 }
 
 /// What the engine says about it.
@@ -87,6 +90,10 @@ impl Order {
             .filter(|v| v.slot.is_some() && v.node.id != ticket.task)
             .map(|v| (v.node.id.clone(), v.node.name.to_string()))
             .collect();
+        let landed = match &start {
+            StartFrom::Conflict(_) => resolving::landed(engine),
+            StartFrom::Tip | StartFrom::Candidate(_) => Landings::new(),
+        };
         Self {
             ticket,
             slot,
@@ -96,6 +103,7 @@ impl Order {
             plan,
             dependencies,
             siblings,
+            landed,
         }
     }
 
@@ -139,9 +147,14 @@ pub(super) async fn prepare(executor: Executor, order: Order, approval: Option<S
         Ok(()) => prepared(executor, order, &mut saved).await,
         Err(error) => Err(error),
     };
+    let (resolving, result) = match result {
+        Ok((base, resolving)) => (resolving, Ok(base)),
+        Err(error) => (None, Err(error)),
+    };
     Event::Prepared {
         ticket,
         saved,
+        resolving,
         result: result.map_err(|error| {
             if let Some(TargetRewritten(found)) = error.downcast_ref() {
                 return Unprepared::Rewritten(found.clone());
@@ -162,7 +175,7 @@ async fn prepared(
     executor: Executor,
     order: Order,
     saved: &mut Vec<Salvage>,
-) -> anyhow::Result<ObjectId> {
+) -> anyhow::Result<(ObjectId, Option<Box<Resolving>>)> {
     let site = Arc::clone(&executor.site);
     let lease = Lease::take(&site.ports)?;
     let port = lease.first();
@@ -196,7 +209,8 @@ async fn prepared(
     blocking(move || {
         write(&site, &order, &sheet)?;
         point("inputs-written");
-        Ok(sheet.base)
+        let resolving = sheet.contest.map(|of| Box::new(of.resolving()));
+        Ok((sheet.base, resolving))
     })
     .await
 }
@@ -267,9 +281,14 @@ fn place(site: &Site, order: &Order, tip: ObjectId, port: u16) -> anyhow::Result
     let repo = site.repo.open()?;
     let place = site.place_of(order.slot);
     let mut slot = Slot::open(&site.repo, &site.slots, place)?;
-    let files = match &order.start {
-        StartFrom::Tip => None,
-        StartFrom::Candidate(candidate) => on_tip(site, &repo, candidate, &tip)?,
+    let known = (&*order.plan, &order.landed);
+    let resolving::Start { files, contest } = match &order.start {
+        StartFrom::Tip => resolving::Start::default(),
+        StartFrom::Candidate(candidate) => resolving::Start {
+            files: on_tip(site, &repo, candidate, &tip)?,
+            contest: None,
+        },
+        StartFrom::Conflict(of) => resolving::start(site, &repo, known, of, &tip)?,
     };
     let tenant = Tenant::new(
         site.run.clone(),
@@ -292,6 +311,10 @@ fn place(site: &Site, order: &Order, tip: ObjectId, port: u16) -> anyhow::Result
         model: order.model.clone(),
         ..site.how(task, &order.plan)
     };
+    let how = match contest {
+        Some(_) => how.by(RESOLVER_ROLE, &site.roles),
+        None => how,
+    };
     Ok((
         Sheet::new(
             order.ticket.clone(),
@@ -302,7 +325,8 @@ fn place(site: &Site, order: &Order, tip: ObjectId, port: u16) -> anyhow::Result
             task.run.clone(),
             port,
         )
-        .checked_by(how::checks(task, &order.plan, &site.settings, site.force)),
+        .checked_by(how::checks(task, &order.plan, &site.settings, site.force))
+        .resolving(contest),
         filled,
     ))
 }
@@ -320,19 +344,12 @@ fn on_tip(
     }
     let base = commit::first_parent(repo, candidate)?;
     let answers = Answers::of(site)?;
-    match merge(
-        site.repo.program(),
-        repo,
-        &base,
-        tip,
-        candidate,
-        site.plan.tracked().map(Path::new),
-        &|file| answers.known(file),
-    )? {
+    let between = [&base, tip, candidate];
+    match resolving::merged(site, repo, between, &|file| answers.known(file))? {
         Merge::Clean { tree } => Ok(Some(tree)),
         Merge::Answered { tree, to_make, .. } if to_make.is_empty() => Ok(Some(tree)),
         // Files are made anew for a landing alone: an agent has the command itself.
-        Merge::Answered { to_make: files, .. } | Merge::Conflict { files } => {
+        Merge::Answered { to_make: files, .. } | Merge::Conflict { files, .. } => {
             tracing::info!(?files, "the last attempt's files no longer fit the tip");
             Ok(None)
         }
@@ -404,14 +421,21 @@ fn write(site: &Site, order: &Order, sheet: &Sheet) -> anyhow::Result<()> {
     let exchange = sheet.tree.join(EXCHANGE_DIR);
     std::fs::create_dir_all(&exchange)
         .with_context(|| format!("cannot make {}", exchange.display()))?;
-    std::fs::write(exchange.join("plan.yaml"), order.plan.text.as_bytes())
-        .context("cannot write the plan copy")?;
-    write_whole(&attempt.plan_given(), order.plan.text.as_bytes())?;
+    let inherited = match &sheet.contest {
+        Some(contest) => resolving::inherit_plan(site, &order.ticket, contest.attempt)?,
+        None => None,
+    };
+    let copy = inherited.as_deref().unwrap_or(order.plan.text.as_bytes());
+    std::fs::write(exchange.join("plan.yaml"), copy).context("cannot write the plan copy")?;
+    write_whole(&attempt.plan_given(), copy)?;
     let task = order.task()?;
     if let Some(Source::Files(globs)) = task.external.as_ref().map(|external| &external.source) {
         evidence::show(globs, site.repo.worktree(), &sheet.tree)?;
     }
-    let prompt = task_part(&brief(order, task, sheet))?;
+    let prompt = match &sheet.contest {
+        Some(contest) => resolving::prompt(site, &order.plan, sheet, contest, &order.evidence)?,
+        None => task_part(&brief(order, task, sheet))?,
+    };
     write_whole(&part.prompt(), prompt.as_bytes())?;
     match sheet.how.runner {
         Runner::Claude => {
@@ -475,7 +499,10 @@ fn brief<'a>(order: &'a Order, task: &'a Task, sheet: &'a Sheet) -> Brief<'a> {
             .iter()
             .map(|end| end.detail.as_str())
             .collect(),
-        continues: matches!(order.start, StartFrom::Candidate(_)),
+        continues: matches!(
+            order.start,
+            StartFrom::Candidate(_) | StartFrom::Conflict(_)
+        ),
         nonce: &sheet.nonce,
     }
 }

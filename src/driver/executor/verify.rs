@@ -5,6 +5,7 @@
 
 mod beyond;
 mod blame;
+mod checked;
 mod smoke;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,6 @@ use anyhow::Context;
 
 use super::blocking;
 use crate::config::Cache;
-use crate::driver::attempt::Sheet;
 use crate::driver::gates::{self, GateError, Gates, Job, Ran, Room};
 use crate::driver::how;
 use crate::driver::protection;
@@ -33,6 +33,7 @@ use crate::verify::judge::{Facts, Judged, judge, unattained};
 use crate::verify::outputs;
 use crate::verify::protect::Protection;
 use beyond::Changed;
+pub(super) use checked::{checks, landing_checks};
 pub(super) use smoke::smoke;
 pub(in crate::driver) use smoke::smoke_job;
 
@@ -166,15 +167,6 @@ fn concluded(
     }
 }
 
-/// What a task is checked by, as the plan stands; by its attempt's sheet, where the plan no longer has it.
-pub(super) fn checks(site: &Site, ticket: &Ticket) -> anyhow::Result<Checks> {
-    let plan = site.plan.current();
-    match plan.task(&ticket.task) {
-        Some(task) => Ok(how::checks(task, &plan, &site.settings, site.force)),
-        None => Ok(Sheet::load(&site.attempt_dir(ticket))?.checks),
-    }
-}
-
 async fn judged(
     site: &Arc<Site>,
     gates: &Gates,
@@ -189,7 +181,7 @@ async fn judged(
     );
     let (checks, base, tree, missing, may_drop, changed) =
         blocking(move || -> anyhow::Result<_> {
-            let checks = checks(&owner, &ticket)?;
+            let checks = landing_checks(&owner, &ticket)?;
             let repo = owner.repo.open()?;
             let missing = outputs::missing(
                 &checks.outputs,

@@ -2,6 +2,7 @@
 
 use crate::engine::action::StartFrom;
 use crate::engine::budget::{Amount, Grant};
+use crate::engine::conflict::Resolving;
 use crate::engine::ending::AttemptEnd;
 use crate::engine::limit::UsageWindow;
 use crate::engine::phase::{Pause, Phase, Settled, Work};
@@ -62,6 +63,7 @@ impl State {
             let past = task.past_mut();
             past.model = begin.model.cloned();
             past.attempt_charged = Amount::NONE;
+            past.resolving = None;
             task.enter(Phase::Preparing { slot }, at);
             self.goes(ix, begin.grant, at);
         }
@@ -94,6 +96,21 @@ impl State {
         let grant = &mut self.tasks[ix].past_mut().grant;
         let before = std::mem::replace(&mut grant.reserved, amount);
         self.reserved = self.reserved.less(before).plus(amount);
+    }
+
+    pub(super) fn resolving(&mut self, ticket: &Ticket, resolving: &Resolving) -> bool {
+        let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
+            return false;
+        };
+        let is_its = match &task.start {
+            StartFrom::Conflict(of) => **of == resolving.contested(),
+            StartFrom::Tip | StartFrom::Candidate(_) => false,
+        };
+        let possible = is_its && matches!(task.phase, Phase::Preparing { .. });
+        if possible {
+            task.past_mut().resolving = Some(resolving.clone());
+        }
+        possible
     }
 
     pub(super) fn agent_starting(
@@ -187,9 +204,11 @@ impl State {
         let Phase::Parked { candidate, .. } = &task.phase else {
             return false;
         };
-        task.start = match candidate {
-            Some(candidate) => StartFrom::Candidate(candidate.clone()),
-            None => StartFrom::Tip,
+        task.start = match (task.contested(), candidate) {
+            // What is half resolved is nothing to go on from.
+            (Some(contested), _) => StartFrom::Conflict(Box::new(contested)),
+            (None, Some(candidate)) => StartFrom::Candidate(candidate.clone()),
+            (None, None) => StartFrom::Tip,
         };
         task.enter(Phase::Open { pause: None }, at);
         true
@@ -270,14 +289,18 @@ impl State {
         if !task.follow(next, left.end, work, at) {
             return false;
         }
-        task.candidate = left.candidate.cloned().or(task.candidate.take());
+        // The words about the work are of those who did it, and what is not resolved is no work.
+        let is_own = !task.is_resolving();
+        if is_own || next == Next::Land {
+            task.candidate = left.candidate.cloned().or(task.candidate.take());
+        }
         let past = task.past_mut();
         past.usage = past.usage.plus(left.usage);
         for (kept, new) in [
             (&mut past.message, left.message),
             (&mut past.report, left.report),
         ] {
-            *kept = new.cloned().or(kept.take());
+            *kept = new.filter(|_| is_own).cloned().or(kept.take());
         }
         past.notes = left.notes.to_vec();
         past.meanwhile.extend_from_slice(left.meanwhile);
@@ -365,6 +388,9 @@ impl Task {
                 from,
             } => {
                 match (from, work) {
+                    (RetryFrom::Candidate, _) if ran && let Some(contested) = self.contested() => {
+                        self.start = StartFrom::Conflict(Box::new(contested));
+                    }
                     (RetryFrom::Candidate, Some(work)) => {
                         self.start = StartFrom::Candidate(work.candidate);
                     }

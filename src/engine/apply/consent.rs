@@ -10,11 +10,14 @@ use crate::time::Wall;
 
 impl State {
     pub(super) fn approval_asked(&mut self, ticket: &Ticket, shown: &Shown, at: Wall) -> bool {
+        let gates = self.get(&ticket.task).map(|(ix, _)| self.gates_of(ix));
         let Some(task) = self.ordering(ticket) else {
             return false;
         };
         let work = match &task.phase {
-            Phase::Building { work, .. } if task.node.gates.is_none() => work.clone(),
+            Phase::Building { work, .. } if gates.is_some_and(|gates| gates.is_none()) => {
+                work.clone()
+            }
             Phase::Judged {
                 work, commit, onto, ..
             } if *commit == shown.commit && *onto == shown.onto => work.clone(),

@@ -1,7 +1,8 @@
 //! Records of a candidate on its way to the target.
 
+use crate::engine::action::StartFrom;
 use crate::engine::approval::Change;
-use crate::engine::conflict::Answered;
+use crate::engine::conflict::{Answered, Contested};
 use crate::engine::ending::AttemptEnd;
 use crate::engine::phase::{Pause, Phase, Place, Settled};
 use crate::engine::record::{Miss, Next};
@@ -63,7 +64,7 @@ impl State {
         &mut self,
         ticket: &Ticket,
         end: &AttemptEnd,
-        next: Next,
+        (next, resolve): (Next, bool),
         at: Wall,
     ) -> bool {
         let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
@@ -85,12 +86,17 @@ impl State {
             | Phase::Settled(_) => return false,
         };
         task.consent.renew();
+        let candidate = work.candidate.clone();
         let followed = match next {
             Next::Complete | Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => {
                 task.follow(next, end, Some(work), at)
             }
             Next::Land | Next::AskStatus | Next::Continue { .. } => false,
         };
+        if followed && resolve {
+            let attempt = ticket.attempt;
+            task.start = StartFrom::Conflict(Box::new(Contested { candidate, attempt }));
+        }
         if followed {
             // What was said of those that were built on it says nothing about them.
             self.tasks.iter_mut().for_each(|task| task.suspected = None);
@@ -179,12 +185,14 @@ impl State {
     ) -> bool {
         let queue = self.queue();
         let stands = self.fallen().is_empty() || self.fallen().first() != queue.first();
-        let is_first = queue.first() == self.get(&ticket.task).map(|(ix, _)| ix).as_ref();
+        let ix = self.get(&ticket.task).map(|(ix, _)| ix);
+        let is_first = queue.first() == ix.as_ref();
+        let gates = ix.map_or(Gates::Required, |ix| self.gates_of(ix));
         let Some(task) = self.ordering(ticket).filter(|_| is_first && stands) else {
             return false;
         };
         let (work, place, verified) = match &task.phase {
-            Phase::Building { work, place } if task.node.gates.is_none() => (work, place, false),
+            Phase::Building { work, place } if gates.is_none() => (work, place, false),
             Phase::Judged {
                 work,
                 place,
@@ -192,10 +200,7 @@ impl State {
                 onto: tip,
                 verified,
                 ..
-            } if judged == commit
-                && tip == onto
-                && (*verified || task.node.gates != Gates::Required) =>
-            {
+            } if judged == commit && tip == onto && (*verified || gates != Gates::Required) => {
                 (work, place, *verified)
             }
             Phase::Open { .. }

@@ -68,6 +68,7 @@ impl State {
                 };
                 self.attempt_started(ticket, &begin, at)
             }
+            Record::Resolving { ticket, resolving } => self.resolving(ticket, resolving),
             Record::AgentStarting {
                 ticket,
                 base,
@@ -168,7 +169,12 @@ impl State {
             }
             Record::Baselined { result } => self.baselined(result),
             Record::Smoked(smoke) => self.smoked(smoke),
-            Record::NotLandable { ticket, end, next } => self.not_landable(ticket, end, *next, at),
+            Record::NotLandable {
+                ticket,
+                end,
+                next,
+                resolve,
+            } => self.not_landable(ticket, end, (*next, *resolve), at),
             Record::LandingIntended {
                 ticket,
                 commit,
@@ -504,6 +510,7 @@ fn may_satisfy(record: &Record) -> bool {
         | Record::BreakerClosed
         | Record::Building { .. }
         | Record::ConflictsAnswered { .. }
+        | Record::Resolving { .. }
         | Record::Verifying { .. }
         | Record::Verified { .. }
         | Record::Baselined { .. }

@@ -142,6 +142,10 @@ impl State {
         if possible {
             task.lost = false;
             task.epoch = ticket.epoch;
+            // What a slot holds that is prepared again is told when it is.
+            if matches!(task.phase, Phase::Preparing { .. }) {
+                task.past_mut().resolving = None;
+            }
         }
         possible
     }

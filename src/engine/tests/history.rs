@@ -27,6 +27,7 @@ fn priced(names: &[&str], reserve: u64) -> RunStart {
             model: Some("opus".to_owned()),
             metered: true,
             is_command: false,
+            resolves: false,
         };
         Arc::make_mut(&mut start.revision.profiles).insert(id(name), profile.into());
     }

@@ -49,6 +49,7 @@ fn the_first_two_conflicts_cost_no_attempt() {
         BuildFailure::Conflict(Conflict {
             files: vec!["src/x.rs".to_owned()],
             tried: None,
+            with: Vec::new(),
         })
     };
     for _ in 0..CONFLICTS_MAX {
@@ -260,6 +261,7 @@ fn nothing_starts_on_a_target_that_lost_what_was_landed_and_no_attempt_is_spent(
     let mut bench = Bench::of(vec![task("a", &[])]);
     let (ticket, ()) = bench.take("a", |a| matches!(a, Action::Prepare { .. }).then_some(()));
     bench.hear(Event::Prepared {
+        resolving: None,
         ticket,
         saved: Vec::new(),
         result: Err(Unprepared::Rewritten(None)),

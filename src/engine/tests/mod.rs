@@ -200,6 +200,7 @@ impl Bench {
         let (ticket, ()) = self.take(name, |a| matches!(a, Action::Prepare { .. }).then_some(()));
         let result = Ok(self.tip.clone());
         self.hear(Event::Prepared {
+            resolving: None,
             ticket,
             saved: Vec::new(),
             result,

@@ -214,6 +214,7 @@ fn done_by(names: &[&str], model: Option<&str>, policy: Policy) -> RunStart {
             model: model.map(str::to_owned),
             metered: true,
             is_command: false,
+            resolves: false,
         };
         std::sync::Arc::make_mut(&mut start.revision.profiles).insert(id(name), profile.into());
     }

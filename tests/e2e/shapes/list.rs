@@ -225,6 +225,28 @@ sections:
         }
     }
 
+    /// Both start on the same tip and write the same file, and a session brings it together.
+    pub(crate) fn resolved() -> Self {
+        let task = |mine: u32| {
+            format!(
+                "runner: claude\ndepends_on: []\nmax_attempts: 1\nverify: [{{name: has-{mine}, run: '[ $(wc -l < both) = 1 ] || grep -q {mine} both'}}]"
+            )
+        };
+        let [one, two] = [("1", "2"), ("2", "1")].map(|(up, go)| gated(up, go, "true"));
+        let work = format!(
+            "case \"$prompt\" in
+            '# A conflict:'*) grep -v '^[<=>|]' both | sort > new; mv new both;;
+            *) if [ \"$ORCH_TASK\" = 1 ]; then {one}; else {two}; fi; echo \"$ORCH_TASK\" >> both;;
+            esac"
+        );
+        Self {
+            args: &["run", "-j", "2"],
+            files: &[("both", "0\n")],
+            agent: Some(work),
+            ..Self::new("resolved", plan(&[("1", &task(1)), ("2", &task(2))]))
+        }
+    }
+
     /// The first task waits for evidence, which is there at the second look.
     pub(crate) fn evidence() -> Self {
         let looks = "external: {run: 'test -e \"$GATE/seen\" || { touch \"$GATE/seen\"; exit 1; }', every: 1s}";

@@ -2,7 +2,7 @@
 
 use orch::ids::{ObjectId, TaskId, Ticket};
 
-use super::{Laws, Verdict, law};
+use super::{Done, Laws, Verdict, law};
 
 /// A task in the landing queue.
 pub(super) struct Queued {
@@ -15,6 +15,11 @@ pub(super) struct Queued {
 }
 
 impl Laws {
+    /// Whether the attempt resolves a conflict.
+    pub(crate) fn resolves(&self, ticket: &Ticket) -> bool {
+        self.resolvers.resolves(ticket)
+    }
+
     /// A candidate is built on the target's tip if nothing is before it, else on the last one.
     pub(super) fn enter_queue(&mut self, ticket: &Ticket, behind: Option<&ObjectId>) -> Verdict {
         let last = self.queue.last();
@@ -47,5 +52,23 @@ impl Laws {
         let at = self.queue.iter().position(|of| of.task == *task);
         let at = at.ok_or_else(|| format!("{task} is not in the landing queue"))?;
         Ok(self.queue.remove(at))
+    }
+
+    pub(super) fn landed(&mut self, ticket: &Ticket, commit: &ObjectId) -> Verdict {
+        let entry = self.entry(ticket);
+        let generation = entry.generation;
+        law(entry.landed_in != Some(generation), || {
+            format!("{ticket} lands twice")
+        })?;
+        entry.landed_in = Some(generation);
+        entry.done = Done::Satisfied;
+        entry.under_way = false;
+        entry.on_the_way_in = false;
+        law(
+            self.intended.get(commit) == Some(&(ticket.task.clone(), generation)),
+            || format!("{ticket} lands what was not announced"),
+        )?;
+        self.landed.push(commit.clone());
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use orch::engine::ending::Ending;
-use orch::engine::record::{Miss, Record};
+use orch::engine::record::{Miss, Next, Record};
 use orch::ids::{ObjectId, TaskId};
 
 use super::World;
@@ -121,6 +121,17 @@ impl World {
                 Miss::Suspected(_) => self.seen.note("suspected behind another"),
                 _ => {}
             },
+            Record::Landed { ticket, .. } if self.laws.resolves(ticket) => {
+                self.seen.note("a resolved conflict lands");
+            }
+            Record::NotLandable { ticket, .. } if self.laws.resolves(ticket) => {
+                self.seen.note("a resolved conflict is red");
+            }
+            Record::Collected {
+                ticket,
+                next: Next::Retry { .. },
+                ..
+            } if self.laws.resolves(ticket) => self.seen.note("a session resolves nothing"),
             Record::Landed { commit, .. } if self.laws.stacked.contains(commit) => {
                 self.seen.note("landed as built behind another");
             }

@@ -19,6 +19,7 @@ pub(super) fn kind(record: &Record) -> &'static str {
         Record::BreakerClosed => "BreakerClosed",
         Record::Building { .. } => "Building",
         Record::ConflictsAnswered { .. } => "ConflictsAnswered",
+        Record::Resolving { .. } => "Resolving",
         Record::Verifying { .. } => "Verifying",
         Record::Verified { .. } => "Verified",
         Record::Baselined { .. } => "Baselined",

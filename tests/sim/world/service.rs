@@ -30,6 +30,7 @@ pub(crate) fn profile(task: &TaskId) -> Profile {
         model: model.map(str::to_owned),
         metered: !sum.is_multiple_of(5),
         is_command: false,
+        resolves: !sum.is_multiple_of(3),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the shell does with orders, and what agents, git and the disk answer.
 
-use orch::engine::action::{Action, ExecuteMode};
+use orch::engine::action::{Action, ExecuteMode, StartFrom};
+use orch::engine::conflict::Resolving;
 use orch::engine::ending::{AttemptEnd, Ending};
 use orch::engine::event::{BuildFailure, Collected, Event, Unprepared};
 use orch::engine::record::{Salvage, SalvageOf, SalvagePlace};
@@ -227,8 +228,21 @@ impl World {
             Work::Action(action) => action,
         };
         Ok(match action {
-            Action::Prepare { ticket, .. } => {
+            Action::Prepare { ticket, start, .. } => {
                 let is_signed = self.engine.signed_start(&ticket.task).is_some();
+                // Now and then the conflict is gone by then.
+                let resolving = match start {
+                    StartFrom::Conflict(of) if self.rng.percent(90) => {
+                        let with = self.opponents().into_iter();
+                        Some(Box::new(Resolving {
+                            candidate: of.candidate,
+                            attempt: of.attempt,
+                            files: vec!["src/x.rs".to_owned()],
+                            with: with.map(|(task, _)| task).collect(),
+                        }))
+                    }
+                    StartFrom::Conflict(_) | StartFrom::Tip | StartFrom::Candidate(_) => None,
+                };
                 let result = match self.rng.below(100) {
                     0..20 if is_signed => {
                         self.seen.note("a signed start that does not hold");
@@ -256,6 +270,7 @@ impl World {
                 Event::Prepared {
                     ticket,
                     saved,
+                    resolving,
                     result,
                 }
             }
@@ -310,12 +325,7 @@ impl World {
                 stacked,
                 ..
             } => {
-                let gates = self
-                    .engine
-                    .view(&ticket.task)
-                    .expect("a known task")
-                    .node
-                    .gates;
+                let gates = self.gates_of(&ticket);
                 let ended = self.to_end.contains(&ticket);
                 let red = self.contents.as_ref().map(|contents| {
                     let is_red = contents.is_red(&contents.of(&commit));
@@ -358,6 +368,15 @@ impl World {
             | Action::EndSmoke
             | Action::Finish { .. } => unreachable!("not kept as orders"),
         })
+    }
+
+    /// What judges a landing commit.
+    fn gates_of(&self, ticket: &Ticket) -> Gates {
+        let view = self.engine.view(&ticket.task).expect("a known task");
+        let with = view.resolving.map_or(&[][..], |what| what.with.as_slice());
+        let others = with.iter().filter_map(|id| self.engine.view(id));
+        let gates = others.map(|other| other.node.gates);
+        gates.fold(view.node.gates, Gates::max)
     }
 
     fn baseline_order(&mut self) -> Option<&mut Order> {

@@ -4,7 +4,7 @@ use orch::engine::approval::Change;
 use orch::engine::conflict::{Answered, By, Conflict};
 use orch::engine::event::{Author, BuildFailure, LandResult, Landing};
 use orch::engine::view::TaskState;
-use orch::ids::ObjectId;
+use orch::ids::{ObjectId, TaskId};
 use orch::plan::graph::Declared;
 
 use super::World;
@@ -30,6 +30,33 @@ impl World {
         vec![Answered { file, by }]
     }
 
+    /// Tasks with whose landed work something is in conflict, and their commits.
+    pub(super) fn opponents(&mut self) -> Vec<(TaskId, ObjectId)> {
+        let landed = self.engine.tasks().filter_map(|view| match view.state {
+            TaskState::Completed {
+                commit: Some(commit),
+                ..
+            } => Some((view.node.id.clone(), commit)),
+            _ => None,
+        });
+        let mut landed: Vec<_> = landed.collect();
+        while landed.len() > 2 {
+            let at = self.rng.below(landed.len());
+            landed.swap_remove(at);
+        }
+        landed
+    }
+
+    /// The commits that did it, now and then one that is no task's.
+    fn commits_in_the_way(&mut self) -> Vec<ObjectId> {
+        let opponents = self.opponents().into_iter();
+        let mut commits: Vec<ObjectId> = opponents.map(|(_, commit)| commit).collect();
+        if self.rng.percent(10) {
+            commits.push(ObjectId::new("a person's"));
+        }
+        commits
+    }
+
     pub(super) fn build(&mut self, behind: Option<ObjectId>) -> Result<Landing, BuildFailure> {
         if self.rewritten && self.rng.percent(50) {
             return Err(BuildFailure::Rewritten(self.target.last().cloned()));
@@ -52,6 +79,7 @@ impl World {
             80..89 => Err(BuildFailure::Conflict(Conflict {
                 files: vec!["src/x.rs".to_owned()],
                 tried: self.rng.percent(20).then(|| "exit code 1".to_owned()),
+                with: self.commits_in_the_way(),
             })),
             89..92 => Err(BuildFailure::AlreadyThere),
             92..94 => Err(BuildFailure::PlanEdit("duplicate id".to_owned())),

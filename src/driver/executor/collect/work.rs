@@ -1,6 +1,8 @@
 //! What an attempt changed: its files as a tree, its edit of the plan, what of either is refused, and the candidate commit
 //! made of them.
 
+mod resolved;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +32,8 @@ use crate::verify::scope::Scope as Files;
 
 /// What the attempt changed.
 pub(super) struct Work {
+    /// What the attempt started on.
+    base: ObjectId,
     /// The files, with the base's plan.
     tree: ObjectId,
     /// Whether they differ from the base's.
@@ -83,6 +87,7 @@ impl Work {
         };
         Ok(Self {
             changed: tree != base_tree,
+            base: order.base.clone(),
             tree,
             changes: changes(files, plan_path),
             plan,
