@@ -138,7 +138,7 @@ fn a_truncated_ledger_is_made_anew_and_gone_on_with() {
 #[test]
 fn a_ledger_with_an_overwritten_first_page_is_made_anew_and_gone_on_with() {
     comes_through("ledger-damaged", |f| {
-        overwrite(&ledger(f), 0, &[0xa5; 4096])
+        overwrite(&ledger(f), 0, &[0xa5; 4096]);
     });
 }
 
@@ -156,21 +156,21 @@ fn a_ledger_with_an_overwritten_page_of_records_is_made_anew_and_gone_on_with() 
 #[test]
 fn a_ledger_of_zero_bytes_is_made_anew_and_gone_on_with() {
     comes_through("ledger-lost", |f| {
-        fs::write(ledger(f), b"").expect("emptied")
+        fs::write(ledger(f), b"").expect("emptied");
     });
 }
 
 #[test]
 fn a_deleted_ledger_is_made_anew_and_gone_on_with() {
     comes_through("ledger-lost", |f| {
-        fs::remove_file(ledger(f)).expect("removed")
+        fs::remove_file(ledger(f)).expect("removed");
     });
 }
 
 #[test]
 fn a_deleted_state_directory_does_not_pass_for_a_new_one() {
     comes_through("ledger-lost", |f| {
-        fs::remove_dir_all(f.repo().join(".git/orch")).expect("removed")
+        fs::remove_dir_all(f.repo().join(".git/orch")).expect("removed");
     });
 }
 
