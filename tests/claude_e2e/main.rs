@@ -14,6 +14,7 @@ mod extension;
 mod limits;
 mod plans;
 mod prompts;
+mod resolving;
 mod slots;
 mod statuses;
 mod troubles;
