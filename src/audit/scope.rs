@@ -205,7 +205,7 @@ impl<'a> Reading<'a> {
     fn moved(&self, [base, new]: [Oid; 2]) -> Result<Vec<Moved>, Error> {
         let changes = self.trees.changes(base, new)?;
         let mut moved = match may_rename(&changes) {
-            false => changes.into_iter().map(in_its_place).collect(),
+            false => changes.iter().map(in_its_place).collect(),
             true => renamed(self.repo, base, new)?,
         };
         moved.retain(|moved| path_of(moved).is_some_and(|path| !self.plans.contains(&path)));
@@ -235,11 +235,11 @@ pub(super) fn may_rename(changes: &[Change]) -> bool {
         && changes.iter().any(|change| change.new.is_none())
 }
 
-fn in_its_place(change: Change) -> Moved {
+fn in_its_place(change: &Change) -> Moved {
     let path = Path::new(OsStr::from_bytes(&change.path)).to_owned();
     Moved {
-        from: change.old.map(|_| path.clone()),
-        to: change.new.map(|_| path),
+        from: change.old.as_ref().map(|_| path.clone()),
+        to: change.new.as_ref().map(|_| path),
     }
 }
 
