@@ -142,6 +142,10 @@ fn of_process(evidence: &Evidence<'_>) -> Option<AttemptEnd> {
                 Ending::Interrupted,
                 "the agent ran too long without an orch to watch it".to_owned(),
             ),
+            Cause::EndedFromBelow => (
+                Ending::AgentFailed,
+                "a process of the agent told the process that watches it to end".to_owned(),
+            ),
             Cause::Ended => {
                 return Some(evidence.ended_for.cloned().unwrap_or_else(|| {
                     AttemptEnd::new(Ending::Interrupted, "orch ended the agent")

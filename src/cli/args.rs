@@ -101,7 +101,7 @@ pub enum Command {
     Stop(StopArgs),
     /// End what runs for a task and settle it as cancelled
     Cancel(ControlArgs),
-    /// Give a settled task fresh attempts
+    /// Give a settled task fresh attempts, or try a waiting one now
     Retry(RetryArgs),
     /// Settle a task as skipped; those that need it go on
     Skip(ControlArgs),

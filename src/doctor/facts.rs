@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::engine::outcome::Outcome;
 use crate::ids::{PlanId, RunId, TaskId};
+use crate::process::LeftErrand;
 use crate::store::HeldBy;
 use crate::time::Wall;
 
@@ -32,6 +33,8 @@ pub struct Facts {
     pub runs: Vec<RunFacts>,
     /// Processes that carry the mark of a run of this repository.
     pub processes: Vec<ProcessFacts>,
+    /// Processes of hooks, notices and looks for evidence whose orch is gone.
+    pub errands: Vec<LeftErrand>,
     /// Directories of slots whose repository is gone.
     pub orphan_slots: Vec<PathBuf>,
     /// Files of loose objects that are cut off or empty.

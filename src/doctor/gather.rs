@@ -29,7 +29,7 @@ use crate::git::repository::RepositoryError;
 use crate::ids::RunId;
 use crate::plan::graph::Declared;
 use crate::plan::{self, Plan, Runner, Strictness};
-use crate::process;
+use crate::process::{self, Errands};
 use crate::store::{LedgerError, Reader, RunSummary, StateDir, entries_in, read_limited};
 use crate::time::Wall;
 
@@ -294,6 +294,10 @@ impl Facts {
             attempt: marked.marker.ticket().attempt,
         });
         self.processes = mine.collect();
+        match Errands::noted_in(state.errands()).left() {
+            Ok(left) => self.errands = left,
+            Err(error) => self.not_seen("the commands of earlier orchs", &error),
+        }
     }
 
     /// Before anything reads them: libgit2 does not come back from one that is cut off.

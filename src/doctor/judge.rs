@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::facts::{ClaudeFacts, Facts, LedgerFacts, RunFacts, Trouble};
 use crate::engine::outcome::Outcome;
 use crate::ids::RunId;
+use crate::process::LeftErrand;
 
 /// Less free space than this is too little to begin: a slot of a middling repository and the objects of some tasks.
 pub(super) const DISK_FREE_MIN: u64 = 512 << 20;
@@ -86,6 +87,8 @@ checks! {
     AgentUnattended = "agent-unattended", Note;
     /// A process works for an attempt that is over.
     ProcessOrphan = "process-orphan", Problem;
+    /// A process of a hook, a notice or a look for evidence works on without the orch that waited for it.
+    ErrandOrphan = "errand-orphan", Problem;
     /// An update of a checkout was cut off.
     CheckoutUnfinished = "checkout-unfinished", Problem;
     /// A loose object is cut off.
@@ -144,6 +147,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     findings.ledger(facts);
     findings.runs(facts);
     findings.processes(facts);
+    findings.errands(facts);
     findings.left_behind(facts);
     findings.plans(facts);
     findings.claude(facts);
@@ -372,6 +376,28 @@ impl Findings {
                 Check::ProcessOrphan,
                 format!("processes of attempts that are over: {}", few(&orphans)),
                 "what they write counts for nothing, and they may use a slot that others get",
+                &[],
+            );
+            self.fixable();
+        }
+    }
+
+    fn errands(&mut self, facts: &Facts) {
+        let left = facts.errands.iter();
+        let left: Vec<String> = left
+            .map(|left| {
+                let LeftErrand { name, process } = left;
+                format!("{} ({}, {name})", process.pid, process.comm)
+            })
+            .collect();
+        if !left.is_empty() {
+            self.add(
+                Check::ErrandOrphan,
+                format!(
+                    "commands of an orch that is gone work on (hooks, notices, looks for evidence): {}",
+                    few(&left)
+                ),
+                "the next `orch run` ends them before anything else, and runs again what was not through",
                 &[],
             );
             self.fixable();

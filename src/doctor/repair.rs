@@ -14,8 +14,8 @@ use crate::git::Repository;
 use crate::git::land::{Recovery, recover_checkouts};
 use crate::git::pins;
 use crate::ids::{RunId, TaskId};
-use crate::process;
-use crate::store::OrchLock;
+use crate::process::{self, Errands, LeftErrand};
+use crate::store::{OrchLock, StateDir};
 
 /// Something that was repaired, or could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ pub struct Repair {
 }
 
 /// Repairs what `facts` tell of and what is safe: it finishes updates of checkouts, ends processes of attempts that are
-/// over, and drops pins of completed runs.
+/// over and of commands whose orch is gone, and drops pins of completed runs.
 ///
 /// # Errors
 /// If a repair fails; those before it hold.
@@ -54,6 +54,11 @@ pub fn fix_safe(repo: &Repository, facts: &Facts, _lock: &OrchLock) -> Result<Ve
         });
     }
     end_orphans(facts, &mut note)?;
+    end_errands(
+        facts,
+        &StateDir::of_repository(repo.common_dir()),
+        &mut note,
+    )?;
     let opened = repo.open().or_environment()?;
     for refs in facts.refs.iter().filter(|refs| refs.pins > 0) {
         let run = facts.runs.iter().find(|run| run.run == refs.run);
@@ -63,6 +68,22 @@ pub fn fix_safe(repo: &Repository, facts: &Facts, _lock: &OrchLock) -> Result<Ve
         }
     }
     Ok(done)
+}
+
+fn end_errands(facts: &Facts, state: &StateDir, note: &mut impl FnMut(String)) -> Result<()> {
+    if facts.errands.is_empty() {
+        return Ok(());
+    }
+    let errands = Errands::noted_in(state.errands());
+    let before = errands.left().or_environment()?;
+    errands.end_left().or_environment()?;
+    for LeftErrand { name, process } in before {
+        note(format!(
+            "ended process {} ({}) of {name}",
+            process.pid, process.comm
+        ));
+    }
+    Ok(())
 }
 
 fn end_orphans(facts: &Facts, note: &mut impl FnMut(String)) -> Result<()> {

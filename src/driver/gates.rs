@@ -428,7 +428,10 @@ impl Room<'_> {
         let report = process::read_exit(&path).context("cannot read how a gate ended")?;
         match report.map(|report| report.agent) {
             Some(AgentEnd::Ended(run))
-                if matches!(run.cause, Cause::Ended | Cause::Unsupervised) =>
+                if matches!(
+                    run.cause,
+                    Cause::Ended | Cause::EndedFromBelow | Cause::Unsupervised
+                ) =>
             {
                 match self.gates.is_ended(&self.job) {
                     true => Err(GateError::Ended),

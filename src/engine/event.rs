@@ -298,7 +298,7 @@ pub enum Verb {
         /// The task.
         task: TaskId,
     },
-    /// Give a settled task fresh attempts.
+    /// Give a settled task fresh attempts, or try a waiting one now.
     Retry {
         /// The task.
         task: TaskId,

@@ -8,12 +8,12 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
 
 use super::identity::{ProcessIdentity, boot_id};
-use super::sweep::{SweepReport, sweep_entry};
+use super::sweep::{SweepReport, Swept, alive_entry, sweep_entry};
 use super::table::Process;
 use crate::crash::point;
 
@@ -69,20 +69,56 @@ impl Errands {
         }
     }
 
+    /// What orchs that are gone left of their errands and still works.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    pub fn left(&self) -> io::Result<Vec<LeftErrand>> {
+        let mut left = Vec::new();
+        for path in self.noted()? {
+            let Some(note) = noted_at(&path)? else {
+                continue;
+            };
+            if note.is_waited_for()? {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let alive = alive_entry(&entry_of(&note.mark))?.into_iter();
+            left.extend(alive.map(|process| LeftErrand {
+                name: name.clone().into_owned(),
+                process,
+            }));
+        }
+        Ok(left)
+    }
+
     /// Ends what orchs that are gone left of their errands, and forgets these.
     ///
     /// # Errors
     /// If it cannot be told what is left, or it cannot be ended.
     pub fn end_left(&self) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.directory) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            end_left(&entry?.path())?;
+        for path in self.noted()? {
+            end_left(&path)?;
         }
         Ok(())
     }
+
+    fn noted(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        entries.map(|entry| Ok(entry?.path())).collect()
+    }
+}
+
+/// A process of an errand whose orch is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftErrand {
+    /// The errand.
+    pub name: String,
+    /// The process.
+    pub process: Swept,
 }
 
 impl Errand {
@@ -151,16 +187,9 @@ impl Note {
 }
 
 /// Ends what is left of the errand noted at `path`, unless somebody still waits for it; whether the name is free.
-fn end_left(path: &std::path::Path) -> io::Result<bool> {
-    let text = match fs::read_link(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
-        text => text?,
-    };
-    let Some(note) = Note::parse(&text.to_string_lossy()) else {
-        let path = path.display();
-        return Err(io::Error::other(format!(
-            "{path} does not say what it notes"
-        )));
+fn end_left(path: &Path) -> io::Result<bool> {
+    let Some(note) = noted_at(path)? else {
+        return Ok(true);
     };
     if note.is_waited_for()? {
         return Ok(false);
@@ -170,8 +199,29 @@ fn end_left(path: &std::path::Path) -> io::Result<bool> {
     Ok(true)
 }
 
+/// What is noted at `path`; nothing, if its errand is over by now.
+fn noted_at(path: &Path) -> io::Result<Option<Note>> {
+    let text = match fs::read_link(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    match Note::parse(&text.to_string_lossy()) {
+        None => {
+            let path = path.display();
+            Err(io::Error::other(format!(
+                "{path} does not say what it notes"
+            )))
+        }
+        note => Ok(note),
+    }
+}
+
+fn entry_of(mark: &str) -> String {
+    format!("{ERRAND_VARIABLE}={mark}")
+}
+
 fn end_marked(mark: &str) -> io::Result<()> {
-    let SweepReport { killed, alive } = sweep_entry(&format!("{ERRAND_VARIABLE}={mark}"))?;
+    let SweepReport { killed, alive } = sweep_entry(&entry_of(mark))?;
     if let Some(process) = alive.first() {
         let (pid, comm) = (process.pid, &process.comm);
         return Err(io::Error::other(format!(
@@ -187,7 +237,7 @@ fn end_marked(mark: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn forget(path: &std::path::Path) -> io::Result<()> {
+fn forget(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         Ok(()) | Err(_) => Ok(()),
@@ -253,8 +303,11 @@ mod tests {
         };
         fs::remove_file(&errand.note).unwrap();
         symlink(gone.to_text(), &errand.note).unwrap();
+        let found = errands.left().unwrap();
+        assert!(found.len() >= 2 && found.iter().all(|left| left.name == "hook"));
         errands.end_left().unwrap();
         child.wait().unwrap();
+        assert_eq!(errands.left().unwrap(), []);
         assert_eq!(left(&errand), 0);
         assert!(!errand.note.is_symlink());
     }
@@ -264,6 +317,7 @@ mod tests {
         let (_dir, errands) = errands();
         let errand = errands.begin("hook").unwrap().unwrap();
         let mut child = busy(&errand);
+        assert_eq!(errands.left().unwrap(), []);
         errands.end_left().unwrap();
         assert!(errands.begin("hook").unwrap().is_none());
         assert!(errands.begin("another").unwrap().is_some());

@@ -175,6 +175,8 @@ pub enum Cause {
     Unsupervised,
     /// The shim ended it because it was told to.
     Ended,
+    /// The shim ended it because a process of the agent's own told it to.
+    EndedFromBelow,
 }
 
 impl fmt::Display for Cause {
@@ -185,6 +187,7 @@ impl fmt::Display for Cause {
             Self::OutputFlood => "for more output than may be",
             Self::Unsupervised => "because there was no orch for too long",
             Self::Ended => "by a person",
+            Self::EndedFromBelow => "by a process of its own",
         })
     }
 }

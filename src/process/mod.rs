@@ -20,7 +20,7 @@ mod table;
 
 pub use awake::Awake;
 pub use environment::scrub_environment;
-pub use errand::{Errand, Errands};
+pub use errand::{Errand, Errands, LeftErrand};
 pub use follow::{Changes, LINE_BYTES_MAX, Line, LineFollower};
 pub use identity::{ProcessIdentity, boot_id};
 pub use launch::{

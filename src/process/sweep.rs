@@ -98,7 +98,12 @@ fn end_found(mut search: Search) -> io::Result<SweepReport> {
 /// # Errors
 /// If the process table cannot be read.
 pub fn alive(marker: &Marker) -> io::Result<Vec<Swept>> {
-    let found = Search::new(marker.environ_entry(), None)?.pass()?;
+    alive_entry(&marker.environ_entry())
+}
+
+/// The processes whose environment holds `entry`, `NAME=value`.
+pub(super) fn alive_entry(entry: &str) -> io::Result<Vec<Swept>> {
+    let found = Search::new(entry.to_owned(), None)?.pass()?;
     Ok(found.iter().map(Swept::from).collect())
 }
 

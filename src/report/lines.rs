@@ -359,6 +359,15 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             format!("{task}  keeps what it made; its session does not go on"),
         ),
         Record::Limited {
+            asked: Some(task), ..
+        }
+        | Record::BreakerOpened {
+            asked: Some(task), ..
+        } => line(
+            Tone::Plain,
+            format!("{task}  is tried now, as a person asked"),
+        ),
+        Record::Limited {
             entitlement,
             hit,
             until,

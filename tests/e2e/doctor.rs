@@ -134,6 +134,30 @@ fn a_process_of_an_attempt_that_is_over_is_named_and_ended() {
 }
 
 #[test]
+fn a_hook_that_outlived_its_orch_is_named_and_ended() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
+    f.write(
+        "orch.yaml",
+        "hooks: {after_run: 'touch \"$GATE/began\"; exec sleep 600'}\n",
+    );
+    let orch = f.live(["run"]);
+    f.await_gate("began");
+    assert!(
+        !words(&f).contains(&"errand-orphan".to_owned()),
+        "waited for"
+    );
+    orch.killed();
+    let found = findings(&f);
+    let orphan = &found["errand-orphan"];
+    assert_eq!(orphan["fixable"], true);
+    assert!(orphan.to_string().contains("hook"), "{orphan}");
+    f.orch(["doctor", "--fix-safe"])
+        .exits(0)
+        .says("ended process");
+    assert_eq!(words(&f), ["claude-not-needed"]);
+}
+
+#[test]
 fn an_object_that_is_cut_off_is_named_before_anything_reads_it() {
     let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
     f.orch(["run"]).exits(0);

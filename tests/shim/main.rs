@@ -132,6 +132,18 @@ async fn an_agent_that_is_told_to_end_may_end_in_its_own_way() {
 }
 
 #[tokio::test]
+async fn an_agent_that_tells_its_shim_to_end_is_told_from_orch_that_does() {
+    // `kill` is the shell's own, so that who sent it still lives when the shim looks.
+    let attempt = Attempt::with_script("kill -TERM $PPID; while :; do sleep 600; done");
+    let running = attempt.spawn();
+    let run = attempt.ended(running).await;
+    assert_eq!(
+        (run.cause, run.exit),
+        (Cause::EndedFromBelow, Exit::Signal(15))
+    );
+}
+
+#[tokio::test]
 async fn an_agent_that_ignores_sigterm_is_killed_after_the_grace_time() {
     let script = "trap '' TERM; echo ready > $MESSAGES; while :; do sleep 600; done";
     let mut attempt = Attempt::with_script(script);

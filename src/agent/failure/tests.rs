@@ -302,6 +302,7 @@ fn the_shim_s_reasons_come_before_anything_that_was_printed() {
         (Cause::OutputFlood, Ending::OutputFlood),
         (Cause::Unsupervised, Ending::Interrupted),
         (Cause::Ended, Ending::Interrupted),
+        (Cause::EndedFromBelow, Ending::AgentFailed),
     ] {
         let exit = ended(cause, Exit::Code(143));
         assert_eq!(

@@ -75,17 +75,16 @@ impl From<anyhow::Error> for Halt {
     }
 }
 
-/// Judges a landing commit. What is built on it waits for what is said of it, from now on.
+/// Judges a landing commit. What is built on it waits for what is said of it, and it can be ended, from now on.
 pub(super) fn verify(
     site: Arc<Site>,
     gates: Gates,
     order: Order,
 ) -> impl Future<Output = Event> + Send {
     let judging = gates.judges(&order.commit);
+    gates.begin(&Some(order.ticket.clone()));
     async move {
         let mut said = Said::default();
-        let job = Some(order.ticket.clone());
-        gates.begin(&job);
         let halted = judged(&site, &gates, &order, &mut said).await.err();
         let result = concluded(&site, &order.commit, said, halted, order.at);
         gates.note(&result, false);
@@ -103,9 +102,19 @@ pub(super) fn pending(engine: &Engine) -> Vec<TaskId> {
     open.map(|view| view.node.id.clone()).collect()
 }
 
-pub(super) async fn baseline(site: Arc<Site>, gates: Gates, tasks: Vec<TaskId>, at: Wall) -> Event {
-    let mut said = Said::default();
+/// Judges the untouched target. It can be ended from now on.
+pub(super) fn baseline(
+    site: Arc<Site>,
+    gates: Gates,
+    tasks: Vec<TaskId>,
+    at: Wall,
+) -> impl Future<Output = Event> + Send {
     gates.begin(&None);
+    base(site, gates, tasks, at)
+}
+
+async fn base(site: Arc<Site>, gates: Gates, tasks: Vec<TaskId>, at: Wall) -> Event {
+    let mut said = Said::default();
     let tip = {
         let site = Arc::clone(&site);
         blocking(move || target(&site)).await

@@ -49,7 +49,7 @@ pub(super) fn of(
             for_people(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
         )),
         Cause::OutputFlood => Some("it printed more than `output_max`".to_owned()),
-        Cause::Unsupervised | Cause::Ended => return Err(GateError::Ended),
+        Cause::Unsupervised | Cause::Ended | Cause::EndedFromBelow => return Err(GateError::Ended),
     };
     let read = |path: PathBuf| -> anyhow::Result<Option<String>> {
         let length = std::fs::metadata(&path)

@@ -41,8 +41,10 @@ pub(super) struct Ended {
 /// What a wait brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Woken {
-    /// orch asks for the end.
+    /// orch asks for the end, or a person or the system does.
     ToldToEnd,
+    /// A process of the tree does.
+    ToldFromBelow,
     /// A process ended, or the time is up.
     Otherwise,
 }
@@ -101,8 +103,11 @@ impl Tree {
         }
         let mut woken = Woken::Otherwise;
         while let Some(signal) = self.signals.read_signal()? {
-            if signal.ssi_signo == Caught::SIGTERM as u32 {
-                woken = Woken::ToldToEnd;
+            if signal.ssi_signo == Caught::SIGTERM as u32 && woken != Woken::ToldToEnd {
+                woken = match is_below(signal.ssi_pid) {
+                    true => Woken::ToldFromBelow,
+                    false => Woken::ToldToEnd,
+                };
             }
         }
         self.reap()?;
@@ -178,6 +183,14 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// Whether a process is one of the tree. Of one that is gone by now nobody can tell: then it is taken for orch or a
+/// person, whose order is to be followed.
+fn is_below(pid: u32) -> bool {
+    let is_it = |process: Process| u32::try_from(process.pid.as_raw_pid()) == Ok(pid);
+    let all = Process::all();
+    all.is_ok_and(|all| descendants(all, getpid()).into_iter().any(is_it))
 }
 
 /// Whether anything is left below the shim, zombies included.

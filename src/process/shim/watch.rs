@@ -52,14 +52,17 @@ pub(super) fn watch(
             return Ok(Cause::Unsupervised);
         }
         let next = timeout.min(next_output_check).min(supervision.next_check);
-        if tree.wait(next)? == Woken::ToldToEnd {
-            // Both at once: then it ended by itself.
-            tree.reap()?;
-            return Ok(match tree.agent_ended() {
-                Some(_) => Cause::Exited,
-                None => Cause::Ended,
-            });
-        }
+        let told = match tree.wait(next)? {
+            Woken::ToldToEnd => Cause::Ended,
+            Woken::ToldFromBelow => Cause::EndedFromBelow,
+            Woken::Otherwise => continue,
+        };
+        // Both at once: then it ended by itself.
+        tree.reap()?;
+        return Ok(match tree.agent_ended() {
+            Some(_) => Cause::Exited,
+            None => told,
+        });
     }
 }
 
