@@ -3,6 +3,7 @@
 //!
 //! It changes nothing and needs no lock. What it finds are facts that contradict each other, never opinions.
 
+mod asked;
 mod consent;
 mod gates;
 mod kept;
@@ -95,6 +96,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
     let kept = kept::Reading::of(repo, &trees, case);
     let mut scope = scope::Reading::of(repo, &trees, case);
     let mut merges = merges::Reading::of(repo, &trees);
+    let mut asked = asked::Reading::of(repo, &trees, case);
     for stamped in case.records {
         kept.follow(&mut report, stamped);
         if let Record::Landed { commit, .. } | Record::LandingFound { commit, .. } = &stamped.record
@@ -104,6 +106,7 @@ pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
         }
         scope.follow(&mut report, stamped);
         merges.follow(&mut report, stamped);
+        asked.follow(&mut report, stamped);
     }
     for stray in history.in_the_name_of(repo, case.run)? {
         if !receipts.contains_key(&stray) {

@@ -359,6 +359,7 @@ impl Composing<'_> {
             by: crate::engine::event::Author::Orch,
             graph: nodes.map(|signed| unknown_node(&signed.task)).collect(),
             profiles: std::sync::Arc::default(),
+            checked: std::sync::Arc::default(),
         }
     }
 

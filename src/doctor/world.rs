@@ -221,6 +221,7 @@ fn kept_plan(path: &Path) -> anyhow::Result<Option<KeptPlan>> {
             by: Author::Orch,
             graph: plan.graph,
             profiles: std::sync::Arc::default(),
+            checked: std::sync::Arc::default(),
         },
     }))
 }

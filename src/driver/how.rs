@@ -57,6 +57,20 @@ pub type Roles = BTreeMap<String, Role>;
 
 /// What a task is checked by: by the plan, over the settings. A rehearsal changes nothing that could be checked.
 pub fn checks(task: &Task, plan: &Plan, settings: &Settings, force: Option<Runner>) -> Checks {
+    over_settings(plan.checks(task), settings, force)
+}
+
+/// What a task of a section would be checked by that says nothing itself.
+pub fn checks_in(
+    section: usize,
+    plan: &Plan,
+    settings: &Settings,
+    force: Option<Runner>,
+) -> Checks {
+    over_settings(plan.checks_in(section), settings, force)
+}
+
+fn over_settings(of_plan: Checks, settings: &Settings, force: Option<Runner>) -> Checks {
     if force.is_some() {
         return Checks::default();
     }
@@ -70,7 +84,7 @@ pub fn checks(task: &Task, plan: &Plan, settings: &Settings, force: Option<Runne
         unprotect: settings.protect_remove.value.clone(),
         ..Checks::default()
     };
-    plan.checks(task).over(&project)
+    of_plan.over(&project)
 }
 
 /// Decides how `task` is done. What is closer to the task wins, but a runner given on the command line stands above the

@@ -2,6 +2,8 @@
 //!
 //! Results carry ids and texts, never paths, pids or handles, so that an action may be carried out anywhere.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::approval::Change;
@@ -15,6 +17,7 @@ use super::scope::Scope;
 use super::usage::Usage;
 use super::verification::{Smoke, Verification};
 use crate::ids::{ObjectId, TaskId, Ticket};
+use crate::plan::checks::Checks;
 use crate::plan::graph::{Graph, RetryFrom};
 
 /// One thing that happened.
@@ -232,6 +235,26 @@ pub struct PlanRevision {
     /// How its tasks are done. Shared, as are the tasks of the graph: the engine keeps the same ones.
     #[serde(default, with = "super::profile::alike")]
     pub profiles: Profiles,
+    /// What its tasks are checked by, for whoever proves a run from its records. Nothing in records of older versions.
+    #[serde(default, skip_serializing_if = "Checked::is_empty")]
+    pub checked: Arc<Checked>,
+}
+
+/// What the tasks of a plan are checked by, as plan and settings say it together. Many are checked alike, so that each set
+/// of checks is there once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Checked {
+    /// The sets: those of tasks, and those that a task would have which says nothing itself, wherever it stood.
+    pub sets: Vec<Checks>,
+    /// The number of the set of each task, in the order of the graph.
+    pub of: Vec<usize>,
+}
+
+impl Checked {
+    /// For records, which leave out what is not there.
+    pub fn is_empty(this: &Arc<Self>) -> bool {
+        this.sets.is_empty()
+    }
 }
 
 /// Who is responsible for a change or a decision.

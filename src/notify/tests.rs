@@ -147,6 +147,7 @@ fn a_full_window_is_told_of_only_while_something_is_left_to_start() {
         by: Author::Orch,
         graph: plan.plan.expect("a plan").graph,
         profiles: std::sync::Arc::default(),
+        checked: std::sync::Arc::default(),
     };
     let ticket = |task: &str| Ticket {
         task: TaskId::parse(task).expect("a task"),

@@ -216,11 +216,17 @@ impl Plan {
 
     /// What a task is checked by: what it asks for itself, its section and the plan.
     pub fn checks(&self, task: &Task) -> Checks {
-        let section = self
-            .sections
-            .get(task.section)
-            .and_then(|s| s.checks.as_deref());
-        let levels = [task.checks.as_deref(), section, self.meta.checks.as_deref()];
+        self.checks_of(task.checks.as_deref(), task.section)
+    }
+
+    /// What a task of a section would be checked by that says nothing itself.
+    pub fn checks_in(&self, section: usize) -> Checks {
+        self.checks_of(None, section)
+    }
+
+    fn checks_of(&self, task: Option<&Checks>, section: usize) -> Checks {
+        let section = self.sections.get(section).and_then(|s| s.checks.as_deref());
+        let levels = [task, section, self.meta.checks.as_deref()];
         levels
             .into_iter()
             .flatten()

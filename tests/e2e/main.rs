@@ -23,6 +23,7 @@ mod manners;
 mod matrix;
 mod notices;
 mod people;
+mod planted;
 mod power;
 mod queue;
 mod resolving;

@@ -89,6 +89,7 @@ fn start() -> RunStart {
             text_sha256: "plan".to_owned(),
             by: Author::Orch,
             profiles: Arc::new(profiles.collect()),
+            checked: Arc::default(),
             graph,
         },
         landed_before: Vec::new(),

@@ -79,6 +79,7 @@ impl Plan {
             by,
             graph: self.as_judged(),
             profiles: Arc::new(ids.map(|id| (id.clone(), profile(id).into())).collect()),
+            checked: Arc::default(),
         }
     }
 

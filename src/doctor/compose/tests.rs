@@ -47,6 +47,7 @@ fn revision() -> PlanRevision {
             .map(|id| unknown_node(&task(id)))
             .collect(),
         profiles: std::sync::Arc::default(),
+        checked: std::sync::Arc::default(),
     }
 }
 

@@ -23,6 +23,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::attempt::Sheet;
@@ -34,12 +35,13 @@ use super::signers::{self, Signed};
 use super::site::Site;
 use crate::engine::Engine;
 use crate::engine::action::Action;
-use crate::engine::event::{Author, Control, Event, PlanRevision, StopLevel, Verb};
+use crate::engine::event::{Author, Checked, Control, Event, PlanRevision, StopLevel, Verb};
 use crate::engine::profile::{Profile, Profiles};
 use crate::engine::record::{Record, Stamped};
 use crate::engine::view::{Stage, TaskState};
 use crate::git::signature;
 use crate::ids::{TaskId, Ticket};
+use crate::plan::checks::Checks;
 use crate::plan::{Plan, Runner};
 use crate::process;
 use crate::report::{Board, Doing};
@@ -449,8 +451,9 @@ pub fn stop_files(plan: &std::path::Path, worktree: &std::path::Path) -> Vec<std
 pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<PlanRevision> {
     let text_sha256 = site.run_dir().keep_plan(plan.text.as_bytes())?;
     let mut graph = plan.graph.clone();
-    for (node, task) in graph.nodes.iter_mut().zip(&plan.tasks) {
-        let gates = how::checks(task, plan, &site.settings, site.force).gates();
+    let checked = checked(site, plan)?;
+    for (node, set) in graph.nodes.iter_mut().zip(&checked.of) {
+        let gates = checked.sets[*set].gates();
         if node.gates != gates {
             Arc::make_mut(node).gates = gates;
         }
@@ -470,7 +473,31 @@ pub(super) fn revision(site: &Site, plan: &Plan, by: Author) -> anyhow::Result<P
         by,
         graph,
         profiles: profiles(site, plan),
+        checked: Arc::new(checked),
     })
+}
+
+/// What the tasks of a plan are checked by, and what those would be that say nothing themselves, in each section and in
+/// one that says nothing either.
+fn checked(site: &Site, plan: &Plan) -> anyhow::Result<Checked> {
+    let mut checked = Checked::default();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    let mut number = |sets: &mut Vec<Checks>, checks: Checks| -> anyhow::Result<usize> {
+        let key = serde_json::to_string(&checks).context("checks are no JSON")?;
+        Ok(*known.entry(key).or_insert_with(|| {
+            sets.push(checks);
+            sets.len() - 1
+        }))
+    };
+    for task in &plan.tasks {
+        let set = how::checks(task, plan, &site.settings, site.force);
+        checked.of.push(number(&mut checked.sets, set)?);
+    }
+    for section in 0..=plan.sections.len() {
+        let set = how::checks_in(section, plan, &site.settings, site.force);
+        number(&mut checked.sets, set)?;
+    }
+    Ok(checked)
 }
 
 /// How the tasks of a plan are done, as far as the engine goes by it. Many are done alike.

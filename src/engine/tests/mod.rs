@@ -89,6 +89,7 @@ fn revision(version: &str, nodes: Vec<Node>) -> PlanRevision {
         by: ann(),
         graph: nodes.into_iter().collect(),
         profiles: std::sync::Arc::default(),
+        checked: std::sync::Arc::default(),
     }
 }
 

@@ -91,6 +91,7 @@ fn revision(tasks: &[(&str, &str)]) -> PlanRevision {
         by: Author::Orch,
         graph: tasks.iter().map(node).collect(),
         profiles: std::sync::Arc::default(),
+        checked: std::sync::Arc::default(),
     }
 }
 
