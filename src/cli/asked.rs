@@ -123,9 +123,8 @@ impl Asked {
 /// Open tasks that may change something and have no required verify command.
 fn unjudged(plan: &Plan, settings: &Settings) -> Vec<String> {
     let is_unjudged = |task: &&Task| {
-        task.kind == TaskKind::Change
-            && !matches!(task.declared, Declared::Completed | Declared::Skipped)
-            && how::checks(task, plan, settings, None).gates() != Gates::Required
+        !matches!(task.declared, Declared::Completed | Declared::Skipped)
+            && how::is_unjudged(task, plan, settings)
     };
     let tasks = plan.tasks.iter().filter(is_unjudged);
     tasks.map(|task| format!("`{}`", task.id)).collect()

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::role::{Effort, Profile, Role};
 use crate::config::{Origin, Settings};
 use crate::plan::checks::Checks;
+use crate::plan::graph::{Gates, TaskKind};
 use crate::plan::{Plan, Runner, Task};
 
 /// The role of tasks that name none.
@@ -85,6 +86,11 @@ fn over_settings(of_plan: Checks, settings: &Settings, force: Option<Runner>) ->
         ..Checks::default()
     };
     of_plan.over(&project)
+}
+
+/// Whether a task may change something, and no required verify command judges it.
+pub fn is_unjudged(task: &Task, plan: &Plan, settings: &Settings) -> bool {
+    task.kind == TaskKind::Change && checks(task, plan, settings, None).gates() != Gates::Required
 }
 
 /// Decides how `task` is done. What is closer to the task wins, but a runner given on the command line stands above the

@@ -272,6 +272,25 @@ fn a_run_that_requires_gates_refuses_tasks_without_them() {
 }
 
 #[test]
+fn where_a_run_requires_gates_an_agent_cannot_add_a_task_without_one() {
+    let more = "      - id: more\\n        name: More\\n";
+    let run = format!("runner: command\nrun: |\n  touch a\n  printf '{more}' >> .orch/plan.yaml");
+    let with = |keys: &str| {
+        let text = plan(&[("1", &format!("{run}\nmax_attempts: 1\n{keys}"))]);
+        Fixture::with_plan(&text.replacen("runner: command", "runner: rehearsal", 1))
+    };
+    with("verify: test -e a")
+        .orch(["run", "--require-verify"])
+        .exits(1)
+        .says("no required verify command would judge the task more");
+    // A gate of all tasks is its gate, too.
+    let f = with("");
+    f.write("orch.yaml", "verify: test -e README.md\n");
+    f.orch(["run", "--require-verify"]).exits(0);
+    assert_eq!(f.count("attempt_started", "more"), 1);
+}
+
+#[test]
 fn the_test_command_of_the_seeds_settings_is_a_gate() {
     let f = Fixture::with_plan(&plan(&[("1", "run: touch a")]));
     f.write(
