@@ -127,3 +127,23 @@ fn a_rehearsal_starts_no_agent_and_leaves_the_repository_as_it_was() {
     assert!(!f.repo().join(".git/orch").exists());
     assert!(!f.root().join("state/orch").exists());
 }
+
+#[test]
+fn the_plan_of_the_readme_lands_verified_in_an_empty_repository() {
+    let readme = include_str!("../../README.md");
+    let plan = readme.split_once("```yaml\n").expect("a plan").1;
+    let plan = plan.split_once("```").expect("its end").0;
+    // What agents would do.
+    let played = |plan: &str, gate: &str, text: &str| {
+        let played = format!("rehearse: {{write: {{hello.txt: \"{text}\"}}}}\n        {gate}");
+        assert!(plan.contains(gate), "{plan}");
+        plan.replace(gate, &played)
+    };
+    let plan = played(plan, "verify: test -s", "hello\\n");
+    let plan = played(&plan, "verify: test \"$(wc", "hello\\nhallo\\nsalut\\n");
+    let f = Fixture::with_plan(&plan);
+    f.orch(["run", "--runner", "rehearsal"]).exits(0);
+    f.orch(["audit"])
+        .exits(0)
+        .says("2 landed commits (0 unverified)");
+}
