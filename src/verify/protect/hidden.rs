@@ -1,5 +1,6 @@
 //! What a change of a `.gitignore` hides: a test that git ignores is in no candidate, and so it is never run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -39,12 +40,10 @@ pub(super) fn tests(
     [base, new]: [Option<&[u8]>; 2],
     tests: &[PathBuf],
 ) -> Option<PathBuf> {
-    let (before, after) = (rules(base), rules(new));
+    let (before, after) = (Patterns::of(base), Patterns::of(new));
+    let may_hide_all = !after.unread.is_subset(&before.unread);
     let directory = path.parent().unwrap_or(Path::new(""));
-    let is_hidden = |test: &Path| {
-        let hides = |rules: &Gitignore| rules.matched_path_or_any_parents(test, false).is_ignore();
-        hides(&after) && !hides(&before)
-    };
+    let is_hidden = |test: &Path| may_hide_all || after.hide(test) && !before.hide(test);
     let below = tests.iter().filter_map(|test| {
         let rest = test.strip_prefix(directory).ok()?;
         is_hidden(rest).then(|| test.clone())
@@ -57,16 +56,33 @@ pub(super) fn tests(
     below.chain(usual).next()
 }
 
-/// The patterns of a file, as if it lay at the top. A line that is no pattern hides nothing, for git as well.
-fn rules(text: Option<&[u8]>) -> Gitignore {
-    let text = String::from_utf8_lossy(text.unwrap_or_default());
-    let mut rules = GitignoreBuilder::new("");
-    for line in text.lines() {
-        if let Err(error) = rules.add_line(None, line) {
-            tracing::debug!(%error, line, "no pattern of files to ignore");
-        }
+/// The patterns of a file, as if it lay at the top.
+struct Patterns {
+    rules: Gitignore,
+    /// Lines of which only git knows what they hide.
+    unread: BTreeSet<String>,
+}
+
+impl Patterns {
+    fn of(text: Option<&[u8]>) -> Self {
+        let text = String::from_utf8_lossy(text.unwrap_or_default());
+        let mut rules = GitignoreBuilder::new("");
+        let mut unread: BTreeSet<String> = text
+            .lines()
+            .filter(|line| rules.add_line(None, line).is_err())
+            .map(str::to_owned)
+            .collect();
+        let rules = rules.build().unwrap_or_else(|_| {
+            unread.extend(text.lines().map(str::to_owned));
+            Gitignore::empty()
+        });
+        Self { rules, unread }
     }
-    rules.build().unwrap_or_else(|_| Gitignore::empty())
+
+    fn hide(&self, test: &Path) -> bool {
+        let found = self.rules.matched_path_or_any_parents(test, false);
+        found.is_ignore()
+    }
 }
 
 #[cfg(test)]
@@ -108,5 +124,11 @@ mod unit {
         }
         assert_eq!(hidden(".gitignore", "tests/\n", "tests/\n*.log\n"), None);
         assert_eq!(hidden(".gitignore", "tests/\n", ""), None);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_may_hide_any_test_unless_it_was_there() {
+        assert!(hidden(".gitignore", "", "{a\n").is_some());
+        assert_eq!(hidden(".gitignore", "{a\n", "{a\n*.log\n"), None);
     }
 }

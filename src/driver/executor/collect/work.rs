@@ -114,13 +114,8 @@ impl Work {
         // Checks the text, its roles included: these are a person's, and a task that an agent adds may choose among them.
         let text = site.plan.compose(&given, Some(&edit), &[]);
         let text = text.map_err(|e| format!("{e:#}"))?;
-        match unjudged_addition(site, &text) {
-            Some(task) => Err(format!(
-                "no required verify command would judge the task {task} that it adds, and this run asks for one: a \
-                 section that has one, or the plan, gives it to its tasks"
-            )),
-            None => Ok(Some(edit)),
-        }
+        judges_additions(site, &text)?;
+        Ok(Some(edit))
     }
 
     /// Whether the attempt left what its task wants changed.
@@ -247,20 +242,25 @@ impl Work {
 }
 
 /// Changes, without the plan's and those of the status. A rename from or to one of these is a change of the other side.
-/// A task that the plan of the run does not have, and that would land unverified where a person wants none to.
-fn unjudged_addition(site: &Site, text: &str) -> Option<TaskId> {
+/// Refuses a plan with a task that the run's does not have, and that would land unverified where a person wants none to.
+fn judges_additions(site: &Site, text: &str) -> Result<(), String> {
     if !site.settings.verify_require.value || site.force.is_some() {
-        return None;
+        return Ok(());
     }
     let known = site.plan.current();
-    let plan = plan::check(site.plan.shown(), text.as_bytes(), Strictness::AsWritten).plan?;
+    let checked = plan::check(site.plan.shown(), text.as_bytes(), Strictness::AsWritten);
+    let plan = checked.plan.ok_or("it does not check")?;
     let is_unjudged = |task: &&Task| {
         known.task(&task.id).is_none() && how::is_unjudged(task, &plan, &site.settings)
     };
-    plan.tasks
-        .iter()
-        .find(is_unjudged)
-        .map(|task| task.id.clone())
+    match plan.tasks.iter().find(is_unjudged) {
+        None => Ok(()),
+        Some(task) => Err(format!(
+            "no required verify command would judge the task {} that it adds, and this run asks for one: a section that has \
+             one, or the plan, gives it to its tasks",
+            task.id
+        )),
+    }
 }
 
 fn changes(files: &Collected, plan_path: Option<&Path>) -> Vec<Change> {
