@@ -10,13 +10,11 @@ use super::args::{RunArgs, RunnerName};
 use super::{Out, bounds, locate, propose, protected, roles};
 use crate::agent::role::Role;
 use crate::config::{self, Settings};
-use crate::driver::how;
+use crate::driver::how::{self, Unjudged};
 use crate::engine::record::Selection;
 use crate::error::{Error, OrKind, Result};
 use crate::ids::{PlanId, TaskId};
-use crate::plan::checks::cannot_fail;
 use crate::plan::edit::LastWritten;
-use crate::plan::graph::{Declared, Gates, TaskKind};
 use crate::plan::{self, Plan, Runner, Strictness, Task};
 use crate::store::StateDir;
 
@@ -80,15 +78,15 @@ impl Asked {
         let roles = roles::load(&root, &plan, &settings)?;
         let force = args.every_task_rehearsed.then_some(Runner::Rehearsal);
         let selection = selection(args, &plan)?;
-        let unjudged = match force {
-            Some(_) => Vec::new(),
-            None => unjudged(&plan, &settings),
-        };
-        if force.is_none() && settings.verify_require.value {
-            required(&unjudged, &judged_in_vain(&plan, &settings))?;
-        }
-        if !unjudged.is_empty() {
-            out.talk(&advice(&root, &unjudged)?);
+        // A rehearsal changes nothing that could be judged.
+        if force.is_none() {
+            let [ungated, in_vain] = unjudged(&plan, &settings, &selection);
+            if settings.verify_require.value {
+                required(&ungated, &in_vain)?;
+            }
+            if !ungated.is_empty() {
+                out.talk(&advice(&root, &ungated)?);
+            }
         }
         Ok(Self {
             root,
@@ -109,42 +107,42 @@ impl Asked {
 
     /// Whether a task that may run is done by this runner.
     pub(super) fn needs(&self, runner: Runner) -> bool {
-        let may_run = |t: &&Task| {
-            // A selection may reset completed tasks.
-            self.selection != Selection::All
-                || !matches!(t.declared, Declared::Completed | Declared::Skipped)
-        };
-        self.plan.tasks.iter().filter(may_run).any(|t| {
+        let tasks = tasks_to_run(&self.plan, &self.selection);
+        tasks.into_iter().any(|t| {
             how::of(t, &self.plan, &self.settings, &self.roles, self.force).runner == runner
         })
     }
 }
 
-/// Open tasks that may change something and have no required verify command.
-fn unjudged(plan: &Plan, settings: &Settings) -> Vec<String> {
-    let is_unjudged = |task: &&Task| {
-        !matches!(task.declared, Declared::Completed | Declared::Skipped)
-            && how::is_unjudged(task, plan, settings)
+/// The tasks that may run: the open ones, and those that what was selected resets.
+fn tasks_to_run<'p>(plan: &'p Plan, selection: &Selection) -> Vec<&'p Task> {
+    let (first, redo) = match selection {
+        Selection::All | Selection::Single { task: None } => (None, false),
+        Selection::Single { task: Some(first) } => (Some(first), false),
+        Selection::From { task: first, redo } => (Some(first), *redo),
     };
-    let tasks = plan.tasks.iter().filter(is_unjudged);
-    tasks.map(|task| format!("`{}`", task.id)).collect()
+    let mut is_reset = false;
+    let may_run = |task: &&Task| {
+        let is_first = first == Some(&task.id);
+        is_reset = is_first || (is_reset && redo);
+        is_reset || task.declared.is_open()
+    };
+    plan.tasks.iter().filter(may_run).collect()
 }
 
-/// Open tasks of which every required verify command is one that cannot fail.
-fn judged_in_vain(plan: &Plan, settings: &Settings) -> Vec<String> {
-    let is_in_vain = |task: &&Task| {
-        let checks = how::checks(task, plan, settings, None);
-        task.kind == TaskKind::Change
-            && !matches!(task.declared, Declared::Completed | Declared::Skipped)
-            && checks.gates() == Gates::Required
-            && checks
-                .verify
-                .iter()
-                .filter(|command| command.required)
-                .all(|command| cannot_fail(&command.run).is_some())
-    };
-    let tasks = plan.tasks.iter().filter(is_in_vain);
-    tasks.map(|task| format!("`{}`", task.id)).collect()
+/// Tasks whose changes no required verify command would judge, and tasks of which each one cannot fail.
+fn unjudged(plan: &Plan, settings: &Settings, selection: &Selection) -> [Vec<String>; 2] {
+    let settings = how::of_settings(settings);
+    let mut found = [Vec::new(), Vec::new()];
+    for task in tasks_to_run(plan, selection) {
+        let of_why = match how::unjudged(task, plan, &settings) {
+            None => continue,
+            Some(Unjudged::Ungated) => &mut found[0],
+            Some(Unjudged::InVain) => &mut found[1],
+        };
+        of_why.push(format!("`{}`", task.id));
+    }
+    found
 }
 
 /// Tasks for one sentence.
@@ -157,16 +155,16 @@ fn some_of(tasks: &[String]) -> String {
 }
 
 /// Refuses tasks that nothing judges, where a run asks for it.
-fn required(unjudged: &[String], in_vain: &[String]) -> Result<()> {
-    let why = match (unjudged, in_vain) {
+fn required(ungated: &[String], in_vain: &[String]) -> Result<()> {
+    let why = match (ungated, in_vain) {
         ([], []) => return Ok(()),
         ([], in_vain) => format!(
             "the required verify commands of {} cannot fail, and this run asks for one that can",
             some_of(in_vain)
         ),
-        (unjudged, _) => format!(
+        (ungated, _) => format!(
             "no required verify command judges {}, and this run asks for one",
-            some_of(unjudged)
+            some_of(ungated)
         ),
     };
     Err(Error::usage(why)

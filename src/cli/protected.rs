@@ -5,7 +5,7 @@ use crate::diagnostic::Diagnostic;
 use crate::driver::how;
 use crate::engine::scope::Rules;
 use crate::plan::checks::Allowed;
-use crate::plan::graph::{Declared, Gates, When};
+use crate::plan::graph::{Gates, When};
 use crate::plan::{Plan, Runner, Task};
 use crate::verify::protect::Protection;
 
@@ -45,7 +45,7 @@ pub(super) fn warnings(name: &str, plan: &Plan, settings: &Settings) -> Option<P
 /// Lines of a dry run: what is allowed, and what will be refused.
 pub(super) fn lines(plan: &Plan, settings: &Settings, force: Option<Runner>) -> Vec<String> {
     let mut lines = Vec::new();
-    for task in plan.tasks.iter().filter(|task| is_open(task)) {
+    for task in plan.tasks.iter().filter(|task| task.declared.is_open()) {
         let checks = how::checks(task, plan, settings, force);
         match &checks.allow_protected {
             Allowed::None => {}
@@ -66,13 +66,9 @@ pub(super) fn lines(plan: &Plan, settings: &Settings, force: Option<Runner>) -> 
     lines
 }
 
-fn is_open(task: &Task) -> bool {
-    !matches!(task.declared, Declared::Completed | Declared::Skipped)
-}
-
 fn named<'p>(plan: &'p Plan, settings: &Settings) -> Vec<Named<'p>> {
     let mut found = Vec::new();
-    for task in plan.tasks.iter().filter(|task| is_open(task)) {
+    for task in plan.tasks.iter().filter(|task| task.declared.is_open()) {
         let asks = task
             .approval
             .as_ref()

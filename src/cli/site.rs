@@ -12,6 +12,7 @@ use crate::agent::claude::{self, ClaudeSettings};
 use crate::config::{Mcp, Settings};
 use crate::driver::begin;
 use crate::driver::guard::Guard;
+use crate::driver::how;
 use crate::driver::plan_file::{PlanFile, Rules, Tracked};
 use crate::driver::signers;
 use crate::driver::site::{Publishing, Site};
@@ -146,6 +147,7 @@ pub(super) fn site(
         head.commit(),
         &target.tip,
     )?;
+    let asks_for_gates = asked.settings.verify_require.value && asked.force.is_none();
     let plan = PlanFile::new(
         asked.plan_path,
         asked.shown,
@@ -154,6 +156,7 @@ pub(super) fn site(
         Rules {
             strictness: asked.strictness,
             roles: asked.roles.keys().cloned().collect(),
+            asks_for_gates: asks_for_gates.then(|| how::of_settings(&asked.settings)),
         },
     )
     .or_usage()?;

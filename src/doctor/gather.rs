@@ -27,7 +27,6 @@ use crate::git::durable::{damaged, missed};
 use crate::git::land::unfinished_checkouts;
 use crate::git::repository::RepositoryError;
 use crate::ids::RunId;
-use crate::plan::graph::Declared;
 use crate::plan::{self, Plan, Runner, Strictness};
 use crate::process::{self, Errands};
 use crate::store::{LedgerError, Reader, RunSummary, StateDir, entries_in, read_limited};
@@ -389,10 +388,7 @@ fn needs_claude(plan: &Plan, settings: Option<&Settings>) -> bool {
         .runner
         .or(settings.map(|settings| settings.runner.value))
         .unwrap_or(Runner::Claude);
-    let open = plan
-        .tasks
-        .iter()
-        .filter(|task| !matches!(task.declared, Declared::Completed | Declared::Skipped));
+    let open = plan.tasks.iter().filter(|task| task.declared.is_open());
     let mut runners = open.map(|task| task.runner.unwrap_or(usual));
     runners.any(|runner| runner == Runner::Claude)
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::role::{Effort, Profile, Role};
 use crate::config::{Origin, Settings};
-use crate::plan::checks::Checks;
-use crate::plan::graph::{Gates, TaskKind};
+use crate::plan::checks::{Checks, cannot_fail};
+use crate::plan::graph::TaskKind;
 use crate::plan::{Plan, Runner, Task};
 
 /// The role of tasks that name none.
@@ -75,22 +75,46 @@ fn over_settings(of_plan: Checks, settings: &Settings, force: Option<Runner>) ->
     if force.is_some() {
         return Checks::default();
     }
+    of_plan.over(&of_settings(settings))
+}
+
+/// What the settings check every task by.
+pub fn of_settings(settings: &Settings) -> Checks {
     let mut protect = settings.protect_add.value.clone();
     if settings.agents_dir.origin != Origin::Default {
         protect.push(settings.agents_dir.value.display().to_string());
     }
-    let project = Checks {
+    Checks {
         verify: settings.verify(),
         protect,
         unprotect: settings.protect_remove.value.clone(),
         ..Checks::default()
-    };
-    of_plan.over(&project)
+    }
 }
 
-/// Whether a task may change something, and no required verify command judges it.
-pub fn is_unjudged(task: &Task, plan: &Plan, settings: &Settings) -> bool {
-    task.kind == TaskKind::Change && checks(task, plan, settings, None).gates() != Gates::Required
+/// Why what a task changes would land unverified, or as good as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unjudged {
+    /// No required verify command judges it.
+    Ungated,
+    /// Those that do cannot fail.
+    InVain,
+}
+
+/// Why nothing judges a task that may change something, if so. `settings` is what these check every task by.
+pub fn unjudged(task: &Task, plan: &Plan, settings: &Checks) -> Option<Unjudged> {
+    if task.kind != TaskKind::Change {
+        return None;
+    }
+    let checks = plan.checks(task).over(settings);
+    let mut required = checks.verify.iter().filter(|command| command.required);
+    match required.next() {
+        None => Some(Unjudged::Ungated),
+        Some(first) => std::iter::once(first)
+            .chain(required)
+            .all(|command| cannot_fail(&command.run).is_some())
+            .then_some(Unjudged::InVain),
+    }
 }
 
 /// Decides how `task` is done. What is closer to the task wins, but a runner given on the command line stands above the

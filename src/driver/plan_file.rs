@@ -5,8 +5,9 @@
 //! plan is one file outside git: agents' edits and settled fields are written into it as they come, each time only if it
 //! still holds what was read just before. What an edit may contain is decided in `plan::diff`.
 
+mod rules;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,13 +17,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, bail};
 
 use crate::crash::point;
-use crate::diagnostic::{self, Diagnostic};
+use crate::diagnostic::Diagnostic;
 use crate::digest::sha256_hex;
 use crate::ids::ObjectId;
+use crate::plan::Plan;
 use crate::plan::diff::{self, Permitted};
 use crate::plan::edit::{LastWritten, TaskChange};
-use crate::plan::{self, Checked, Plan, Strictness, Task};
 use crate::store::{same_bytes, write_atomic};
+pub use rules::{Rules, Unusable};
 
 /// How often a write into a file that a person edits at the same time is tried.
 const WRITE_TRIES: u32 = 5;
@@ -47,15 +49,6 @@ struct Known {
     last: LastWritten,
     /// The blob that holds it, once it is in git: then a landing on top of it need not read it.
     blob: Option<ObjectId>,
-}
-
-/// What a text must be to hold in a run.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// What is done about unknown keys.
-    pub strictness: Strictness,
-    /// The roles there are; tasks may name no others.
-    pub roles: BTreeSet<String>,
 }
 
 /// While it lives, the person's copy is not looked at, because orch itself may be writing it.
@@ -103,19 +96,6 @@ pub struct Tracked {
     pub at_target: String,
 }
 
-/// A plan that cannot be used, with what is wrong.
-#[derive(Debug, thiserror::Error)]
-#[error("{shown} does not check: {}", first_error(.diagnostics))]
-pub struct Unusable {
-    shown: String,
-    /// Everything wrong with it.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-fn first_error(diagnostics: &[Diagnostic]) -> &str {
-    diagnostic::first_error(diagnostics).map_or("no reason given", |d| &d.message)
-}
-
 /// What reading the person's file again brought.
 #[derive(Debug)]
 pub enum Look {
@@ -157,7 +137,7 @@ impl PlanFile {
                 let (current, known) = if *effective == **text {
                     (Arc::clone(person), known)
                 } else {
-                    checked_to_write(&shown, &effective, &rules)?
+                    rules.whole_to_write(&shown, &effective)?
                 };
                 // Read here, because it takes much memory for a moment: before there is a run to be kept beside it.
                 let written = if *effective == *at_target {
@@ -324,14 +304,21 @@ impl PlanFile {
                 format!("the edit does not fit the target's plan: {e:#}"),
             )],
         })?;
-        checked(&self.shown, &text, &self.rules)
+        self.rules.whole(&self.shown, &text)
     }
 
-    /// The target's new text of a tracked plan: the tip's, the agent's edit, and orch's fields.
+    /// Checks what becomes of the copy of the plan that an agent was given by what it may change of it.
     ///
     /// # Errors
-    /// If the edit no longer fits the tip's text.
-    pub fn compose(
+    /// If that is no plan of this run.
+    pub fn admits(&self, given: &str, edit: &Permitted) -> anyhow::Result<()> {
+        let edited = diff::apply(given, edit)?.text;
+        self.rules.whole(&self.shown, &edited)?;
+        Ok(())
+    }
+
+    /// The text of a plan with the agent's edit and orch's fields.
+    fn compose(
         &self,
         tip: &str,
         edit: Option<&Permitted>,
@@ -342,7 +329,7 @@ impl PlanFile {
         self.composed(&mut known.last, tip, edit, settled)
     }
 
-    /// As [`Self::compose`] onto the text that the blob `tip` holds, which is read only if it is not the one that was
+    /// The target's new text of a tracked plan: the tip's, the agent's edit and orch's fields. The tip's is the text that the blob `tip` holds, which is read only if it is not the one that was
     /// written last: a run of thousands of tasks lands as often. `keep` puts the new text into git, and tells its blob. The
     /// inner error is that of composing.
     ///
@@ -396,7 +383,7 @@ impl PlanFile {
             .context("the plan edit no longer fits the target's plan")?
             .text;
         let written = write(&edited)?;
-        if let Err(unusable) = checked(&self.shown, &written.text, &self.rules) {
+        if let Err(unusable) = self.rules.side(&self.shown, &written.text) {
             bail!(unusable);
         }
         Ok(written.text)
@@ -424,7 +411,7 @@ impl PlanFile {
             if text == read {
                 return Ok(None);
             }
-            let plan = checked(&self.shown, &text, &self.rules)?;
+            let plan = self.rules.whole(&self.shown, &text)?;
             let mut state = self.state();
             let unchanged = std::fs::read_to_string(&self.path).is_ok_and(|now| now == read);
             if unchanged {
@@ -498,63 +485,14 @@ impl Seen {
     }
 }
 
-impl Rules {
-    /// Checks a text, its roles included.
-    fn check(&self, shown: &str, bytes: &[u8]) -> Checked {
-        self.with_roles(plan::check(shown, bytes, self.strictness))
-    }
-
-    /// Refuses a plan that names roles which there are not.
-    fn with_roles(&self, mut checked: Checked) -> Checked {
-        let unknown = checked.plan.as_ref().map(|plan| self.unknown_roles(plan));
-        if let Some(unknown) = unknown.filter(|unknown| !unknown.is_empty()) {
-            checked.plan = None;
-            // Before the warnings: the first one is what people are told.
-            checked.diagnostics.splice(0..0, unknown);
-        }
-        checked
-    }
-
-    fn unknown_roles(&self, plan: &Plan) -> Vec<Diagnostic> {
-        let unknown = |task: &Task| {
-            let role = task
-                .agent
-                .as_ref()
-                .filter(|role| !self.roles.contains(*role))?;
-            let message = format!(
-                "task {} names the role `{role}`, which there is not",
-                task.id
-            );
-            Some(Diagnostic::error("unknown-role", message).at(task.span.clone()))
-        };
-        plan.tasks.iter().filter_map(unknown).collect()
-    }
-}
-
-fn checked(shown: &str, text: &str, rules: &Rules) -> Result<Arc<Plan>, Unusable> {
-    usable(shown, rules.check(shown, text.as_bytes()))
-}
-
-fn checked_to_write(
-    shown: &str,
-    text: &str,
-    rules: &Rules,
-) -> Result<(Arc<Plan>, LastWritten), Unusable> {
-    let (checked, written) = plan::check_to_write(shown, text.as_bytes(), rules.strictness);
-    Ok((usable(shown, rules.with_roles(checked))?, written))
-}
-
-fn usable(shown: &str, checked: Checked) -> Result<Arc<Plan>, Unusable> {
-    checked.plan.map(Arc::new).ok_or_else(|| Unusable {
-        shown: shown.to_owned(),
-        diagnostics: checked.diagnostics,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
     use anyhow::anyhow;
+
+    use super::*;
+    use crate::plan::Strictness;
 
     fn text(name: &str) -> String {
         format!("sections:\n- id: s\n  name: S\n  tasks:\n  - {{id: a, name: {name}}}\n")
@@ -568,8 +506,9 @@ mod tests {
         let rules = Rules {
             strictness: Strictness::AsWritten,
             roles: BTreeSet::new(),
+            asks_for_gates: None,
         };
-        let plan = checked("plan.yaml", &text("A"), &rules).expect("a plan");
+        let plan = rules.whole("plan.yaml", &text("A")).expect("a plan");
         let tracked = Tracked {
             path: "plan.yaml".to_owned(),
             at_head: text("A"),

@@ -160,6 +160,11 @@ pub enum Declared {
 }
 
 impl Declared {
+    /// Whether there may be something left to do.
+    pub fn is_open(self) -> bool {
+        !matches!(self, Self::Completed | Self::Skipped)
+    }
+
     /// The word in a plan's text.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -269,6 +269,11 @@ fn a_run_that_requires_gates_refuses_tasks_without_them() {
     assert_eq!(f.attempts(), 0);
     f.write("orch.yaml", "verify: test -e README.md\n");
     f.orch(["run", "--require-verify"]).exits(0);
+    // A task that is done, and that this run would do again.
+    f.write("orch.yaml", "jobs: 1\n");
+    f.orch(["run", "--require-verify", "--resume-from", "1"])
+        .exits(2)
+        .says("no required verify command judges `1`");
 }
 
 #[test]
@@ -282,12 +287,56 @@ fn where_a_run_requires_gates_an_agent_cannot_add_a_task_without_one() {
     with("verify: test -e a")
         .orch(["run", "--require-verify"])
         .exits(1)
-        .says("no required verify command would judge the task more");
+        .says("no required verify command judges task more");
     // A gate of all tasks is its gate, too.
     let f = with("");
     f.write("orch.yaml", "verify: test -e README.md\n");
     f.orch(["run", "--require-verify"]).exits(0);
     assert_eq!(f.count("attempt_started", "more"), 1);
+}
+
+const PLAN: &str = ".claude/plans/plan.yaml";
+
+/// Drops the gate of a task while the one before it runs, and then has it judged by a command that cannot fail.
+fn gates_are_dropped_during_a_run(f: &Fixture) {
+    let good = |verify: &str| {
+        let first = format!("run: {}\nverify: test -e a", gated("up", "go", "touch a"));
+        let second = format!("run: touch b\n{verify}");
+        plan(&[("1", first.as_str()), ("2", second.as_str())])
+    };
+    f.write(PLAN, &good("verify: test -e b"));
+    if f.git(["ls-files", PLAN]).trim() == PLAN {
+        f.git(["commit", "-qam", "Plan"]);
+    }
+    let run = f.live(["run", "--require-verify"]);
+    f.await_gate("up");
+    f.write(PLAN, &good(""));
+    run.await_says("no required verify command judges task 2");
+    f.write(PLAN, &good("verify: test -e b || true"));
+    run.await_says("the required verify commands of task 2 cannot fail");
+    run.await_says("the last good plan goes on");
+    f.open("go");
+    run.ended().exits(0);
+    let judged = f.records().iter().any(|stamped| {
+        let record = &stamped["record"];
+        record["kind"] == "verified"
+            && record["ticket"]["task"] == "2"
+            && record["result"]["gates"][0]["name"] == "test -e b"
+    });
+    assert!(judged, "by the plan that was good");
+}
+
+#[test]
+fn where_a_run_requires_gates_no_edit_during_it_drops_one() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: touch a")]));
+    gates_are_dropped_during_a_run(&f);
+}
+
+#[test]
+fn where_a_run_requires_gates_no_edit_of_a_plan_outside_of_git_drops_one() {
+    let f = Fixture::new();
+    f.write(".git/info/exclude", ".claude/\n");
+    gates_are_dropped_during_a_run(&f);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::agent::role::Profile;
 use crate::agent::status;
 use crate::crash::point;
 use crate::driver::executor::{plan_texts, verify};
-use crate::driver::how::{self, How};
+use crate::driver::how::How;
 use crate::driver::protection;
 use crate::driver::site::Site;
 use crate::engine::ending::{AttemptEnd, Ending};
@@ -27,7 +27,6 @@ use crate::git::{commit, pins};
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::diff::{self, Gated};
 use crate::plan::graph::TaskKind;
-use crate::plan::{self, Strictness, Task};
 use crate::store::{AttemptDir, read_if_other, read_limited, write_atomic};
 use crate::verify::scope::Scope as Files;
 
@@ -111,10 +110,10 @@ impl Work {
         }
         let given = read_text(&site.attempt_dir(&order.ticket).plan_given())
             .map_err(|e| format!("{e:#}"))?;
-        // Checks the text, its roles included: these are a person's, and a task that an agent adds may choose among them.
-        let text = site.plan.compose(&given, Some(&edit), &[]);
-        let text = text.map_err(|e| format!("{e:#}"))?;
-        judges_additions(site, &text)?;
+        // The roles are a person's, and a task that an agent adds may choose among them.
+        site.plan
+            .admits(&given, &edit)
+            .map_err(|e| format!("{e:#}"))?;
         Ok(Some(edit))
     }
 
@@ -242,27 +241,6 @@ impl Work {
 }
 
 /// Changes, without the plan's and those of the status. A rename from or to one of these is a change of the other side.
-/// Refuses a plan with a task that the run's does not have, and that would land unverified where a person wants none to.
-fn judges_additions(site: &Site, text: &str) -> Result<(), String> {
-    if !site.settings.verify_require.value || site.force.is_some() {
-        return Ok(());
-    }
-    let known = site.plan.current();
-    let checked = plan::check(site.plan.shown(), text.as_bytes(), Strictness::AsWritten);
-    let plan = checked.plan.ok_or("it does not check")?;
-    let is_unjudged = |task: &&Task| {
-        known.task(&task.id).is_none() && how::is_unjudged(task, &plan, &site.settings)
-    };
-    match plan.tasks.iter().find(is_unjudged) {
-        None => Ok(()),
-        Some(task) => Err(format!(
-            "no required verify command would judge the task {} that it adds, and this run asks for one: a section that has \
-             one, or the plan, gives it to its tasks",
-            task.id
-        )),
-    }
-}
-
 fn changes(files: &Collected, plan_path: Option<&Path>) -> Vec<Change> {
     let is_own = |p: &Path| Some(p) == plan_path || status::FILES.iter().any(|f| p == Path::new(f));
     let mut changes = Vec::new();
