@@ -80,6 +80,10 @@ pub struct GateRecord {
     /// On which files it was asked.
     #[serde(default, skip_serializing_if = "On::is_landing")]
     pub on: On,
+    /// Whether its slot had held nothing but these files since it was empty: then what it says owes nothing to what others
+    /// have left. Where that is not known, it is not said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// On which files a gate was asked.

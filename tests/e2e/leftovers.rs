@@ -81,6 +81,36 @@ fn what_gates_left_does_not_make_smoke_red() {
 }
 
 #[test]
+fn what_is_green_only_by_what_others_left_is_red_to_a_smoke_command_that_is_a_gate_too() {
+    let f = cached(
+        "smoke: [{name: check, run: sh gate.sh}]\n",
+        &[
+            ("1", "run: echo 'sh make > made.cache' > checks/made"),
+            (
+                "2",
+                "run: \"echo false > make; echo 'test -s made.cache || sh make > made.cache' > checks/made\"",
+            ),
+        ],
+    );
+    f.write("make", "echo something\n");
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Say how it is made"]);
+    f.orch(["run"])
+        .exits(1)
+        .says("smoke commands are red on what has landed");
+    let alone: Vec<bool> = verified(&f)
+        .iter()
+        .map(|said| said["gates"][0]["alone"] == true)
+        .collect();
+    assert_eq!(
+        alone,
+        [false, false],
+        "beside what the untouched target left"
+    );
+    f.assert_tidy();
+}
+
+#[test]
 fn a_test_of_the_candidate_that_fails_now_and_then_is_not_excused_by_an_empty_slot() {
     // Red, green and red again, each time on the same tree.
     let shaky = "n=$(cat \"$GATE/n\" 2>/dev/null || echo 0); n=$((n+1)); echo $n > \"$GATE/n\"; [ $((n % 2)) = 0 ] || { echo 1..1; echo 'not ok 1 - shaky'; exit 1; }; echo 1..1; echo 'ok 1 - shaky'";

@@ -429,14 +429,23 @@ async fn base_judged(
     said: &mut Said,
 ) -> Result<(), Halt> {
     let commands = commands_of(site, tasks);
-    asked(site, gates, (tip, None), &commands, said).await
+    asked(site, gates, (tip, None, Among::Leftovers), &commands, said).await
+}
+
+/// In which slot commands are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Among {
+    /// Where others have been asked before; what is red there is asked again in an empty one.
+    Leftovers,
+    /// In an empty one: what is green there owes nothing to others, either.
+    Nothing,
 }
 
 /// Asks commands about a commit that nobody is to blame for: what it was built on is not asked.
 async fn asked(
     site: &Arc<Site>,
     gates: &Gates,
-    (tip, job): (&ObjectId, Job),
+    (tip, job, among): (&ObjectId, Job, Among),
     commands: &[VerifyCommand],
     said: &mut Said,
 ) -> Result<(), Halt> {
@@ -451,13 +460,16 @@ async fn asked(
     let cache = site.settings.verify_cache.value;
     let mut room: Option<Room<'_>> = None;
     if !site.settings.verify_env_probe.value.is_empty() {
-        let taken = room.insert(gates.enter(site, job.clone()).await?);
-        taken.stand_at(tip).await?;
-        said.probes = taken.probe().await?;
+        let taken = gates.enter(site, job.clone()).await?;
+        said.probes = standing(room.insert(taken), tip, among)
+            .await?
+            .probe()
+            .await?;
     }
     for command in commands {
         if let Some(record) = gates.known(&tree, command, cache, &said.probes)
             && record.result == GateResult::Passed
+            && (record.alone || among == Among::Leftovers)
         {
             said.gates.push(GateRecord {
                 reused: true,
@@ -466,8 +478,8 @@ async fn asked(
             continue;
         }
         if room.is_none() {
-            let taken = room.insert(gates.enter(site, job.clone()).await?);
-            taken.stand_at(tip).await?;
+            let taken = gates.enter(site, job.clone()).await?;
+            standing(room.insert(taken), tip, among).await?;
         }
         let room = room.as_mut().context("the room was just taken")?;
         let mut ran = room.run(command).await?;
@@ -490,6 +502,19 @@ async fn asked(
         }
     }
     Ok(())
+}
+
+/// The room, at a commit.
+async fn standing<'r, 'a>(
+    room: &'r mut Room<'a>,
+    commit: &ObjectId,
+    among: Among,
+) -> Result<&'r mut Room<'a>, GateError> {
+    match among {
+        Among::Leftovers => room.stand_at(commit).await?,
+        Among::Nothing => room.stand_alone_at(commit).await?,
+    }
+    Ok(room)
 }
 
 /// The distinct commands of tasks, in the order of the plan.
@@ -530,6 +555,7 @@ fn record(command: &VerifyCommand, judged: &Judged, ran: &Ran) -> GateRecord {
         reused: false,
         detail: judged.detail.clone(),
         on: On::Landing,
+        alone: !ran.among_leftovers,
     }
 }
 

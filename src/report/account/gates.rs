@@ -58,6 +58,8 @@ struct Gate {
     more_failures: usize,
     /// Whether an earlier record for the same tree was taken.
     reused: bool,
+    /// Whether its slot had held nothing else since it was empty, as far as that is known.
+    alone: bool,
     detail: String,
     /// On which other files it was asked.
     on: Option<&'static str>,
@@ -103,6 +105,7 @@ impl Gate {
             failures: record.failures.iter().take(NAMED_MAX).cloned().collect(),
             more_failures: record.failures.len().saturating_sub(NAMED_MAX),
             reused: record.reused,
+            alone: record.alone,
             detail: beside_the_code(record),
             on: (!record.on.is_landing()).then(|| record.on.in_words()),
         }

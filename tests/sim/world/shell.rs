@@ -421,6 +421,7 @@ impl World {
             reused: false,
             detail: String::new(),
             on: orch::engine::verification::On::Landing,
+            alone: false,
         };
         let records = match gates {
             Gates::None => Vec::new(),

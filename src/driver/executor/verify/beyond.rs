@@ -142,6 +142,7 @@ impl Judging<'_> {
                 reused: false,
                 detail: error.to_string(),
                 on,
+                alone: false,
             },
             Err(error) => return Err(error.into()),
         };

@@ -1,11 +1,11 @@
 //! The smoke commands on the target as it stands, when the plan is through: those that a person gave, else the spec that
-//! plans of claude-plan-orchestrator bring.
+//! plans of claude-plan-orchestrator bring. Once a run they are worth a slot that nobody has left anything in.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Said, asked, concluded, target};
+use super::{Among, Said, asked, concluded, target};
 use crate::config::Origin;
 use crate::driver::executor::blocking;
 use crate::driver::gates::{Gates, Job};
@@ -58,7 +58,7 @@ async fn judged(site: Arc<Site>, gates: Gates, tip: ObjectId, at: Wall) -> Event
         Ok((_, commands)) if commands.is_empty() => return Event::Smoked(None),
         Ok((commit, commands)) => {
             let mut said = Said::default();
-            let about = (&commit, smoke_job());
+            let about = (&commit, smoke_job(), Among::Nothing);
             let halted = asked(&site, &gates, about, &commands, &mut said)
                 .await
                 .err();
