@@ -19,7 +19,8 @@ use git2::{Commit, Oid, Repository, Sort};
 use serde::Serialize;
 use trees::Trees;
 
-use crate::engine::record::{Next, Record, Settlement, Stamped};
+use crate::engine::next::Next;
+use crate::engine::record::{Record, Settlement, Stamped};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
 
 /// Most contradictions that are listed; where so much is wrong, more of it helps nobody.
@@ -365,7 +366,7 @@ impl Report {
             .collect();
         let single = case.records.iter().any(|s| match &s.record {
             Record::RunStarted(start) | Record::RunResumed { start } => {
-                !matches!(start.selection, crate::engine::record::Selection::All)
+                !matches!(start.selection, crate::engine::start::Selection::All)
             }
             _ => false,
         });

@@ -9,7 +9,8 @@ use super::trees::Trees;
 use super::{Case, History, Receipt, Report, find, object_id};
 use crate::engine::ending::Ending;
 use crate::engine::outcome::Outcome;
-use crate::engine::record::{Record, Salvage, SalvagePlace, Stamped};
+use crate::engine::record::{Record, Stamped};
+use crate::engine::salvage::{Salvage, SalvagePlace};
 use crate::ids::{ObjectId, RefName, RunId, TaskId};
 
 /// The records of a run, read from the first one on, with what later ones say of candidates.

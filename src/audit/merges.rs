@@ -302,7 +302,7 @@ mod tests {
     use super::*;
     use crate::engine::conflict::By;
     use crate::engine::ending::{AttemptEnd, Ending};
-    use crate::engine::record::Next;
+    use crate::engine::next::Next;
     use crate::ids::{RunId, Ticket};
     use crate::time::Wall;
 

@@ -11,7 +11,8 @@ use super::{Case, Report, find, has_gaps, object_id};
 use crate::engine::ending::Ending;
 use crate::engine::event::PlanRevision;
 use crate::engine::outcome::Outcome;
-use crate::engine::record::{Record, RunStart, Stamped};
+use crate::engine::record::{Record, Stamped};
+use crate::engine::start::RunStart;
 use crate::engine::verification::{Smoke, Verdict, Verification};
 use crate::ids::{ObjectId, TaskId};
 

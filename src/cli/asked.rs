@@ -11,7 +11,7 @@ use super::{Out, bounds, locate, propose, protected, roles};
 use crate::agent::role::Role;
 use crate::config::{self, Settings};
 use crate::driver::how::{self, Unjudged};
-use crate::engine::record::Selection;
+use crate::engine::start::Selection;
 use crate::error::{Error, OrKind, Result};
 use crate::ids::{PlanId, TaskId};
 use crate::plan::edit::LastWritten;

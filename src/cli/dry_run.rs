@@ -9,7 +9,7 @@ use crate::driver::how::{self, How};
 use crate::driver::stop_file;
 use crate::engine::Engine;
 use crate::engine::outcome::Outcome;
-use crate::engine::record::Selection;
+use crate::engine::start::Selection;
 use crate::error::{OrKind, Result};
 use crate::plan::Task;
 use crate::plan::graph::Declared;

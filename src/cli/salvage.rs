@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::args::{Format, SalvageCommand};
 use super::{Out, locate};
-use crate::engine::record::{SalvageOf, SalvagePlace};
+use crate::engine::salvage::{SalvageOf, SalvagePlace};
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::git::Repository;
 use crate::git::salvage::{Kept, SalvageError, kept_of_runs, restore};

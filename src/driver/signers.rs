@@ -9,7 +9,7 @@ use super::site::Site;
 use crate::engine::Engine;
 use crate::engine::approval::Approves;
 use crate::engine::event::{Control, Verb};
-use crate::engine::record::Signers;
+use crate::engine::start::Signers;
 use crate::git::Repository;
 use crate::git::signature;
 use crate::git::tree::file_in;

@@ -9,7 +9,7 @@ use super::how::{How, Roles};
 use super::plan_file::PlanFile;
 use crate::agent::claude::{self, ClaudeSettings};
 use crate::config::Settings;
-use crate::engine::record::Signers;
+use crate::engine::start::Signers;
 use crate::git::Repository;
 use crate::git::commit::Signing;
 use crate::git::repository::Identity;

@@ -2,12 +2,14 @@
 //! the end of the run.
 
 use super::action::Action;
-use super::orders::Errand;
+use super::judge;
+use super::next::Continuation;
 use super::phase::Phase;
-use super::record::{Continuation, Record, Settlement};
+use super::record::{Record, Settlement};
+use super::shell::Errand;
 use super::state::State;
 use super::task::Task;
-use super::{Turn, judge};
+use super::turn::Turn;
 use crate::ids::{TaskId, Ticket};
 use crate::time::Wall;
 
@@ -41,7 +43,7 @@ impl Turn<'_> {
 
     /// Whether no result, no wake-up and nobody who is waited for can change anything any more.
     fn is_quiet(&self) -> bool {
-        is_quiet(self.state, self.now.wall) && !self.shell.looks.keep_going(self.state)
+        is_quiet(self.state, self.now.wall) && !self.state.consent_may_come(&self.shell.looks)
     }
 
     /// Gives up sessions of tasks that left the plan or that this run leaves out.

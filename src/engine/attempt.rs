@@ -1,16 +1,18 @@
 //! Decisions on the results of an attempt: its slot is prepared, its agent ended, what it left was read.
 
-use super::Turn;
 use super::action::StartFrom;
 use super::after::{self, Fate, Leaves};
 use super::budget::Amount;
 use super::conflict::Resolving;
 use super::ending::{AttemptEnd, Ending};
 use super::event::{Collected, Unprepared};
+use super::next::Next;
 use super::outcome::Outcome;
 use super::phase::Phase;
-use super::record::{Next, Record, Salvage};
+use super::record::Record;
+use super::salvage::Salvage;
 use super::task::Task;
+use super::turn::Turn;
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::RetryFrom;
 

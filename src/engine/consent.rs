@@ -4,8 +4,7 @@
 //! An approval (`approval`) carries over to another landing commit only where the shell says that nothing a person looked
 //! at has changed; else it is asked again.
 
-use std::collections::BTreeMap;
-
+use super::Engine;
 use super::action::Action;
 use super::after::{Fate, Leaves};
 use super::approval::{Approves, Change, Consent, Shown};
@@ -13,36 +12,23 @@ use super::ending::{AttemptEnd, Ending};
 use super::event::{Author, Control};
 use super::phase::Phase;
 use super::record::{Miss, Record, Settlement};
+use super::shell::{Look, Looks};
 use super::state::State;
 use super::task::Task;
 use super::topology::Ix;
-use super::{Engine, Turn};
+use super::turn::Turn;
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::When;
 use crate::time::Wall;
 
-/// Looks for evidence since this process began.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Looks {
-    of: BTreeMap<TaskId, Look>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    Ordered,
-    Done(Wall),
-}
-
-impl Looks {
-    /// Whether waiting for people or for evidence keeps a run from being over. A look that was ordered is heard out.
-    pub(super) fn keep_going(&self, state: &State) -> bool {
-        self.of.values().any(|look| *look == Look::Ordered)
-            || state.is_looking(self)
-            || state.stays_for_people()
-    }
-}
-
 impl State {
+    /// Whether waiting for people or for evidence keeps the run from being over. A look that was ordered is heard out.
+    pub(super) fn consent_may_come(&self, looks: &Looks) -> bool {
+        looks.values().any(|look| *look == Look::Ordered)
+            || self.is_looking(looks)
+            || self.stays_for_people()
+    }
+
     /// Whether everything that a task needs of other tasks is there, so that people and evidence are what it waits for.
     fn is_next(&self, ix: Ix) -> bool {
         let task = &self.tasks[ix];
@@ -89,7 +75,7 @@ impl State {
     /// When evidence is to be looked for next.
     pub(super) fn next_look(&self, looks: &Looks) -> Option<Wall> {
         self.wanting()
-            .filter_map(|(task, every)| match looks.of.get(&task.node.id)? {
+            .filter_map(|(task, every)| match looks.get(&task.node.id)? {
                 Look::Done(at) if task.has_waited_long_enough(*at) => None,
                 Look::Done(at) => Some(at.plus_ms(every)),
                 Look::Ordered => None,
@@ -100,7 +86,7 @@ impl State {
     /// Whether looking for evidence can still change something without anybody's help.
     fn is_looking(&self, looks: &Looks) -> bool {
         self.wanting()
-            .any(|(task, _)| match looks.of.get(&task.node.id) {
+            .any(|(task, _)| match looks.get(&task.node.id) {
                 None | Some(Look::Ordered) => true,
                 Some(Look::Done(at)) => self.waits && !task.has_waited_long_enough(*at),
             })
@@ -216,7 +202,7 @@ impl Turn<'_> {
     /// Looks for the evidence of tasks whose turn it would be. The last look is the first one after the longest time.
     pub(super) fn look_for_evidence(&mut self) {
         let now = self.now.wall;
-        let looks = &self.shell.looks.of;
+        let looks = &self.shell.looks;
         let is_due = |task: &Task, every: u64| match looks.get(&task.node.id) {
             None => true,
             Some(Look::Ordered) => false,
@@ -232,17 +218,17 @@ impl Turn<'_> {
             .map(|(task, _)| task.node.id.clone())
             .collect();
         for task in due {
-            self.shell.looks.of.insert(task.clone(), Look::Ordered);
+            self.shell.looks.insert(task.clone(), Look::Ordered);
             self.effects.actions.push(Action::LookForEvidence { task });
         }
     }
 
     pub(super) fn evidence_looked(&mut self, id: &TaskId, found: bool, said: String) -> bool {
-        if self.shell.looks.of.get(id) != Some(&Look::Ordered) {
+        if self.shell.looks.get(id) != Some(&Look::Ordered) {
             return false;
         }
         let done = Look::Done(self.now.wall);
-        self.shell.looks.of.insert(id.clone(), done);
+        self.shell.looks.insert(id.clone(), done);
         let Some((_, task)) = self
             .state
             .get(id)

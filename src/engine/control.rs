@@ -1,5 +1,6 @@
 //! What people decide during a run: which decision is possible in which state, and what follows from it.
 
+use super::after;
 use super::bars::Bar;
 use super::event::{Author, Control, StopLevel, Verb};
 use super::limiter::Stage;
@@ -7,7 +8,7 @@ use super::outcome::Outcome;
 use super::phase::{Closing, Phase, Settled};
 use super::record::Record;
 use super::task::Task;
-use super::{Turn, after};
+use super::turn::Turn;
 use crate::ids::TaskId;
 use crate::plan::graph::RetryFrom;
 

@@ -1,13 +1,13 @@
 //! What the ends of attempts and the answers of services tell about the world beyond a task: usage limits, the breaker,
 //! and the end of the run's time.
 
-use super::Turn;
 use super::ending::{AttemptEnd, Ending};
 use super::limit::{LimitHit, LimitScope, UsageWindow};
 use super::outcome::Outcome;
 use super::phase::Phase;
 use super::record::Record;
 use super::table::Signal;
+use super::turn::Turn;
 use super::{breaker, limiter};
 use crate::ids::{TaskId, Ticket};
 

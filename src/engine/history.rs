@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::budget::{Amount, Grant, Learned};
 use super::ending::Ending;
+use super::next::{Charge, Next};
 use super::profile::Profiles;
-use super::record::{Charge, Next, Record, Stamped};
+use super::record::{Record, Stamped};
 use super::usage::MicroUsd;
 use crate::ids::TaskId;
 use crate::time::Wall;

@@ -1,14 +1,15 @@
 //! Decisions on the way of a candidate to the target.
 
-use super::Turn;
 use super::after::{self, Fate, Leaves};
 use super::ending::{AttemptEnd, Ending};
 use super::event::{BuildFailure, LandResult, Landing, PlanRevision};
-use super::orders::Errand;
+use super::next::Next;
 use super::outcome::Outcome;
 use super::phase::Phase;
 use super::policy::{MISSES_AT_ONCE_MAX, TROUBLES_MAX};
-use super::record::{Miss, Next, Record};
+use super::record::{Miss, Record};
+use super::shell::Errand;
+use super::turn::Turn;
 use super::verification::{Verdict, Verification};
 use crate::ids::{ObjectId, Ticket};
 use crate::plan::graph::{Gates, When};

@@ -3,9 +3,9 @@
 //! Nothing here reads a clock, a file, an environment variable or a random number, and nothing waits: a night runs in a
 //! millisecond, and a crash between any two steps can be tried.
 //!
-//! A step decides records from the state (`attempt`, `landing`, `queue`, `control`, `plan_change`, `recover`, `advance`), each of
-//! which changes the state by the one transition table (`apply`) and gives the orders that follow from it (`orders`).
-//! Replay uses the same table. `view` and `why` show the state to people.
+//! A step (`turn`) decides records from the state (`attempt`, `landing`, `queue`, `control`, `plan_change`, `recover`,
+//! `advance`), each of which changes the state by the one transition table (`apply`) and gives the orders that follow from
+//! it (`orders`). Replay uses the same table. `view` and `why` show the state to people.
 //!
 //! Between `Building` and `Landing` the landing commit is verified, where its task has gates. Other checks (review,
 //! approval) will stand there, too, each with a record that orders it and one that keeps its verdict.
@@ -44,7 +44,7 @@ mod judge;
 mod ladder;
 mod landing;
 mod limiter;
-mod next;
+pub mod next;
 mod orders;
 mod past;
 mod phase;
@@ -54,41 +54,33 @@ mod recover;
 pub mod salvage;
 mod schedule;
 pub mod scope;
+mod shell;
 mod smoke;
-mod start;
+pub mod start;
 mod state;
 mod task;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod turn;
 mod why;
 
 use std::borrow::Borrow;
 
-use action::Action;
 pub use apply::IllegalRecord;
 use event::{Event, StopLevel};
-use orders::Shell;
 use outcome::Outcome;
 use phase::Phase;
-use record::{Record, RunStart, Stamped};
+use record::{Record, Stamped};
 pub use recover::InFlight;
+use shell::Shell;
+use start::RunStart;
 use state::State;
+pub use turn::Effects;
+use turn::Turn;
 
 use crate::ids::{ObjectId, RunId, Ticket};
 use crate::time::{Now, Wall};
-
-/// What a step decided. The records are appended in one transaction, stamped with `at`, before any action starts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[must_use = "records must be kept and actions carried out"]
-pub struct Effects {
-    /// The time of the step.
-    pub at: Wall,
-    /// What to keep, in order.
-    pub records: Vec<Record>,
-    /// What to start then, in order.
-    pub actions: Vec<Action>,
-}
 
 /// A run: its state, and what the shell was told since this process began.
 #[derive(Debug, Clone)]
@@ -105,14 +97,6 @@ impl PartialEq for Engine {
     fn eq(&self, other: &Self) -> bool {
         self.state == other.state
     }
-}
-
-/// A step under way: decisions are made one record at a time, each on the state that the one before left.
-struct Turn<'a> {
-    state: &'a mut State,
-    shell: &'a mut Shell,
-    now: Now,
-    effects: Effects,
 }
 
 impl Engine {
@@ -310,28 +294,6 @@ impl Engine {
 
     fn turn(&mut self, now: Now) -> Turn<'_> {
         self.heard = now.wall;
-        Turn {
-            state: &mut self.state,
-            shell: &mut self.shell,
-            now,
-            effects: Effects {
-                at: now.wall,
-                ..Effects::default()
-            },
-        }
-    }
-}
-
-impl Turn<'_> {
-    /// Makes a decision: the state follows it, it is kept, and what it orders is given out.
-    fn record(&mut self, record: Record) {
-        self.state
-            .apply(&record, self.now.wall)
-            .expect("only records that the state allows are decided");
-        self.shell.note(&record);
-        if self.shell.attached {
-            self.order(&record);
-        }
-        self.effects.records.push(record);
+        Turn::new(&mut self.state, &mut self.shell, now)
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::Turn;
 use super::event::{Author, Control, Decision, PlanRevision, Verb};
 use super::outcome::Outcome;
 use super::phase::{Phase, Settled};
-use super::record::{Record, RunStart, Selection, Settlement};
+use super::record::{Record, Settlement};
+use super::start::{RunStart, Selection};
 use super::task::Task;
 use super::topology::Ix;
+use super::turn::Turn;
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::graph::Declared;
 

@@ -8,7 +8,6 @@
 //!
 //! With one gate slot there is never more than one.
 
-use super::Turn;
 use super::action::Action;
 use super::conflict::Conflict;
 use super::phase::{Phase, Settled};
@@ -16,6 +15,7 @@ use super::record::{Miss, Record};
 use super::state::State;
 use super::task::Task;
 use super::topology::Ix;
+use super::turn::Turn;
 use crate::ids::ObjectId;
 use crate::plan::graph::Gates;
 use crate::time::Now;

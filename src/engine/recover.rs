@@ -1,13 +1,14 @@
 //! Going on after a crash: what an earlier orch left under way, and what follows from what the world looks like now.
 
-use super::Turn;
 use super::ending::{AttemptEnd, Ending};
 use super::event::Found;
+use super::next::Continuation;
 use super::outcome::Outcome;
 use super::phase::Phase;
-use super::record::{Continuation, Miss, Record};
+use super::record::{Miss, Record};
 use super::state::State;
 use super::task::Task;
+use super::turn::Turn;
 use crate::ids::{ObjectId, SlotId, TaskId, Ticket};
 
 /// An order that an earlier orch left, and what must be asked about it.

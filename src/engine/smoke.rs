@@ -3,14 +3,14 @@
 //! Asked once for each landed tip, when every task of the plan is settled and this run has landed something. A red answer
 //! fails the run and nothing else: what has landed stays.
 
-use super::Turn;
 use super::action::Action;
 use super::event::StopLevel;
-use super::orders::Errand;
 use super::outcome::Outcome;
 use super::phase::Phase;
 use super::record::Record;
+use super::shell::Errand;
 use super::state::{Smoked, State};
+use super::turn::Turn;
 use super::verification::{Smoke, Verdict};
 use crate::ids::ObjectId;
 

@@ -11,7 +11,7 @@ use super::limiter::Limiter;
 use super::outcome::Outcome;
 use super::phase::Phase;
 use super::policy::Policy;
-use super::record::{RunStart, Selection};
+use super::start::{RunStart, Selection};
 use super::task::Task;
 use super::topology::{Ix, Need, Topology};
 use super::usage::Usage;

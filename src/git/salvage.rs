@@ -25,7 +25,7 @@ use super::slot::error::SlotError;
 use super::slot::{Slot, Stage, Tenant};
 use super::{durable, pins};
 use crate::crash::point;
-use crate::engine::record::{Salvage, SalvageOf, SalvagePlace};
+use crate::engine::salvage::{Salvage, SalvageOf, SalvagePlace};
 use crate::ids::{ObjectId, RunId, TaskId, Ticket};
 use manifest::Manifest;
 pub use manifest::{Kept, kept_below, kept_of_runs};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::engine::event::PlanRevision;
-use crate::engine::record::{Next, Record};
+use crate::engine::next::Next;
+use crate::engine::record::Record;
 use crate::ids::TaskId;
 
 /// The tasks of a run, by whether an attempt of them could start.

@@ -6,9 +6,10 @@
 use super::left::Left;
 use crate::config::notify::Occasion;
 use crate::engine::limit::{LimitScope, UsageWindow};
+use crate::engine::next::Next;
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::{OnLimit, Policy};
-use crate::engine::record::{Miss, Next, Record, Stamped};
+use crate::engine::record::{Miss, Record, Stamped};
 use crate::ids::TaskId;
 use crate::time::{Wall, for_people};
 

@@ -1,11 +1,14 @@
 //! One plain line for each record that a person wants to hear of.
 
 use crate::engine::conflict;
-use crate::engine::ending::Ending;
-use crate::engine::event::{Author, StopLevel, Verb};
-use crate::engine::record::{Charge, Miss, Next, Record, Salvage, SalvageOf, Settlement, Stamped};
+use crate::engine::ending::{AttemptEnd, Ending};
+use crate::engine::event::{Author, Control, StopLevel, Verb};
+use crate::engine::next::{Charge, Next};
+use crate::engine::record::{Miss, Record, Settlement, Stamped};
+use crate::engine::salvage::{Salvage, SalvageOf};
 use crate::engine::table::Signal;
-use crate::engine::verification::{GateRecord, Verdict};
+use crate::engine::verification::{GateRecord, Smoke, Verdict, Verification};
+use crate::ids::TaskId;
 use crate::time::{Wall, for_people};
 
 /// What a line is about; decides its colour where there is one.
@@ -30,81 +33,76 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
-fn line(tone: Tone, text: impl Into<String>) -> Line {
-    Line {
-        tone,
-        text: text.into(),
+impl Line {
+    fn new(tone: Tone, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { tone, text }
     }
 }
 
+fn plain(text: impl Into<String>) -> Line {
+    Line::new(Tone::Plain, text)
+}
+
+fn good(text: impl Into<String>) -> Line {
+    Line::new(Tone::Good, text)
+}
+
+fn bad(text: impl Into<String>) -> Line {
+    Line::new(Tone::Bad, text)
+}
+
+fn dim(text: impl Into<String>) -> Line {
+    Line::new(Tone::Dim, text)
+}
+
 /// That a person is still asked for an approval.
-pub(super) fn still_asked(task: &crate::ids::TaskId) -> Line {
-    line(
-        Tone::Bad,
-        format!(
-            "{task}  still waits for approval: `orch gates {task}` shows it, `orch approve {task}` lets it go on"
-        ),
-    )
+pub(super) fn still_asked(task: &TaskId) -> Line {
+    bad(format!(
+        "{task}  still waits for approval: `orch gates {task}` shows it, `orch approve {task}` lets it go on"
+    ))
 }
 
 /// The line of a record, if people hear of it at all. `name` gives a task's name.
-pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String) -> Option<Line> {
+pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&TaskId) -> String) -> Option<Line> {
     let made = match &stamped.record {
-        Record::RunStarted(start) => line(
-            Tone::Plain,
-            format!(
-                "run {} of {} onto {}",
-                stamped.run,
-                start.plan,
-                start.target.short()
-            ),
-        ),
-        Record::RunResumed { start } => line(
-            Tone::Plain,
-            format!(
-                "run {} of {} goes on, onto {}",
-                stamped.run,
-                start.plan,
-                start.target.short()
-            ),
-        ),
+        Record::RunStarted(start) => plain(format!(
+            "run {} of {} onto {}",
+            stamped.run,
+            start.plan,
+            start.target.short()
+        )),
+        Record::RunResumed { start } => plain(format!(
+            "run {} of {} goes on, onto {}",
+            stamped.run,
+            start.plan,
+            start.target.short()
+        )),
         Record::PlanAccepted { revision } => match &revision.by {
-            Author::Agent(task) => line(
-                Tone::Plain,
-                format!(
-                    "{task}  extended the plan: {} tasks now",
-                    revision.graph.nodes.len()
-                ),
-            ),
-            Author::Person(_) => line(
-                Tone::Plain,
-                format!(
-                    "the plan was edited: {} tasks now",
-                    revision.graph.nodes.len()
-                ),
-            ),
+            Author::Agent(task) => plain(format!(
+                "{task}  extended the plan: {} tasks now",
+                revision.graph.nodes.len()
+            )),
+            Author::Person(_) => plain(format!(
+                "the plan was edited: {} tasks now",
+                revision.graph.nodes.len()
+            )),
             Author::Signal | Author::StopFile | Author::Orch => return None,
         },
-        Record::AttemptStarted { ticket, .. } => line(
-            Tone::Plain,
-            format!(
-                "{}  {}: attempt {}",
-                ticket.task,
-                name(&ticket.task),
-                ticket.attempt
-            ),
-        ),
+        Record::AttemptStarted { ticket, .. } => plain(format!(
+            "{}  {}: attempt {}",
+            ticket.task,
+            name(&ticket.task),
+            ticket.attempt
+        )),
         Record::AgentStarting {
             ticket,
             asks_status: true,
             ..
-        } => line(
-            Tone::Dim,
-            format!(
-                "{}  left no status; its session is asked for it",
-                ticket.task
-            ),
-        ),
+        } => dim(format!(
+            "{}  left no status; its session is asked for it",
+            ticket.task
+        )),
         Record::Collected {
             ticket,
             end,
@@ -117,284 +115,128 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
             return collected(&ticket.task, end, &notes, next, stamped.at);
         }
         Record::Verified { ticket, result, .. } => {
-            let gates: Vec<String> = result.gates.iter().map(gate_in_words).collect();
-            match &result.verdict {
-                Verdict::Passed if gates.is_empty() => return None,
-                Verdict::Passed => line(
-                    Tone::Dim,
-                    format!(
-                        "{}  {}: {}",
-                        ticket.task,
-                        if result.vouches() {
-                            "verified"
-                        } else {
-                            "not required"
-                        },
-                        gates.join(", ")
-                    ),
-                ),
-                // What follows says it all.
-                Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => return None,
-            }
+            let said = said(result)?;
+            let how = match result.vouches() {
+                true => "verified",
+                false => "not required",
+            };
+            dim(format!("{}  {how}: {said}", ticket.task))
         }
-        Record::StartAsked { task } => line(
-            Tone::Bad,
-            format!(
-                "{task}  waits for your approval of its start: `orch gates {task}` shows it, `orch approve {task}` lets it start"
-            ),
-        ),
-        Record::ApprovalAsked { ticket, shown } => line(
-            Tone::Bad,
-            format!(
-                "{0}  waits for approval of {1}: `orch gates {0}` shows it, `orch approve {0}` lets it land",
-                ticket.task,
-                shown.commit.short()
-            ),
-        ),
-        Record::ApprovalLapsed { task } => line(
-            Tone::Dim,
-            format!(
-                "{task}  what was approved is not what it would be now; it will be asked again"
-            ),
-        ),
+        Record::StartAsked { task } => bad(format!(
+            "{task}  waits for your approval of its start: `orch gates {task}` shows it, `orch approve {task}` lets it start"
+        )),
+        Record::ApprovalAsked { ticket, shown } => bad(format!(
+            "{0}  waits for approval of {1}: `orch gates {0}` shows it, `orch approve {0}` lets it land",
+            ticket.task,
+            shown.commit.short()
+        )),
+        Record::ApprovalLapsed { task } => dim(format!(
+            "{task}  what was approved is not what it would be now; it will be asked again"
+        )),
         Record::EvidenceLooked {
             task, found: true, ..
-        } => line(
-            Tone::Good,
-            format!("{task}  the evidence it needs is there"),
-        ),
+        } => good(format!("{task}  the evidence it needs is there")),
         Record::EvidenceLooked { task, said, .. } => {
-            line(Tone::Dim, format!("{task}  waits for evidence: {said}"))
+            dim(format!("{task}  waits for evidence: {said}"))
         }
-        Record::Baselined { result } => {
-            let gates: Vec<String> = result.gates.iter().map(gate_in_words).collect();
-            match &result.verdict {
-                Verdict::Passed if gates.is_empty() => return None,
-                Verdict::Passed => line(
-                    Tone::Dim,
-                    format!("the gates on the untouched target: {}", gates.join(", ")),
-                ),
-                Verdict::Failed(_) | Verdict::Broken(_) | Verdict::Interrupted => return None,
-            }
-        }
-        Record::Smoked(smoke) => {
-            let said: Vec<String> = smoke.result.gates.iter().map(gate_in_words).collect();
-            match &smoke.result.verdict {
-                Verdict::Passed => line(
-                    Tone::Good,
-                    format!("smoke on {}: {}", smoke.commit.short(), said.join(", ")),
-                ),
-                Verdict::Failed(why) => line(
-                    Tone::Bad,
-                    format!("smoke on {}: {why}", smoke.commit.short()),
-                ),
-                // What follows says it all.
-                Verdict::Broken(_) | Verdict::Interrupted => return None,
-            }
-        }
-        Record::Resolving { ticket, resolving } => line(
-            Tone::Plain,
-            format!(
-                "{}  attempt {} resolves {}",
-                ticket.task,
-                ticket.attempt,
-                resolving.in_words()
-            ),
-        ),
+        Record::Baselined { result } => dim(format!(
+            "the gates on the untouched target: {}",
+            said(result)?
+        )),
+        Record::Smoked(smoke) => return smoked(smoke),
+        Record::Resolving { ticket, resolving } => plain(format!(
+            "{}  attempt {} resolves {}",
+            ticket.task,
+            ticket.attempt,
+            resolving.in_words()
+        )),
         Record::ConflictsAnswered {
             ticket, answers, ..
-        } => line(
-            Tone::Dim,
-            format!(
-                "{}  conflicts were settled as you said: {}",
-                ticket.task,
-                conflict::in_words(answers)
-            ),
-        ),
+        } => dim(format!(
+            "{}  conflicts were settled as you said: {}",
+            ticket.task,
+            conflict::in_words(answers)
+        )),
         Record::NotLandable {
             ticket, end, next, ..
-        } => line(
-            Tone::Bad,
-            format!(
-                "{}  cannot land: {}{}",
-                ticket.task,
-                end.detail,
-                then(end.ending, next, stamped.at)
-            ),
-        ),
-        Record::LandingMissed { ticket, why, .. } => match why {
-            Miss::TipMoved => line(
-                Tone::Dim,
-                format!(
-                    "{}  the target moved meanwhile; landing again on its new tip",
-                    ticket.task
-                ),
-            ),
-            Miss::Lost => line(
-                Tone::Dim,
-                format!(
-                    "{}  had not landed when the last orch died; landing again",
-                    ticket.task
-                ),
-            ),
-            Miss::TargetRewritten => line(
-                Tone::Bad,
-                format!("{}  did not land: the target was rewritten", ticket.task),
-            ),
-            Miss::InTheWay(what) => line(
-                Tone::Bad,
-                format!("{}  waits for you before it can land: {what}", ticket.task),
-            ),
-            Miss::Trouble(detail) => line(
-                Tone::Bad,
-                format!("{}  could not land yet: {detail}", ticket.task),
-            ),
-            Miss::GatesBroken(detail) => line(
-                Tone::Bad,
-                format!("{}  could not be verified yet: {detail}", ticket.task),
-            ),
-            Miss::GatesEnded => line(
-                Tone::Dim,
-                format!("{}  is not verified: its gates were ended", ticket.task),
-            ),
-            Miss::Unapproved(why) => {
-                line(Tone::Bad, format!("{}  did not land: {why}", ticket.task))
-            }
-            Miss::Unstacked => line(
-                Tone::Dim,
-                format!(
-                    "{}  is built anew: what it was built on does not land",
-                    ticket.task
-                ),
-            ),
-            Miss::Suspected(what) => line(
-                Tone::Dim,
-                format!(
-                    "{}  is tried alone: behind others, {}",
-                    ticket.task,
-                    what.lines().next().unwrap_or_default()
-                ),
-            ),
-            Miss::GatesChanged => line(
-                Tone::Dim,
-                format!(
-                    "{}  is verified again: the plan asks for other gates",
-                    ticket.task
-                ),
-            ),
-        },
+        } => bad(format!(
+            "{}  cannot land: {}{}",
+            ticket.task,
+            end.detail,
+            then(end.ending, next, stamped.at)
+        )),
+        Record::LandingMissed { ticket, why, .. } => missed(&ticket.task, why),
         Record::Landed {
             ticket,
             commit,
             verified,
             ..
-        } => line(
-            Tone::Good,
-            format!(
-                "{}  landed as {}{}",
-                ticket.task,
-                commit.short(),
-                if *verified { "" } else { ", unverified" }
-            ),
-        ),
-        Record::Settled { task, as_ } => return settled(task, as_),
-        Record::Salvaged { salvage } => line(Tone::Dim, salvaged(salvage)),
-        Record::Reopened { task, .. } => line(Tone::Plain, format!("{task}  is open again")),
+        } => good(format!(
+            "{}  landed as {}{}",
+            ticket.task,
+            commit.short(),
+            if *verified { "" } else { ", unverified" }
+        )),
+        Record::Settled { task, as_ } => settled(task, as_),
+        Record::Salvaged { salvage } => dim(salvaged(salvage)),
+        Record::Reopened { task, .. } => plain(format!("{task}  is open again")),
         Record::Controlled { control, refused } => return controlled(control, refused.as_deref()),
-        Record::Stopping { level, by } => {
-            let who = match by {
-                Author::Person(name) => format!("asked by {name}"),
-                Author::Signal => "asked by a signal".to_owned(),
-                Author::StopFile => "asked by the stop file".to_owned(),
-                Author::Agent(_) | Author::Orch => "by orch".to_owned(),
-            };
-            match level {
-                StopLevel::EndAgents => line(
-                    Tone::Bad,
-                    format!("stopping, {who}: agents are ended, their work is kept"),
-                ),
-                StopLevel::Drain | StopLevel::Running => line(
-                    Tone::Bad,
-                    format!("stopping, {who}: running tasks finish, no new one starts"),
-                ),
-            }
-        }
-        Record::TargetRewritten { found } => line(
-            Tone::Bad,
-            match found {
-                Some(at) => format!(
-                    "the target was rewritten: it stands at {} and no longer holds what was landed",
-                    at.short()
-                ),
-                None => "the target is gone".to_owned(),
-            },
-        ),
-        Record::RunFailed { detail, .. } => {
-            line(Tone::Bad, format!("the run cannot go on: {detail}"))
-        }
-        Record::RunEnded { outcome } => {
-            line(Tone::Plain, format!("run ended: {}", outcome.in_words()))
-        }
-        Record::LandingFound { task, commit, .. } => line(
-            Tone::Plain,
-            format!("{task}  landed as {}: found in the history", commit.short()),
-        ),
-        Record::LedgerRebuilt { lost } => line(
-            Tone::Bad,
-            format!(
-                "run over: the ledger was rebuilt without {}",
-                lost.join(", ")
+        Record::Stopping { level, by } => stopping(*level, by),
+        Record::TargetRewritten { found } => bad(match found {
+            Some(at) => format!(
+                "the target was rewritten: it stands at {} and no longer holds what was landed",
+                at.short()
             ),
-        ),
+            None => "the target is gone".to_owned(),
+        }),
+        Record::RunFailed { detail, .. } => bad(format!("the run cannot go on: {detail}")),
+        Record::RunEnded { outcome } => plain(format!("run ended: {}", outcome.in_words())),
+        Record::LandingFound { task, commit, .. } => plain(format!(
+            "{task}  landed as {}: found in the history",
+            commit.short()
+        )),
+        Record::LedgerRebuilt { lost } => bad(format!(
+            "run over: the ledger was rebuilt without {}",
+            lost.join(", ")
+        )),
         Record::AgentStarting {
             ticket,
             continues: Some(_),
             ..
-        } => line(
-            Tone::Plain,
-            format!("{}  goes on, attempt {}", ticket.task, ticket.attempt),
-        ),
-        Record::SessionDropped { task } => line(
-            Tone::Dim,
-            format!("{task}  keeps what it made; its session does not go on"),
-        ),
+        } => plain(format!(
+            "{}  goes on, attempt {}",
+            ticket.task, ticket.attempt
+        )),
+        Record::SessionDropped { task } => dim(format!(
+            "{task}  keeps what it made; its session does not go on"
+        )),
         Record::Limited {
             asked: Some(task), ..
         }
         | Record::BreakerOpened {
             asked: Some(task), ..
-        } => line(
-            Tone::Plain,
-            format!("{task}  is tried now, as a person asked"),
-        ),
+        } => plain(format!("{task}  is tried now, as a person asked")),
         Record::Limited {
             entitlement,
             hit,
             until,
             ..
-        } => line(
-            Tone::Bad,
-            format!(
-                "{} of {entitlement} is reached; one task tries again {}",
-                hit.scope.in_words(),
-                clock(*until, stamped.at)
-            ),
-        ),
-        Record::LimitLifted { entitlement, scope } => line(
-            Tone::Good,
-            format!("{} of {entitlement} is over", scope.in_words()),
-        ),
-        Record::BreakerOpened { cause, until, .. } => line(
-            Tone::Bad,
-            format!(
-                "nothing new starts: {cause}; {}",
-                match *until > stamped.at {
-                    true => tries_again(&clock(*until, stamped.at)),
-                    false => tries_again("now"),
-                }
-            ),
-        ),
-        Record::BreakerClosed => line(Tone::Good, "it works again; tasks start as before"),
+        } => bad(format!(
+            "{} of {entitlement} is reached; one task tries again {}",
+            hit.scope.in_words(),
+            clock(*until, stamped.at)
+        )),
+        Record::LimitLifted { entitlement, scope } => {
+            good(format!("{} of {entitlement} is over", scope.in_words()))
+        }
+        Record::BreakerOpened { cause, until, .. } => bad(format!(
+            "nothing new starts: {cause}; {}",
+            match *until > stamped.at {
+                true => tries_again(&clock(*until, stamped.at)),
+                false => tries_again("now"),
+            }
+        )),
+        Record::BreakerClosed => good("it works again; tasks start as before"),
         Record::AgentStarting {
             asks_status: false, ..
         }
@@ -410,6 +252,51 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&crate::ids::TaskId) -> String
     Some(made)
 }
 
+/// Why a candidate has not landed yet.
+fn missed(task: &TaskId, why: &Miss) -> Line {
+    match why {
+        Miss::TipMoved => dim(format!(
+            "{task}  the target moved meanwhile; landing again on its new tip"
+        )),
+        Miss::Lost => dim(format!(
+            "{task}  had not landed when the last orch died; landing again"
+        )),
+        Miss::TargetRewritten => bad(format!("{task}  did not land: the target was rewritten")),
+        Miss::InTheWay(what) => bad(format!("{task}  waits for you before it can land: {what}")),
+        Miss::Trouble(detail) => bad(format!("{task}  could not land yet: {detail}")),
+        Miss::GatesBroken(detail) => bad(format!("{task}  could not be verified yet: {detail}")),
+        Miss::GatesEnded => dim(format!("{task}  is not verified: its gates were ended")),
+        Miss::Unapproved(why) => bad(format!("{task}  did not land: {why}")),
+        Miss::Unstacked => dim(format!(
+            "{task}  is built anew: what it was built on does not land"
+        )),
+        Miss::Suspected(what) => dim(format!(
+            "{task}  is tried alone: behind others, {}",
+            what.lines().next().unwrap_or_default()
+        )),
+        Miss::GatesChanged => dim(format!(
+            "{task}  is verified again: the plan asks for other gates"
+        )),
+    }
+}
+
+fn stopping(level: StopLevel, by: &Author) -> Line {
+    let who = match by {
+        Author::Person(name) => format!("asked by {name}"),
+        Author::Signal => "asked by a signal".to_owned(),
+        Author::StopFile => "asked by the stop file".to_owned(),
+        Author::Agent(_) | Author::Orch => "by orch".to_owned(),
+    };
+    match level {
+        StopLevel::EndAgents => bad(format!(
+            "stopping, {who}: agents are ended, their work is kept"
+        )),
+        StopLevel::Drain | StopLevel::Running => bad(format!(
+            "stopping, {who}: running tasks finish, no new one starts"
+        )),
+    }
+}
+
 /// Notes as lines of their own below the line of their task.
 fn told(notes: &[String], meanwhile: &[String]) -> String {
     notes
@@ -417,6 +304,30 @@ fn told(notes: &[String], meanwhile: &[String]) -> String {
         .chain(meanwhile)
         .map(|n| format!("\n        note: {n}"))
         .collect()
+}
+
+/// What gates that passed have said; of others the records that follow tell.
+fn said(result: &Verification) -> Option<String> {
+    (result.verdict == Verdict::Passed && !result.gates.is_empty()).then(|| in_words(&result.gates))
+}
+
+fn smoked(smoke: &Smoke) -> Option<Line> {
+    let commit = smoke.commit.short();
+    match &smoke.result.verdict {
+        Verdict::Passed => {
+            let said = in_words(&smoke.result.gates);
+            Some(good(format!("smoke on {commit}: {said}")))
+        }
+        Verdict::Failed(why) => Some(bad(format!("smoke on {commit}: {why}"))),
+        // What follows says it all.
+        Verdict::Broken(_) | Verdict::Interrupted => None,
+    }
+}
+
+/// `test passed (12 tests, 3.4 s), lint passed (as recorded before)`.
+fn in_words(gates: &[GateRecord]) -> String {
+    let gates: Vec<String> = gates.iter().map(gate_in_words).collect();
+    gates.join(", ")
 }
 
 /// `test passed (12 tests, 3.4 s)`.
@@ -437,34 +348,24 @@ fn gate_in_words(gate: &GateRecord) -> String {
     )
 }
 
-fn collected(
-    task: &crate::ids::TaskId,
-    end: &crate::engine::ending::AttemptEnd,
-    notes: &str,
-    next: &Next,
-    at: Wall,
-) -> Option<Line> {
+fn collected(task: &TaskId, end: &AttemptEnd, notes: &str, next: &Next, at: Wall) -> Option<Line> {
     let made = match next {
         Next::Land if notes.is_empty() => return None,
-        Next::Land => line(Tone::Dim, format!("{task}  is ready to land{notes}")),
-        Next::Complete => line(
-            Tone::Good,
-            match end.detail.as_str() {
-                "" => format!("{task}  completed, no commit{notes}"),
-                detail => format!("{task}  completed, no commit: {detail}{notes}"),
-            },
-        ),
+        Next::Land => dim(format!("{task}  is ready to land{notes}")),
+        Next::Complete => good(match end.detail.as_str() {
+            "" => format!("{task}  completed, no commit{notes}"),
+            detail => format!("{task}  completed, no commit: {detail}{notes}"),
+        }),
         Next::AskStatus if notes.is_empty() => return None,
-        Next::AskStatus => line(Tone::Dim, format!("{task}  ended without a status{notes}")),
-        Next::Continue { .. } | Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => line(
-            Tone::Bad,
-            format!(
+        Next::AskStatus => dim(format!("{task}  ended without a status{notes}")),
+        Next::Continue { .. } | Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => {
+            bad(format!(
                 "{task}  {}: {}{}{notes}",
                 end.ending.in_words(),
                 end.detail,
                 then(end.ending, next, at)
-            ),
-        ),
+            ))
+        }
     };
     Some(made)
 }
@@ -528,7 +429,7 @@ fn salvaged(salvage: &Salvage) -> String {
     )
 }
 
-fn settled(task: &crate::ids::TaskId, as_: &Settlement) -> Option<Line> {
+fn settled(task: &TaskId, as_: &Settlement) -> Line {
     let (tone, words) = match as_ {
         Settlement::Believed => (
             Tone::Dim,
@@ -546,10 +447,10 @@ fn settled(task: &crate::ids::TaskId, as_: &Settlement) -> Option<Line> {
         Settlement::Reverted { .. } => (Tone::Bad, "was undone on the target"),
         Settlement::Removed => (Tone::Dim, "is no longer in the plan"),
     };
-    Some(line(tone, format!("{task}  {words}")))
+    Line::new(tone, format!("{task}  {words}"))
 }
 
-fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) -> Option<Line> {
+fn controlled(control: &Control, refused: Option<&str>) -> Option<Line> {
     let Some(why) = refused else {
         let by = match &control.by {
             Author::Person(name) => format!(" by {name}"),
@@ -560,22 +461,20 @@ fn controlled(control: &crate::engine::event::Control, refused: Option<&str>) ->
             None => by,
         };
         return match &control.verb {
-            Verb::Pause => Some(line(
-                Tone::Bad,
-                format!("paused{said}: what runs goes on, nothing new starts until `orch resume`"),
-            )),
-            Verb::Resume => Some(line(Tone::Good, format!("goes on after the pause{said}"))),
-            Verb::Hold { task } => Some(line(
-                Tone::Bad,
-                format!("{task}  held{said}; `orch release {task}` lets it go on"),
-            )),
-            Verb::Release { task } => Some(line(Tone::Good, format!("{task}  released{said}"))),
+            Verb::Pause => Some(bad(format!(
+                "paused{said}: what runs goes on, nothing new starts until `orch resume`"
+            ))),
+            Verb::Resume => Some(good(format!("goes on after the pause{said}"))),
+            Verb::Hold { task } => Some(bad(format!(
+                "{task}  held{said}; `orch release {task}` lets it go on"
+            ))),
+            Verb::Release { task } => Some(good(format!("{task}  released{said}"))),
             // What the others change is told by the records that follow.
             _ => None,
         };
     };
     let what = verb_in_words(&control.verb);
-    Some(line(Tone::Bad, format!("`{what}` is refused: {why}")))
+    Some(bad(format!("`{what}` is refused: {why}")))
 }
 
 /// A decision as it is typed.

@@ -228,7 +228,7 @@ fn meanings() -> std::collections::BTreeMap<String, String> {
 
 fn failures() -> String {
     use orch::engine::ending::Ending;
-    use orch::engine::record::Charge;
+    use orch::engine::next::Charge;
     use orch::engine::table::{Retry, Signal};
     use orch::plan::graph::RetryFrom;
     let meanings = meanings();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use orch::engine::record::{Salvage, SalvageOf, SalvagePlace};
+use orch::engine::salvage::{Salvage, SalvageOf, SalvagePlace};
 use orch::git::collect::Collected;
 use orch::git::program::Git;
 use orch::git::repository::Repository;

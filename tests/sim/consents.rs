@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use orch::engine::event::{PlanRevision, Verb};
-use orch::engine::record::{Next, Record, Stamped};
+use orch::engine::next::Next;
+use orch::engine::record::{Record, Stamped};
 use orch::ids::{ObjectId, TaskId};
 use orch::plan::graph::When;
 

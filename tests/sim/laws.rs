@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orch::engine::ending::Ending;
 use orch::engine::event::{Author, PlanRevision, StopLevel, Verb};
+use orch::engine::next::{Charge, Next};
 use orch::engine::outcome::Outcome;
-use orch::engine::record::{Charge, Miss, Next, Record, RunStart, Settlement, Stamped};
+use orch::engine::record::{Miss, Record, Settlement, Stamped};
+use orch::engine::start::RunStart;
 use orch::engine::verification::Verdict as GatesSay;
 use orch::ids::{ObjectId, SlotId, TaskId, Ticket};
 use orch::plan::graph::{Gates, Node};

@@ -7,7 +7,7 @@ use super::super::world::{KeptPlan, LikelyTarget, Signed};
 use super::*;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::Author;
-use crate::engine::record::Next;
+use crate::engine::next::Next;
 use crate::engine::usage::Usage;
 use crate::ids::{SlotId, Ticket};
 

@@ -26,7 +26,7 @@ use crate::engine::action::StartFrom;
 use crate::engine::conflict::Resolving;
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Event, Unprepared};
-use crate::engine::record::Salvage;
+use crate::engine::salvage::Salvage;
 use crate::git::durable::is_whole;
 use crate::git::merge::Merge;
 use crate::git::salvage::{self, Surroundings};

@@ -15,9 +15,11 @@ use landing::Receipt;
 
 use super::breaker::Open;
 use super::event::{Control, Decision, PlanRevision, StopLevel, Verb};
+use super::next::Next;
 use super::outcome::Outcome;
 use super::phase::{Closing, Phase, Settled};
-use super::record::{Next, Record, RunStart, Settlement};
+use super::record::{Record, Settlement};
+use super::start::RunStart;
 use super::state::{Failure, State};
 use super::task::Task;
 use crate::ids::{TaskId, Ticket};

@@ -28,7 +28,8 @@ use super::event::{
 use super::outcome::Outcome;
 use super::policy::Policy;
 use super::profile::Profile;
-use super::record::{FORMAT, Record, RunStart, Selection, Settlement, Stamped};
+use super::record::{FORMAT, Record, Settlement, Stamped};
+use super::start::{RunStart, Selection};
 use super::usage::Usage;
 use super::view::TaskState;
 use super::{Effects, Engine};

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::engine::action::{ExecuteMode, StartFrom};
+use crate::engine::next::{Charge, Next};
 use crate::engine::policy::STREAK_MAX;
-use crate::engine::record::{Charge, Next};
 use crate::plan::graph::RetryFrom;
 
 /// How the first attempt of a lone task is followed, after it ended with a candidate.

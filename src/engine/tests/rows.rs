@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::engine::action::{ExecuteMode, StartFrom};
+use crate::engine::next::Charge;
 use crate::engine::policy::Ladder;
-use crate::engine::record::Charge;
 use crate::engine::table::{Retry, Signal};
 use crate::engine::view::Wait;
 use crate::plan::graph::RetryFrom;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use git2::{Commit, ObjectType, Oid, Repository, Sort};
 
 use super::{Item, Kept, SalvageError, Shelf};
-use crate::engine::record::{Salvage, SalvageOf, SalvagePlace};
+use crate::engine::salvage::{Salvage, SalvageOf, SalvagePlace};
 use crate::git::left_out::{Limits, begins_with, is_secret_holding};
 use crate::git::repository::as_path;
 use crate::git::tree::{entry_at, object_id, oid};

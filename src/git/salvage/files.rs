@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Item, SalvageError, Shelf};
-use crate::engine::record::{Salvage, SalvageOf, SalvagePlace};
+use crate::engine::salvage::{Salvage, SalvageOf, SalvagePlace};
 use crate::git::collect::{Collected, collect};
 use crate::git::commit::{self, CommitSpec, Signing, make_commit};
 use crate::git::left_out::{self, LeftOut, Limits, Reason};

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::SalvageError;
-use crate::engine::record::{Salvage, SalvagePlace};
+use crate::engine::salvage::{Salvage, SalvagePlace};
 use crate::git::pins;
 use crate::git::slot::files;
 use crate::ids::{ObjectId, RefName};

@@ -10,11 +10,11 @@ use super::*;
 use crate::engine::budget::{Amount, Grant};
 use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::event::{Author, Control, PlanRevision, Verb};
+use crate::engine::next::{Charge, Continuation, Next};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
-use crate::engine::record::{
-    Charge, Continuation, FORMAT, Next, Record, RunStart, Selection, Settlement, Stamped,
-};
+use crate::engine::record::{FORMAT, Record, Settlement, Stamped};
+use crate::engine::start::{RunStart, Selection};
 use crate::engine::usage::{MicroUsd, Usage};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, SlotId, TaskId, Ticket};
 use crate::plan::graph::{Declared, Node, TaskKind};

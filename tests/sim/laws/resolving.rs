@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orch::engine::ending::Ending;
 use orch::engine::event::PlanRevision;
-use orch::engine::record::{Charge, Next, Record, Stamped};
+use orch::engine::next::{Charge, Next};
+use orch::engine::record::{Record, Stamped};
 use orch::ids::{ObjectId, TaskId, Ticket};
 use orch::plan::graph::Gates;
 

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use orch::engine::ending::Ending;
-use orch::engine::record::{Miss, Next, Record};
+use orch::engine::next::Next;
+use orch::engine::record::{Miss, Record};
 use orch::ids::{ObjectId, TaskId};
 
 use super::World;

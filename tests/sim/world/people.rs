@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use orch::engine::budget::Amount;
 use orch::engine::event::{Author, Control, Event, StopLevel, Verb};
-use orch::engine::record::{FORMAT, RunStart, Selection};
+use orch::engine::record::FORMAT;
+use orch::engine::start::{RunStart, Selection};
 use orch::engine::view::{TaskState, Wait};
 use orch::ids::{ObjectId, RefName, TaskId};
 use orch::plan::graph::RetryFrom;

@@ -4,7 +4,7 @@ use orch::engine::action::{Action, ExecuteMode, StartFrom};
 use orch::engine::conflict::Resolving;
 use orch::engine::ending::{AttemptEnd, Ending};
 use orch::engine::event::{BuildFailure, Collected, Event, Unprepared};
-use orch::engine::record::{Salvage, SalvageOf, SalvagePlace};
+use orch::engine::salvage::{Salvage, SalvageOf, SalvagePlace};
 use orch::engine::usage::Usage;
 use orch::engine::verification::{
     Environment, GateRecord, GateResult, Smoke, Verdict, Verification,
