@@ -9,6 +9,7 @@ mod gates;
 mod kept;
 mod merges;
 mod order;
+mod passed;
 mod resolved;
 mod scope;
 mod trees;
@@ -39,6 +40,8 @@ pub struct Case<'a> {
     pub records: &'a [Stamped],
     /// The records of all runs that tell of refs removed because nothing needs them any more.
     pub discards: &'a [Stamped],
+    /// What gates have said in all runs, where this one may have taken something over: [`said_before`].
+    pub said_before: &'a [Stamped],
 }
 
 /// What was looked at, and what contradicts what.
@@ -172,6 +175,24 @@ pub fn range(
         }
     }
     Ok(report)
+}
+
+/// The records of all runs in which a run finds what its gates took over from earlier ones: none, unless they were called
+/// hermetic and took something over. `of_kind` gives the records of all runs of a kind.
+///
+/// # Errors
+/// Those of `of_kind`.
+pub fn said_before<E>(
+    records: &[Stamped],
+    of_kind: impl Fn(&str) -> Result<Vec<Stamped>, E>,
+) -> Result<Vec<Stamped>, E> {
+    let mut found = Vec::new();
+    if passed::may_take_over(records) {
+        for kind in ["verified", "baselined", "smoked", "ledger_rebuilt"] {
+            found.extend(of_kind(kind)?);
+        }
+    }
+    Ok(found)
 }
 
 /// The commits that a run's records call landed.

@@ -10,6 +10,7 @@ use std::path::Path;
 use git2::{Error, Oid, Patch, Repository};
 use sha2::{Digest as _, Sha256};
 
+use super::passed::{Passed, has_set, is_hermetic};
 use super::trees::{Kind, Trees};
 use super::{Case, Report, find, has_gaps};
 use crate::engine::event::{Author, PlanRevision};
@@ -44,8 +45,7 @@ pub(super) struct Reading<'a> {
     given: BTreeMap<&'a ObjectId, u64>,
     collected: BTreeMap<(&'a TaskId, u32), (&'a ObjectId, Option<&'a Scope>)>,
     said: BTreeMap<&'a ObjectId, &'a Verification>,
-    /// What has passed on which tree, whenever that was.
-    passed: BTreeSet<(&'a ObjectId, &'a str)>,
+    passed: Passed<'a>,
     /// What commands said of trees, when they were really run.
     ran: BTreeMap<(&'a ObjectId, &'a str), (u64, &'a GateRecord)>,
 }
@@ -78,7 +78,7 @@ impl<'a> Reading<'a> {
             given: BTreeMap::new(),
             collected: BTreeMap::new(),
             said: BTreeMap::new(),
-            passed: case.records.iter().flat_map(passed).collect(),
+            passed: Passed::of(case),
             ran: BTreeMap::new(),
         }
     }
@@ -123,14 +123,20 @@ impl<'a> Reading<'a> {
             } => {
                 let since = self.given.get(commit).copied().unwrap_or(seq);
                 self.verified(report, [since, seq], &ticket.task, commit, result);
+                self.taken_over(report, seq, (Some(&ticket.task), Some(commit)), result);
                 self.said.insert(commit, result);
                 self.note(seq, result);
             }
             Record::Baselined { result } => {
+                self.taken_over(report, seq, (None, None), result);
                 self.of_base(report, seq, result);
                 self.note(seq, result);
             }
-            Record::Smoked(smoke) => self.note(seq, &smoke.result),
+            Record::Smoked(smoke) => {
+                let about = (None, Some(&smoke.commit));
+                self.taken_over(report, seq, about, &smoke.result);
+                self.note(seq, &smoke.result);
+            }
             Record::Landed {
                 ticket,
                 commit,
@@ -173,8 +179,7 @@ impl<'a> Reading<'a> {
     }
 
     fn setting(&self, key: &str, value: &str) -> bool {
-        let given = self.start.and_then(|start| start.settings.get(key));
-        given.is_some_and(|said| said == value || said.starts_with(&format!("{value} (")))
+        self.start.is_some_and(|start| has_set(start, key, value))
     }
 
     fn note(&mut self, seq: u64, result: &'a Verification) {
@@ -219,7 +224,6 @@ impl<'a> Reading<'a> {
         commit: &ObjectId,
         result: &Verification,
     ) {
-        let mut wrong = Vec::new();
         let own: Vec<&GateRecord> = landing(&result.gates)
             .filter(|gate| !self.is_of_another(gate, [since, seq]))
             .collect();
@@ -231,25 +235,28 @@ impl<'a> Reading<'a> {
             let names: Vec<String> = landing(&result.gates)
                 .map(|gate| format!("`{}`", gate.name))
                 .collect();
-            wrong.push(format!(
+            let message = format!(
                 "it was judged by {}, and no plan of that time asks for exactly these commands",
                 match names.is_empty() {
                     true => "nothing".to_owned(),
                     false => names.join(", "),
                 }
-            ));
-        }
-        for gate in landing(&result.gates) {
-            let had = self.passed.contains(&(&result.tree, &*gate.command));
-            if gate.reused && !had && !self.setting("verify.cache", "hermetic") {
-                wrong.push(format!(
-                    "`{}` is said to have passed on this tree before, and no record of the run says so",
-                    gate.name
-                ));
-            }
-        }
-        for message in wrong {
+            );
             report.find("asked", Some(task), Some(commit), message);
+        }
+    }
+
+    /// What is called passed before has passed on this tree.
+    fn taken_over(
+        &self,
+        report: &mut Report,
+        seq: u64,
+        (task, commit): (Option<&TaskId>, Option<&ObjectId>),
+        result: &Verification,
+    ) {
+        let is_hermetic = self.start.is_some_and(is_hermetic);
+        for message in self.passed.lacks(seq, is_hermetic, result) {
+            report.find("asked", task, commit, message);
         }
     }
 
@@ -439,19 +446,6 @@ fn revision(record: &Record) -> Option<&PlanRevision> {
         Record::PlanAccepted { revision } => Some(revision),
         _ => None,
     }
-}
-
-/// The commands that really ran on a tree, as a record says, and passed.
-fn passed(stamped: &Stamped) -> Vec<(&ObjectId, &str)> {
-    let result = match &stamped.record {
-        Record::Verified { result, .. } | Record::Baselined { result } => result,
-        Record::Smoked(smoke) => &smoke.result,
-        _ => return Vec::new(),
-    };
-    let ran = landing(&result.gates).filter(|gate| !gate.reused);
-    ran.filter(|gate| gate.result == GateResult::Passed)
-        .map(|gate| (&result.tree, &*gate.command))
-        .collect()
 }
 
 fn landing(gates: &[GateRecord]) -> impl Iterator<Item = &GateRecord> {

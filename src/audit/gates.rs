@@ -161,6 +161,7 @@ mod tests {
                 target: &RefName::new("refs/heads/main"),
                 records,
                 discards: &[],
+                said_before: &[],
             };
             report.gates(&repo, &case);
             report.findings

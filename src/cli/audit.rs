@@ -51,12 +51,15 @@ fn of_run(run: Option<&str>) -> Result<Report> {
         .reader
         .records_of_kind("discarded")
         .or_environment()?;
+    let said_before = audit::said_before(&records, |kind| chosen.reader.records_of_kind(kind))
+        .or_environment()?;
     let case = Case {
         run: &chosen.run.run,
         plan: &chosen.run.plan_id,
         target: &chosen.run.target,
         records: &records,
         discards: &discards,
+        said_before: &said_before,
     };
     audit::run(&repo, &case).or_environment()
 }

@@ -251,12 +251,14 @@ impl Facts {
         let is_readable = self.damaged_objects.is_empty();
         if is_audited && is_readable && run.end.is_some() && facts.under_way.is_ok() {
             let discards = reader.records_of_kind("discarded")?;
+            let said_before = audit::said_before(&records, |kind| reader.records_of_kind(kind))?;
             let case = audit::Case {
                 run: &run.run,
                 plan: &run.plan_id,
                 target: &run.target,
                 records: &records,
                 discards: &discards,
+                said_before: &said_before,
             };
             let opened = repo.open();
             let report = opened.map(|opened| audit::run(&opened, &case));

@@ -365,6 +365,7 @@ fn a_second_run_on_unchanged_trees_verifies_nothing_where_gates_are_hermetic() {
     f.git(["update-ref", "-d", "refs/heads/orch/plan"]);
     f.orch(["run"]).exits(0);
     assert_eq!(ran(), 2, "the base and the landing commit are known trees");
+    f.orch(["audit"]).exits(0);
 }
 
 /// The content of a file of the only run.

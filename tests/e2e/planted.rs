@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use crate::fixture::Fixture;
+use crate::resolving::resolved;
 use crate::runs::plan;
 use crate::signatures::plant;
 
@@ -40,6 +41,14 @@ impl Records {
             let sql = "UPDATE records SET body = ?2 WHERE seq = ?1";
             self.ledger.execute(sql, (seq, body)).expect("a record");
         }
+    }
+
+    /// Says something else in the last record of a kind; `body` is made of the one that is there.
+    fn alter_last(&self, kind: &str, body: &str) {
+        let sql = format!(
+            "UPDATE records SET body = {body} WHERE seq = (SELECT max(seq) FROM records WHERE kind = ?1)"
+        );
+        assert_eq!(self.ledger.execute(&sql, [kind]).expect("a record"), 1);
     }
 
     /// One more record, made of the first one of the run.
@@ -286,4 +295,77 @@ fn blame_behind_others_and_refs_that_went_too_early_are_found() {
     f.orch(["audit"])
         .exits(1)
         .says("refs were removed of a run that had not completed");
+}
+
+#[test]
+fn a_resolved_conflict_that_is_not_what_it_is_called_is_found() {
+    let f = resolved();
+    f.orch(["audit"]).exits(0);
+    let records = Records::of(&f);
+    plant(&f, "resolving", "$.resolving.attempt", "7");
+    f.orch(["audit"])
+        .exits(1)
+        .says("resolved task 2")
+        .says("a conflict of attempt 7, of which this is no candidate");
+    records.bring_back();
+    plant(&f, "resolving", "$.resolving.files", "[\"other\"]");
+    f.orch(["audit"])
+        .exits(1)
+        .says("merge task 2")
+        .says("git leaves conflicts in `list`, and the record of what was settled names `other`");
+    records.bring_back();
+    // The gate of the task with whose work it was in conflict.
+    records.alter_last("verified", "json_remove(body, '$.result.gates[1]')");
+    f.orch(["audit"])
+        .exits(1)
+        .says("resolved task 2")
+        .says("a gate that judged what landed of that was not asked");
+    records.bring_back();
+    f.orch(["audit"]).exits(0);
+}
+
+#[test]
+fn protected_paths_that_changed_without_the_bases_own_gate_files_are_found() {
+    let f = Fixture::with_plan(&plan(&[(
+        "1",
+        "verify: [{name: check, run: sh check.sh}]\nallow_protected: [check.sh]\nrun: echo '# more' >> check.sh",
+    )]));
+    f.write("check.sh", "test -e README.md\n");
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Add a check"]);
+    f.orch(["run"]).exits(0);
+    f.orch(["audit"]).exits(0);
+    let records = Records::of(&f);
+    records.alter_last("verified", "json_remove(body, '$.result.gates[1]')");
+    f.orch(["audit"])
+        .exits(1)
+        .says("asked task 1")
+        .says("it changes protected paths, and its gates were not asked with the base's own");
+}
+
+#[test]
+fn a_word_that_was_taken_over_and_that_no_earlier_run_has_is_found() {
+    let f = Fixture::with_plan(&plan(&[("1", "run: touch a")]));
+    f.write(
+        "orch.yaml",
+        "verify: {commands: [{name: check, run: test -e README.md}], cache: hermetic, env_probe: [echo one]}\n",
+    );
+    f.git(["add", "-A"]);
+    f.git(["commit", "-qm", "Settings"]);
+    f.orch(["run"]).exits(0);
+    f.git(["reset", "-q", "--hard", "main~1"]);
+    f.git(["update-ref", "-d", "refs/heads/orch/plan"]);
+    f.orch(["run"]).exits(0);
+    f.orch(["audit"]).exits(0);
+    let records = Records::of(&f);
+    let said = "no record of this run or an earlier one says so";
+    for (kind, of) in [("baselined", "asked"), ("verified", "asked task 1")] {
+        // Asked in another environment, it would not have counted.
+        let body = "json_set(body, '$.result.environment.probes.\"echo one\"', 'two')";
+        records.alter_last(kind, body);
+        f.orch(["audit"]).exits(1).says(of).says(said);
+        records.bring_back();
+    }
+    plant(&f, "verified", "$.result.gates[0].reused", "true");
+    f.orch(["audit"]).exits(1).says(said);
 }

@@ -113,6 +113,13 @@ fn records(f: &Fixture, kind: &str) -> Vec<Value> {
     records.filter(|r| r["kind"] == kind).collect()
 }
 
+/// A run in which a session resolved a conflict.
+pub(crate) fn resolved() -> Fixture {
+    let scene = scene(BOTH, "");
+    run(&scene).exits(0);
+    scene.f
+}
+
 /// How the resolving attempt ended.
 fn ends_of_the_second(f: &Fixture) -> Vec<Value> {
     let of_it = |r: &&Value| r["ticket"]["task"] == "2" && r["ticket"]["attempt"] == 2;
