@@ -340,7 +340,7 @@ fn floor_char_boundary(text: &str, offset: usize) -> usize {
 }
 
 /// What a terminal could take for a command is shown as a replacement character.
-fn without_controls(text: &str) -> String {
+pub fn without_controls(text: &str) -> String {
     let safe = |c: char| {
         if c.is_control() && c != '\t' {
             char::REPLACEMENT_CHARACTER

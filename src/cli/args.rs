@@ -29,7 +29,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 pub struct Cli {
     /// Run as if started in DIR.
-    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    #[arg(
+        short = 'C',
+        long = "directory",
+        value_name = "DIR",
+        global = true,
+        display_order = 900
+    )]
     pub directory: Option<PathBuf>,
     /// Colour: always, never, or auto (on a terminal, unless NO_COLOR is set).
     #[arg(
@@ -38,6 +44,7 @@ pub struct Cli {
         default_value_t = ColorChoice::Auto,
         value_name = "WHEN",
         global = true,
+        display_order = 900,
         hide_possible_values = true,
         hide_default_value = true
     )]
@@ -126,6 +133,9 @@ pub enum Command {
     /// Run the built-in example in a scratch repository, without key or cost
     Demo(DemoArgs),
     /// Print a completion script
+    #[command(
+        after_help = "Examples:\n  orch completions bash > ~/.local/share/bash-completion/completions/orch\n  orch completions fish > ~/.config/fish/completions/orch.fish\n  orch completions zsh > DIR/_orch     DIR is one of $fpath"
+    )]
     Completions {
         /// For which shell.
         shell: clap_complete::Shell,
@@ -136,9 +146,9 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  orch init\n  orch init --plan plans/search.yaml")]
 pub struct InitArgs {
-    /// Where to write the plan.
-    #[arg(long, value_name = "FILE", default_value = ".claude/plans/plan.yaml")]
-    pub plan: PathBuf,
+    /// Where to write the plan; by default .claude/plans/plan.yaml at the top of the repository.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
 }
 
 /// `orch check`.
@@ -250,7 +260,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Other")]
     pub allow_sleep: bool,
     /// Stay for approvals and evidence when nothing else is left to do, instead of ending with 4.
-    #[arg(long)]
+    #[arg(long, help_heading = "Other")]
     pub wait: bool,
 
     /// Remove a .stop file that is in the way, then run.
@@ -339,8 +349,9 @@ pub struct EventsArgs {
     pub follow: bool,
 }
 
-/// A command about one task.
+/// `orch why`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  orch why 2.1\n  orch why 2.1 --plan plan.yaml")]
 pub struct TaskArgs {
     /// The task.
     pub task: String,
@@ -351,6 +362,9 @@ pub struct TaskArgs {
 
 /// `orch show`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  orch show 2.1\n  orch show 2.1 --format json | jq -r .candidate"
+)]
 pub struct ShowArgs {
     /// The task.
     pub task: String,
@@ -471,6 +485,9 @@ pub struct SalvageArgs {
 #[derive(Debug, Subcommand)]
 pub enum SalvageCommand {
     /// List everything that was saved, oldest first
+    #[command(
+        after_help = "Examples:\n  orch salvage list\n  orch salvage list --format json | jq -r '.[].id'"
+    )]
     List {
         /// How to print.
         #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -524,7 +541,7 @@ pub struct DoctorArgs {
 /// `orch stop`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Leaves no file: the request is for the live run only. To keep later runs from starting, touch .stop beside the plan."
+    after_help = "Leaves no file: the request is for the live run only. To keep later runs from starting, touch .stop\nbeside the plan.\n\nExamples:\n  orch stop\n  orch stop --wait --note 'the machine is needed'"
 )]
 pub struct StopArgs {
     /// Return when the run has ended.
@@ -537,6 +554,7 @@ pub struct StopArgs {
 
 /// `orch agents`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  orch agents list\n  orch agents show coder")]
 pub struct AgentsArgs {
     /// What to do.
     #[command(subcommand)]
@@ -547,12 +565,14 @@ pub struct AgentsArgs {
 #[derive(Debug, Subcommand)]
 pub enum AgentsCommand {
     /// List the roles, built in and of this repository
+    #[command(after_help = "Examples:\n  orch agents list\n  orch agents list --format json")]
     List {
         /// How to print.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
     /// Show one role: its front matter and what its sessions are told
+    #[command(after_help = "Examples:\n  orch agents show coder")]
     Show {
         /// The role, as tasks name it.
         role: String,
@@ -564,6 +584,7 @@ pub enum AgentsCommand {
 
 /// `orch demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  orch demo\n  orch demo --into ../orch-demo --jobs 1")]
 pub struct DemoArgs {
     /// Where to make the scratch repository; by default a new temporary directory, which is kept.
     #[arg(long, value_name = "DIR")]

@@ -26,27 +26,55 @@ const SETUPS: [(&str, &str); 10] = [
     ("go.sum", "go mod download"),
 ];
 
+/// The settings of yarn from version 2 on, which names the option otherwise.
+const YARN_SETTINGS: &str = ".yarnrc.yml";
+const YARN_SETUP: &str = "yarn install --immutable";
+
+/// Directories whose lock files are of no project that is worked on.
+const NO_PROJECTS: [&str; 12] = [
+    "build",
+    "dist",
+    "doc",
+    "docs",
+    "examples",
+    "fixtures",
+    "node_modules",
+    "target",
+    "test",
+    "tests",
+    "third_party",
+    "vendor",
+];
+
+/// Where the first plan is written, unless a person says where.
+const PLAN_PATH: &str = ".claude/plans/plan.yaml";
+
 /// Where settings stand.
 const SETTINGS: &str = "orch.yaml";
 
 /// `orch init`.
 pub(super) fn init(args: &InitArgs, out: &mut Out<'_>) -> Result<u8> {
     let root = &locate::place()?.root;
-    let plan = std::path::absolute(&args.plan).or_usage()?;
+    let plan = match &args.plan {
+        Some(given) => given.clone(),
+        None => locate::from_here(root.join(PLAN_PATH))?,
+    };
     if plan.exists() {
-        return Err(
-            Error::usage(format!("{} is there already", args.plan.display()))
-                .hint(format!("orch check {}", args.plan.display()))
-                .hint("orch init --plan OTHER.yaml"),
-        );
+        return Err(Error::usage(format!("{} is there already", plan.display()))
+            .hint(format!("orch check {}", plan.display()))
+            .hint("orch init --plan OTHER.yaml"));
     }
     write_new(&plan, PLAN)?;
-    out.print(&format!("wrote {}\n", args.plan.display()))?;
+    out.print(&format!("wrote {}\n", plan.display()))?;
     if root.join(SETTINGS).exists() {
         out.print(&format!("left {SETTINGS} as it is\n"))?;
     } else {
-        let (mut text, found) = settings(root);
-        let gates = propose::found(root)?;
+        let places = places(root)?;
+        let (mut text, found) = settings(root, &places);
+        let mut gates = propose::found(root)?;
+        if gates.main.is_empty() {
+            gates.main = propose::found_in(root, &places)?;
+        }
         text.push_str(&verify(&gates));
         write_new(&root.join(SETTINGS), &text)?;
         let because = if found.is_empty() {
@@ -65,9 +93,29 @@ pub(super) fn init(args: &InitArgs, out: &mut Out<'_>) -> Result<u8> {
     }
     out.print(&format!(
         "\nNext:\n  edit {0}\n  orch check {0}\n  orch run --plan {0} --dry-run\n  orch run --plan {0} --rehearse     without agents, in a throwaway clone\n  orch run --plan {0}\n",
-        args.plan.display()
+        plan.display()
     ))?;
     Ok(0)
+}
+
+/// The directories just below `root` that may be projects of their own, in order.
+fn places(root: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).or_environment()? {
+        let entry = entry.or_environment()?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // So that it needs no quotes, neither in a shell nor in YAML.
+        let is_plain = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        let is_aside = NO_PROJECTS.contains(&name.as_str());
+        if is_plain && !is_aside && entry.file_type().or_environment()?.is_dir() {
+            found.push(name);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn write_new(path: &Path, text: &str) -> Result<()> {
@@ -84,12 +132,28 @@ fn write_new(path: &Path, text: &str) -> Result<()> {
         .or_environment()
 }
 
-/// The settings' text, and the lock files it was made for.
-fn settings(root: &Path) -> (String, Vec<&'static str>) {
-    let found: Vec<(&str, &str)> = SETUPS
-        .into_iter()
-        .filter(|(lock, _)| root.join(lock).is_file())
-        .collect();
+/// The settings' text, and the lock files it was made for: those of `root`, then those of `places` below it.
+fn settings(root: &Path, places: &[String]) -> (String, Vec<String>) {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for place in std::iter::once("").chain(places.iter().map(String::as_str)) {
+        let at = root.join(place);
+        for (lock, command) in SETUPS
+            .into_iter()
+            .filter(|(lock, _)| at.join(lock).is_file())
+        {
+            let command = match lock {
+                "yarn.lock" if at.join(YARN_SETTINGS).is_file() => YARN_SETUP,
+                _ => command,
+            };
+            found.push(match place {
+                "" => (lock.to_owned(), command.to_owned()),
+                _ => (
+                    format!("{place}/{lock}"),
+                    format!("cd {place} && {command}"),
+                ),
+            });
+        }
+    }
     let mut text = String::from(
         "# Settings of orch for this repository; docs/settings.md of orch lists all of them.\n# They are read when a run starts: what an agent changes here counts from the next run on.\n\n# jobs: 3              # agents at once; without it 1, or 4 with --parallel\n",
     );

@@ -101,11 +101,15 @@ pub(super) fn plan_to_read(given: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(given) = given {
         return Ok(given);
     }
+    from_here(plan(None, &place()?.root)?)
+}
+
+/// A path as it can be typed where orch was started: relative, if it lies below.
+pub(super) fn from_here(path: PathBuf) -> Result<PathBuf> {
     let here = std::env::current_dir().or_environment()?;
-    let found = plan(None, &place()?.root)?;
-    Ok(match found.strip_prefix(&here) {
+    Ok(match path.strip_prefix(&here) {
         Ok(below) => below.to_owned(),
-        Err(_) => found,
+        Err(_) => path,
     })
 }
 

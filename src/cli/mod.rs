@@ -33,6 +33,7 @@ mod stall;
 mod status;
 mod why;
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -41,13 +42,15 @@ use clap::{CommandFactory, Parser};
 use crate::engine::event::Verb;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::plan::Strictness;
-use crate::report::paint::Paint;
+use crate::report::paint::{Paint, for_terminal};
 use args::{AgentsCommand, Cli, ColorChoice, Command};
 
 /// What commands print with.
 pub(crate) struct Out<'a> {
     /// Data.
     pub(crate) data: &'a mut dyn Write,
+    /// Whether data goes to a terminal, which texts of agents must not command.
+    pub(crate) is_terminal: bool,
     /// How data is coloured.
     pub(crate) paint: Paint,
     /// How talk on stderr is coloured.
@@ -57,6 +60,10 @@ pub(crate) struct Out<'a> {
 impl Out<'_> {
     /// Prints data.
     pub(crate) fn print(&mut self, text: &str) -> Result<()> {
+        let text = match self.is_terminal {
+            true => Cow::Owned(for_terminal(text)),
+            false => Cow::Borrowed(text),
+        };
         self.data
             .write_all(text.as_bytes())
             .and_then(|()| self.data.flush())
@@ -65,6 +72,8 @@ impl Out<'_> {
 
     /// Prints talk; that nobody listens is no reason to stop.
     pub(crate) fn talk(&self, text: &str) {
+        // An error may quote what an agent or its program said.
+        let text = for_terminal(text);
         if let Err(error) = std::io::stderr().lock().write_all(text.as_bytes()) {
             tracing::debug!(%error, "stderr is closed");
         }
@@ -96,6 +105,7 @@ pub fn main() -> ExitCode {
     );
     let mut stdout = std::io::stdout();
     let mut out = Out {
+        is_terminal: stdout.is_terminal(),
         data: &mut stdout,
         paint,
         talk,

@@ -14,6 +14,14 @@ const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 /// Scripts of a `package.json` that judge a tree, in the order in which they are best run.
 const SCRIPTS: [&str; 5] = ["lint", "typecheck", "type-check", "check", "test"];
 
+/// Files that come with one usual command.
+const MARKS: [(&str, &str); 4] = [
+    (".rspec", "bundle exec rspec"),
+    ("mvnw", "./mvnw --batch-mode verify"),
+    ("gradlew", "./gradlew check"),
+    ("mix.exs", "mix test"),
+];
+
 /// What `npm init` writes for want of a test.
 const NO_TEST: &str = "no test specified";
 
@@ -26,7 +34,7 @@ pub(super) struct Proposal {
     pub(super) name: String,
     pub(super) run: String,
     /// The file that speaks for it.
-    pub(super) because: &'static str,
+    pub(super) because: String,
 }
 
 /// What seems to judge the repository at `root`: first what its languages have; what make and just have only beside it,
@@ -46,6 +54,7 @@ pub(super) fn found(root: &Path) -> Result<Found> {
     main.extend(look.scripts()?);
     main.extend(look.pytest()?);
     main.extend(look.go()?);
+    main.extend(look.by_marks());
     let mut beside = look.make()?;
     beside.extend(look.just()?);
     if main.is_empty() {
@@ -53,6 +62,23 @@ pub(super) fn found(root: &Path) -> Result<Found> {
     }
     name_apart(&mut main);
     Ok(Found { main, beside })
+}
+
+/// What seems to judge the projects in `places`, directories below `root`: for where nothing speaks for all of it.
+///
+/// # Errors
+/// If a file that is there cannot be read.
+pub(super) fn found_in(root: &Path, places: &[String]) -> Result<Vec<Proposal>> {
+    let mut all = Vec::new();
+    for place in places {
+        let main = found(&root.join(place))?.main;
+        all.extend(main.into_iter().map(|proposal| Proposal {
+            name: format!("{place}-{}", proposal.name),
+            run: format!("cd {place} && {}", proposal.run),
+            because: format!("{place}/{}", proposal.because),
+        }));
+    }
+    Ok(all)
 }
 
 /// Two commands of one list have two names.
@@ -153,6 +179,7 @@ impl Look<'_> {
             ("conftest.py", ""),
             ("tests/conftest.py", ""),
             ("pyproject.toml", "\"pytest"),
+            ("pyproject.toml", "\npytest"),
             ("requirements.txt", "pytest"),
             ("requirements-dev.txt", "pytest"),
         ];
@@ -184,6 +211,15 @@ impl Look<'_> {
             .collect())
     }
 
+    /// Ecosystems in which a file that is there says it all.
+    fn by_marks(&self) -> Vec<Proposal> {
+        MARKS
+            .into_iter()
+            .filter(|(mark, _)| self.has(mark))
+            .map(|(mark, run)| proposal("test", run, mark))
+            .collect()
+    }
+
     fn make(&self) -> Result<Vec<Proposal>> {
         for file in ["GNUmakefile", "makefile", "Makefile"] {
             if let Some(text) = self.text(file)? {
@@ -203,16 +239,16 @@ impl Look<'_> {
     }
 }
 
-fn proposal(name: &str, run: &str, because: &'static str) -> Proposal {
+fn proposal(name: &str, run: &str, because: &str) -> Proposal {
     Proposal {
         name: name.to_owned(),
         run: run.to_owned(),
-        because,
+        because: because.to_owned(),
     }
 }
 
 /// `check: a b`, `@test:` and `test filter='':` at the beginning of lines; not `test := 1`.
-fn targets(text: &str, program: &str, because: &'static str) -> Vec<Proposal> {
+fn targets(text: &str, program: &str, because: &str) -> Vec<Proposal> {
     let has = |target: &&str| {
         text.lines().any(|line| {
             let head = line.trim_start_matches('@').split_once(':');
@@ -255,7 +291,7 @@ mod tests {
         let scripts = r#"{"scripts": {"lint": "eslint .", "test": "vitest run", "dev": "vite"}}"#;
         let unset = r#"{"scripts": {"test": "echo \"Error: no test specified\" && exit 1", "build": "tsc"}}"#;
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: [Case<'_>; 18] = [
+        let cases: [Case<'_>; 21] = [
             (&[], &[]),
             (&[("Cargo.toml", "[package]\n")], &["cargo test"]),
             (
@@ -296,6 +332,18 @@ mod tests {
                 &[("requirements.txt", "flask\npytest==8\n")],
                 &[".venv/bin/python -m pytest"],
             ),
+            (
+                &[
+                    (
+                        "pyproject.toml",
+                        "[tool.poetry.group.dev.dependencies]\npytest = \"8\"\n",
+                    ),
+                    ("poetry.lock", ""),
+                ],
+                &["poetry run pytest"],
+            ),
+            (&[(".rspec", "")], &["bundle exec rspec"]),
+            (&[("mvnw", "")], &["./mvnw --batch-mode verify"]),
             (&[("go.mod", "module a\n")], &["go test -v ./..."]),
             (
                 &[("Makefile", "CC := cc\ntest: all\n\tsh t.sh\n")],

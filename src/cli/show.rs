@@ -8,6 +8,7 @@ use crate::engine::record::Record;
 use crate::engine::view::TaskState;
 use crate::error::{OrKind, Result};
 use crate::git::pins;
+use crate::report::paint::{in_one_line, quoted};
 use crate::report::summary;
 use crate::store::FileError;
 
@@ -61,12 +62,17 @@ pub(super) fn show(args: &ShowArgs, out: &mut Out<'_>) -> Result<u8> {
             .print(&(serde_json::to_string_pretty(&value).or_bug()? + "\n"))
             .map(|()| 0);
     }
-    let mut text = format!("{} {}\n", out.paint.bold(task.as_str()), view.node.name);
+    let mut text = format!(
+        "{} {}\n",
+        out.paint.bold(task.as_str()),
+        in_one_line(&view.node.name)
+    );
     text.push_str(&format!(
         "  state     {}\n",
         summary::state_in_words(&view.state)
     ));
-    text.push_str(&format!("  why       {}\n", engine.why(&task).join("; ")));
+    let why = in_one_line(&engine.why(&task).join("; "));
+    text.push_str(&format!("  why       {why}\n"));
     if let TaskState::Completed {
         commit: Some(commit),
         verified,
@@ -90,17 +96,19 @@ pub(super) fn show(args: &ShowArgs, out: &mut Out<'_>) -> Result<u8> {
         text.push_str(&format!(
             "  attempt {attempt} ended {at}: {}{}\n",
             end.ending.in_words(),
-            detail(&end.detail)
+            quoted(&detail(&end.detail))
         ));
     }
     if view.usage.sessions > 0 {
         text.push_str(&format!(
-            "  used      ~{} in {} sessions, {} turns\n",
-            view.usage.cost, view.usage.sessions, view.usage.turns
+            "  used      ~{} in {}, {}\n",
+            view.usage.cost,
+            counted(view.usage.sessions, "session"),
+            counted(view.usage.turns, "turn"),
         ));
     }
     for note in view.notes {
-        text.push_str(&format!("  note      {note}\n"));
+        text.push_str(&format!("  note      {}\n", quoted(note)));
     }
     for told in view.meanwhile {
         text.push_str(&format!("  meanwhile {told}\n"));
@@ -122,6 +130,12 @@ pub(super) fn show(args: &ShowArgs, out: &mut Out<'_>) -> Result<u8> {
         text.push_str(&format!("\n{}\n", report.trim_end()));
     }
     out.print(&text).map(|()| 0)
+}
+
+/// `1 session`, `2 sessions`.
+fn counted(number: u32, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{s}")
 }
 
 fn detail(text: &str) -> String {

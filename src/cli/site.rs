@@ -98,7 +98,12 @@ pub(super) fn judged(repo: &Repository, asked: &Asked, args: &RunArgs) -> Result
     if signing == Signing::On {
         try_signing(repo.program(), &opened, &identity)
             .context("`commit.gpgSign` is set, but signing does not work")
-            .or_environment()?;
+            .or_environment()
+            .map_err(|error| {
+                error
+                    .hint("git config user.signingKey YOUR-KEY")
+                    .hint("git config commit.gpgSign false       lands commits without signatures")
+            })?;
     }
     Ok(Signature { identity, signing })
 }

@@ -3,12 +3,13 @@
 use super::args::TaskArgs;
 use super::{Out, locate};
 use crate::error::Result;
+use crate::report::paint::in_one_line;
 
 /// `orch why`.
 pub(super) fn why(args: &TaskArgs, out: &mut Out<'_>) -> Result<u8> {
     let chosen = locate::run(&args.choice)?;
     let engine = locate::engine(&chosen)?;
     let task = locate::task(&engine, &args.task)?;
-    out.print(&(engine.why(&task).join("; ") + "\n"))?;
+    out.print(&(in_one_line(&engine.why(&task).join("; ")) + "\n"))?;
     Ok(0)
 }

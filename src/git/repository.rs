@@ -85,9 +85,13 @@ impl RepositoryError {
             Self::Bare(_) => &["start orch in a worktree of it: git worktree add ../work"],
             Self::Unborn(_) => &["git commit --allow-empty -m 'Start'"],
             Self::PartialClone(_) => &["make a full clone and start orch there"],
-            Self::Extension { .. } => {
-                &["make a clone in the default format: git clone --ref-format=files"]
+            Self::Extension { extension, .. } if extension.starts_with("refstorage") => {
+                &["make a clone in the default format: git clone --ref-format=files . ../files"]
             }
+            Self::Extension { extension, .. } if extension.starts_with("objectformat") => {
+                &["git init ../sha1 && git fast-export --all | git -C ../sha1 fast-import"]
+            }
+            Self::Extension { .. } => &[],
             Self::NoIdentity(_) => &[
                 "git config --global user.name 'Your Name'",
                 "git config --global user.email you@example.com",

@@ -352,9 +352,10 @@ fn collected(task: &TaskId, end: &AttemptEnd, notes: &str, next: &Next, at: Wall
     let made = match next {
         Next::Land if notes.is_empty() => return None,
         Next::Land => dim(format!("{task}  is ready to land{notes}")),
-        Next::Complete => good(match end.detail.as_str() {
-            "" => format!("{task}  completed, no commit{notes}"),
-            detail => format!("{task}  completed, no commit: {detail}{notes}"),
+        // `orch show` has all of a report.
+        Next::Complete => good(match end.detail.trim().lines().next() {
+            None => format!("{task}  completed, no commit{notes}"),
+            Some(said) => format!("{task}  completed, no commit: {said}{notes}"),
         }),
         Next::AskStatus if notes.is_empty() => return None,
         Next::AskStatus => dim(format!("{task}  ended without a status{notes}")),

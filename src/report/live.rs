@@ -9,6 +9,7 @@ use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 use super::doing::Doing;
+use super::paint::in_one_line;
 use super::summary::{rounded, stage_in_words, tokens_in};
 use crate::engine::Engine;
 use crate::engine::view::{Stage, TaskState, TaskView};
@@ -19,6 +20,8 @@ use crate::time::{Now, for_people};
 pub(super) const EVERY: Duration = Duration::from_millis(250);
 /// Running tasks that are shown; a screen is not endless.
 const ROWS_MAX: usize = 12;
+/// Most of a task's name that its row shows.
+const NAME_CHARS_MAX: usize = 32;
 
 /// The region.
 #[derive(Debug)]
@@ -148,7 +151,7 @@ fn row(view: &TaskView<'_>, doing: Option<&Doing>, now: Now) -> String {
     let mut parts = vec![format!(
         "  {} {}  {} {}",
         view.node.id,
-        view.node.name,
+        short(&view.node.name),
         stage(&view.state),
         for_people(now.wall.ms_since(view.since))
     )];
@@ -167,6 +170,15 @@ fn row(view: &TaskView<'_>, doing: Option<&Doing>, now: Now) -> String {
     }
     parts.extend(doing.and_then(|doing| doing.last_tool.clone()));
     parts.join(", ")
+}
+
+/// A name that leaves room for what the task is doing.
+fn short(name: &str) -> String {
+    let name = in_one_line(name);
+    match name.char_indices().nth(NAME_CHARS_MAX) {
+        None => name,
+        Some((end, _)) => format!("{}…", &name[..end]),
+    }
 }
 
 fn stage(state: &TaskState) -> &'static str {

@@ -84,7 +84,7 @@ impl Reporter {
         let name = |task: &TaskId| {
             engine
                 .view(task)
-                .map_or_else(String::new, |v| v.node.name.to_string())
+                .map_or_else(String::new, |v| paint::in_one_line(&v.node.name))
         };
         for record in stamped {
             if let Some(line) = lines::of(record, &name) {
@@ -157,11 +157,12 @@ impl Reporter {
                 .to_string()
         });
         let time = self.paint.dim(&time.unwrap_or_default());
+        let text = paint::quoted(&line.text);
         let text = match line.tone {
-            Tone::Plain => line.text.clone(),
-            Tone::Good => self.paint.good(&line.text),
-            Tone::Bad => self.paint.bad(&line.text),
-            Tone::Dim => self.paint.dim(&line.text),
+            Tone::Plain => text,
+            Tone::Good => self.paint.good(&text),
+            Tone::Bad => self.paint.bad(&text),
+            Tone::Dim => self.paint.dim(&text),
         };
         format!("{time}  {text}")
     }

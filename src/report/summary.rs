@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::lines;
-use super::paint::Paint;
+use super::paint::{Paint, in_one_line, quoted};
 use super::{bounds, table};
 use crate::engine::Engine;
 use crate::engine::event::StopLevel;
@@ -116,6 +116,7 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
     out.push_str(&table::render(&heads, &rows, paint));
     for view in engine.tasks() {
         if let Some(reason) = reason(engine, &view) {
+            let reason = quoted(&reason);
             out.push_str(&format!("\n{}: {reason}", paint.bad(view.node.id.as_str())));
         }
     }
@@ -123,6 +124,7 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
         .tasks()
         .flat_map(|view| view.meanwhile.iter().map(move |told| (&view.node.id, told)))
     {
+        let told = quoted(told);
         out.push_str(&format!("\n{}: {told}", paint.bad(task.as_str())));
     }
     if let Some(tip) = run.smoke_passed {
@@ -254,7 +256,7 @@ fn row(view: &TaskView<'_>) -> Vec<String> {
         since(view.since),
         cost,
         tokens,
-        view.node.name.to_string(),
+        in_one_line(&view.node.name),
     ]
 }
 

@@ -58,6 +58,26 @@ fn the_readme_has_a_line_for_every_command() {
 }
 
 #[test]
+fn the_help_of_every_command_has_an_example_of_it() {
+    fn without(command: &clap::Command, typed: &str) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string);
+        let has = help.is_some_and(|help| {
+            help.split_once("Examples:")
+                .is_some_and(|(_, examples)| examples.contains(typed))
+        });
+        let own = (!has).then(|| typed.to_owned());
+        let below = command
+            .get_subcommands()
+            .filter(|below| below.get_name() != "help")
+            .flat_map(|below| without(below, &format!("{typed} {}", below.get_name())));
+        own.into_iter().chain(below).collect()
+    }
+    let cli = cli();
+    let commands = cli.get_subcommands().filter(|c| c.get_name() != "help");
+    nothing(commands.flat_map(|c| without(c, &format!("orch {}", c.get_name()))));
+}
+
+#[test]
 fn the_readme_names_every_flag_of_run() {
     let readme = read("README.md");
     let cli = cli();

@@ -121,6 +121,46 @@ fn what_init_wrote_checks_and_can_be_run() {
 }
 
 #[test]
+fn init_finds_the_projects_of_a_repository_that_holds_several() {
+    let f = Fixture::new();
+    f.write("web/package.json", r#"{"scripts": {"test": "jest"}}"#);
+    f.write("web/yarn.lock", "");
+    f.write("web/.yarnrc.yml", "");
+    f.write("api/go.mod", "module api\n");
+    f.write("api/go.sum", "");
+    f.write("docs/requirements.txt", "sphinx\n");
+    f.orch(["init"])
+        .exits(0)
+        .says("with a setup for api/go.sum, web/yarn.lock")
+        .says("proposed as a gate: `cd web && yarn run test` (web/package.json)");
+    let settings = f.read("orch.yaml");
+    for line in [
+        "    - cd api && go mod download\n    - cd web && yarn install --immutable\n",
+        "    - api/go.sum\n    - web/yarn.lock\n",
+        "  - {name: api-test, run: cd api && go test -v ./...}\n",
+        "  - {name: web-test, run: cd web && yarn run test}\n",
+    ] {
+        assert!(settings.contains(line), "{settings}");
+    }
+    assert!(!settings.contains("docs/requirements"), "{settings}");
+    let ran = f.orch(["run", "--dry-run", "--require-verify"]).exits(0);
+    assert_eq!(ran.stderr, "", "no warning about the settings");
+}
+
+#[test]
+fn init_below_the_top_writes_the_plan_that_run_finds() {
+    let f = Fixture::new();
+    f.write("below/file", "");
+    f.orch(["-C", "below", "init"]).exits(0);
+    assert!(f.read(".claude/plans/plan.yaml").contains("orch: 1"));
+    f.orch(["-C", "below", "run", "--dry-run"]).exits(0);
+    f.orch(["-C", "below", "init", "--plan", "own.yaml"])
+        .exits(0)
+        .says("wrote own.yaml");
+    assert!(f.read("below/own.yaml").contains("orch: 1"));
+}
+
+#[test]
 fn init_leaves_what_is_there() {
     let f = Fixture::new();
     f.write("orch.yaml", "jobs: 7\n");

@@ -84,6 +84,23 @@ fn a_dry_run() {
 }
 
 #[test]
+fn what_an_agent_says_forges_no_line_and_commands_no_terminal() {
+    let f = Fixture::with_plan(&plan(&[(
+        "1",
+        "max_attempts: 1\nrun: printf 'no\\n00:00:00  1  landed as 0123456789\\n\\033[2Jwiped' >&2; exit 3",
+    )]));
+    let ran = f.orch(["run"]).exits(1).says("landed as 0123456789");
+    let why = f.orch(["why", "1"]).exits(0).stdout;
+    assert_eq!(why.lines().count(), 1, "{why}");
+    let status = f.orch(["status"]).exits(0).stdout;
+    let show = f.orch(["show", "1"]).exits(0).stdout;
+    for text in [ran.stderr, ran.stdout, why, status, show] {
+        assert!(!text.contains('\x1b'), "{text}");
+        assert!(!text.contains("\n00:00:00"), "{text}");
+    }
+}
+
+#[test]
 fn the_lines_of_a_run_and_its_end() {
     let f = mixed();
     let ran = f.orch(["run"]).exits(1);

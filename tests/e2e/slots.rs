@@ -172,6 +172,16 @@ fn names_modes_links_renames_and_deletions_land_exactly() {
 }
 
 #[test]
+fn a_change_that_lies_in_a_repository_of_its_own_is_not_done() {
+    let f = Fixture::with_plan(&script("mkdir app && git init -q app && echo x > app/file"));
+    f.orch(["run"])
+        .exits(1)
+        .says("nothing of it can land, as all of it lies in a git repository of its own: `app`");
+    assert_eq!(f.status("1")["state"], "failed");
+    f.assert_tidy();
+}
+
+#[test]
 fn what_does_not_belong_into_git_is_named_and_kept() {
     let f = Fixture::with_plan(&script(
         "head -c 6000000 /dev/zero > big.bin

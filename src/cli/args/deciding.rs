@@ -18,7 +18,7 @@ pub struct Deciding {
 /// `orch cancel`, `skip`, `hold`, `release`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  orch skip 2.1 --note 'not needed any more'\n  orch hold 3 && orch release 3 --format json\n\nA live run follows at once; else the next `orch run` goes on from there."
+    after_help = "Examples:\n  orch skip 2.1 --note 'not needed any more'\n  orch cancel 2.1 --note 'goes the wrong way'\n  orch hold 3 && orch release 3 --format json\n\nA live run follows at once; else the next `orch run` goes on from there."
 )]
 pub struct ControlArgs {
     /// The task.

@@ -21,7 +21,7 @@ use crate::engine::outcome::Outcome;
 use crate::engine::usage::Usage;
 use crate::git::collect::collect as collect_files;
 use crate::git::durable::is_missing;
-use crate::git::left_out::{self, Limits};
+use crate::git::left_out::{self, LeftOut, Limits, Reason};
 use crate::git::slot::Slot;
 use crate::git::slot::error::SlotError;
 use crate::ids::{ObjectId, TaskId, Ticket};
@@ -251,6 +251,12 @@ fn read_slot(
     } else if let Some(given) = &order.ended_by_orch {
         end = given.clone();
     }
+    if end.ending == Ending::NoChange
+        && order.kind == TaskKind::Change
+        && let Some(refused) = all_nested(&files.left_out)
+    {
+        end = refused;
+    }
     if was_restarted(&part)? {
         let detail = "the machine was started again before what the agent left was read, which may not be whole";
         end = AttemptEnd::new(Ending::Crashed, detail);
@@ -278,6 +284,20 @@ fn read_slot(
         meanwhile: Vec::new(),
         scope,
     })
+}
+
+/// The end of a change that is there, but in a repository of its own, so that none of it can land.
+fn all_nested(left_out: &[LeftOut]) -> Option<AttemptEnd> {
+    let nested: Vec<String> = left_out
+        .iter()
+        .filter(|l| l.why == Reason::NestedRepository)
+        .map(|l| format!("`{}`", l.path.display()))
+        .collect();
+    let detail = format!(
+        "nothing of it can land, as all of it lies in a git repository of its own: {}; files that are to land must not lie beside a `.git` of their own",
+        nested.join(", ")
+    );
+    (!nested.is_empty()).then(|| AttemptEnd::new(Ending::OutOfScope, detail))
 }
 
 /// Whether the machine was started again since the agent ended: its last files may not have reached the disk.
