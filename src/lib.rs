@@ -25,6 +25,7 @@ pub mod doctor;
 pub mod driver;
 pub mod engine;
 pub mod error;
+pub mod flock;
 pub mod git;
 pub mod ids;
 pub mod notify;

@@ -76,7 +76,8 @@ impl<'a> Reading<'a> {
                 let book = self.books.entry(&ticket.task).or_default();
                 if book.wanted == Some(When::Before) && !book.may_start {
                     let message = "its start needs approval, and no record of one precedes it";
-                    self.find("approved", Some(&ticket.task), None, message.to_owned());
+                    self.report
+                        .find("approved", Some(&ticket.task), None, message.to_owned());
                 }
             }
             Record::Collected {
@@ -122,7 +123,8 @@ impl<'a> Reading<'a> {
                 if book.wanted == Some(When::After)
                     && let Some(lacks) = unapproved(self.repo, book, [onto, commit], plan)
                 {
-                    self.find("approved", Some(&ticket.task), Some(commit), lacks);
+                    self.report
+                        .find("approved", Some(&ticket.task), Some(commit), lacks);
                 }
             }
             _ => {}
@@ -133,7 +135,7 @@ impl<'a> Reading<'a> {
     fn decided(&mut self, control: &'a Control, at: Wall) {
         if let Author::Agent(task) = &control.by {
             let message = "its agent decided about the run, which only people may".to_owned();
-            self.find("author", Some(task), None, message);
+            self.report.find("author", Some(task), None, message);
             return;
         }
         let (
@@ -167,7 +169,7 @@ impl<'a> Reading<'a> {
         };
         if let Some(doubt) = self.doubt(&statements, signature.as_deref(), at) {
             let commit = shown.map(|shown| &shown.commit);
-            self.find("signed", Some(task), commit, doubt);
+            self.report.find("signed", Some(task), commit, doubt);
         }
     }
 
@@ -222,7 +224,7 @@ impl<'a> Reading<'a> {
                 "`{}` there does not say who may sign in this run",
                 signers.file
             );
-            self.find("signed", None, Some(from), message);
+            self.report.find("signed", None, Some(from), message);
         }
     }
 
@@ -238,22 +240,12 @@ impl<'a> Reading<'a> {
         for node in &revision.graph.nodes {
             if is_gated && node.approval.is_none() && !self.books.contains_key(&node.id) {
                 let message = "an agent whose work needs approval added it without any".to_owned();
-                self.find("approved", Some(&node.id), None, message);
+                self.report.find("approved", Some(&node.id), None, message);
             }
             let book = self.books.entry(&node.id).or_default();
             book.wanted = node.approval;
             book.specs.insert(&node.spec_hash);
         }
-    }
-
-    fn find(
-        &mut self,
-        law: &'static str,
-        task: Option<&TaskId>,
-        commit: Option<&ObjectId>,
-        message: String,
-    ) {
-        self.report.find(law, task, commit, message);
     }
 }
 

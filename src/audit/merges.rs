@@ -302,7 +302,9 @@ mod tests {
     use super::*;
     use crate::engine::conflict::By;
     use crate::engine::ending::{AttemptEnd, Ending};
+    use crate::engine::event::Collected;
     use crate::engine::next::Next;
+    use crate::engine::usage::Usage;
     use crate::ids::{RunId, Ticket};
     use crate::time::Wall;
 
@@ -347,21 +349,13 @@ mod tests {
                 file: (*file).to_owned(),
                 by: By::Union,
             });
+            let end = AttemptEnd::new(Ending::Success, "");
+            let left = Collected {
+                candidate: Some(id(candidate)),
+                ..Collected::nothing(end, Usage::default())
+            };
             let records = [
-                Record::Collected {
-                    ticket: ticket.clone(),
-                    end: AttemptEnd::new(Ending::Success, ""),
-                    usage: Box::default(),
-                    candidate: Some(id(candidate)),
-                    message: None,
-                    report: None,
-                    notes: Vec::new(),
-                    limit: None,
-                    windows: Vec::new(),
-                    meanwhile: Vec::new(),
-                    scope: None,
-                    next: Next::Land,
-                },
+                Record::collected(ticket.clone(), left, Next::Land),
                 Record::ConflictsAnswered {
                     ticket: ticket.clone(),
                     commit: id(landed),

@@ -4,11 +4,13 @@
 //! the value, and ends with it. A block with a port in use by somebody else is passed over.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+
+use crate::flock;
 
 /// The first port: above the registered services, below the ephemeral range of Linux (32768).
 const FIRST: u16 = 20_000;
@@ -56,12 +58,8 @@ impl Lease {
             .write(true)
             .open(&path);
         let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => {
-                return Err(e).with_context(|| format!("cannot lock {}", path.display()));
-            }
+        if !flock::take(&file).with_context(|| format!("cannot lock {}", path.display()))? {
+            return Ok(None);
         }
         let first = FIRST + block * BLOCK;
         let free =

@@ -13,6 +13,7 @@ use super::record::Record;
 use super::salvage::Salvage;
 use super::task::Task;
 use super::turn::Turn;
+use super::usage::Usage;
 use crate::ids::{ObjectId, TaskId, Ticket};
 use crate::plan::graph::RetryFrom;
 
@@ -169,20 +170,11 @@ impl Turn<'_> {
         };
         let probes = self.probes(&ticket.task);
         let hit = left.limit.clone();
-        self.record(Record::Collected {
-            ticket: ticket.clone(),
+        let left = Collected {
             end: end.clone(),
-            usage: Box::new(left.usage),
-            candidate: left.candidate,
-            message: left.message,
-            report: left.report,
-            notes: left.notes,
-            limit: left.limit.map(Box::new),
-            windows: left.windows,
-            meanwhile: left.meanwhile,
-            scope: left.scope,
-            next,
-        });
+            ..left
+        };
+        self.record(Record::collected(ticket.clone(), left, next));
         if next == Next::AskStatus {
             let ticket = Ticket {
                 epoch: ticket.epoch + 1,
@@ -221,20 +213,8 @@ impl Turn<'_> {
             }
         };
         let probes = self.probes(&ticket.task);
-        self.record(Record::Collected {
-            ticket: ticket.clone(),
-            end: end.clone(),
-            usage: Box::default(),
-            candidate: None,
-            message: None,
-            report: None,
-            notes: Vec::new(),
-            limit: None,
-            windows: Vec::new(),
-            meanwhile: Vec::new(),
-            scope: None,
-            next,
-        });
+        let left = Collected::nothing(end.clone(), Usage::default());
+        self.record(Record::collected(ticket.clone(), left, next));
         self.after_unstarted(end, &probes);
     }
 

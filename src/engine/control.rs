@@ -256,19 +256,10 @@ impl Turn<'_> {
 
     fn unsettled(&self, id: &TaskId) -> Result<&Task, String> {
         let task = self.known(id)?;
-        match &task.phase {
-            Phase::Settled(_) => Err(format!("it is settled: {}", task.phase.in_words())),
-            Phase::Open { .. }
-            | Phase::Preparing { .. }
-            | Phase::Executing { .. }
-            | Phase::Parked { .. }
-            | Phase::Collecting { .. }
-            | Phase::Queued { .. }
-            | Phase::Building { .. }
-            | Phase::Verifying { .. }
-            | Phase::Judged { .. }
-            | Phase::Landing { .. } => Ok(task),
+        if matches!(task.phase, Phase::Settled(_)) {
+            return Err(format!("it is settled: {}", task.phase.in_words()));
         }
+        Ok(task)
     }
 }
 

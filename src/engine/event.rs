@@ -159,6 +159,26 @@ pub struct Collected {
     pub scope: Option<Box<Scope>>,
 }
 
+impl Collected {
+    /// Of an attempt that left nothing.
+    pub fn nothing(end: AttemptEnd, usage: Usage) -> Self {
+        Self {
+            end,
+            usage,
+            candidate: None,
+            message: None,
+            report: None,
+            can_ask: false,
+            limit: None,
+            windows: Vec::new(),
+            can_continue: false,
+            notes: Vec::new(),
+            meanwhile: Vec::new(),
+            scope: None,
+        }
+    }
+}
+
 /// A landing commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Landing {

@@ -5,7 +5,7 @@ use super::ending::{AttemptEnd, Ending};
 use super::event::{BuildFailure, LandResult, Landing, PlanRevision};
 use super::next::Next;
 use super::outcome::Outcome;
-use super::phase::Phase;
+use super::phase::{Closing, Phase};
 use super::policy::{MISSES_AT_ONCE_MAX, TROUBLES_MAX};
 use super::record::{Miss, Record};
 use super::shell::Errand;
@@ -25,10 +25,7 @@ impl Turn<'_> {
         let closing = task.closing.clone();
         self.shell.recalled.remove(ticket);
         if let Some(closing) = closing {
-            let detail = format!("the task was {} before it landed", closing.in_words());
-            let end = AttemptEnd::new(Ending::Interrupted, detail);
-            self.not_landable(ticket, &end, Leaves::Candidate);
-            return true;
+            return self.closed(ticket, &closing);
         }
         let place = self.state.get(&ticket.task).map(|(ix, _)| ix);
         if place.is_some_and(|ix| self.state.has_fallen(ix)) {
@@ -127,6 +124,14 @@ impl Turn<'_> {
         true
     }
 
+    /// A person closed the task on its way.
+    fn closed(&mut self, ticket: &Ticket, closing: &Closing) -> bool {
+        let detail = format!("the task was {} before it landed", closing.in_words());
+        let end = AttemptEnd::new(Ending::Interrupted, detail);
+        self.not_landable(ticket, &end, Leaves::Candidate);
+        true
+    }
+
     pub(super) fn verified(&mut self, ticket: &Ticket, result: Box<Verification>) -> bool {
         let Some(task) = self.awaited(ticket) else {
             return false;
@@ -144,10 +149,7 @@ impl Turn<'_> {
             result,
         });
         if let Some(closing) = closing {
-            let detail = format!("the task was {} before it landed", closing.in_words());
-            let end = AttemptEnd::new(Ending::Interrupted, detail);
-            self.not_landable(ticket, &end, Leaves::Candidate);
-            return true;
+            return self.closed(ticket, &closing);
         }
         let place = self.state.get(&ticket.task).map(|(ix, _)| ix);
         match verdict {

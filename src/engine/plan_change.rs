@@ -225,18 +225,8 @@ impl Turn<'_> {
 }
 
 fn is_done(task: &Task) -> bool {
-    match &task.phase {
-        Phase::Settled(Settled::Skipped | Settled::Removed) => false,
-        Phase::Settled(settled) => settled.satisfies(),
-        Phase::Open { .. }
-        | Phase::Preparing { .. }
-        | Phase::Executing { .. }
-        | Phase::Parked { .. }
-        | Phase::Collecting { .. }
-        | Phase::Queued { .. }
-        | Phase::Building { .. }
-        | Phase::Verifying { .. }
-        | Phase::Judged { .. }
-        | Phase::Landing { .. } => false,
-    }
+    let Phase::Settled(settled) = &task.phase else {
+        return false;
+    };
+    settled.satisfies() && !matches!(settled, Settled::Skipped | Settled::Removed)
 }

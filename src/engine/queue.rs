@@ -69,22 +69,12 @@ impl State {
     fn could_build(&self, ix: Ix, now: Now) -> bool {
         let task = &self.tasks[ix];
         let takes_long = !self.gates_of(ix).is_none() || task.cut_off;
-        match &task.phase {
-            // Under a hard stop nothing is waited for that takes long.
-            Phase::Queued { .. } if self.ends_agents() && takes_long => false,
-            Phase::Queued { .. } if task.awaits_approval() => false,
-            Phase::Queued { pause, .. } => pause.is_none_or(|p| p.is_over(now)),
-            Phase::Open { .. }
-            | Phase::Preparing { .. }
-            | Phase::Executing { .. }
-            | Phase::Parked { .. }
-            | Phase::Collecting { .. }
-            | Phase::Building { .. }
-            | Phase::Verifying { .. }
-            | Phase::Judged { .. }
-            | Phase::Landing { .. }
-            | Phase::Settled(_) => false,
-        }
+        let Phase::Queued { pause, .. } = &task.phase else {
+            return false;
+        };
+        // Under a hard stop nothing is waited for that takes long.
+        let is_cut_off = self.ends_agents() && takes_long;
+        !is_cut_off && !task.awaits_approval() && pause.is_none_or(|p| p.is_over(now))
     }
 
     /// The commit of the last one in the queue, if one more may be built on it.
@@ -191,21 +181,12 @@ impl Turn<'_> {
         for ix in self.state.fallen() {
             let task = &self.state.tasks[ix];
             let ticket = task.ticket();
-            match task.phase {
-                Phase::Judged { .. } => self.missed(&ticket, Miss::Unstacked),
-                Phase::Building { .. } | Phase::Verifying { .. } => {
-                    if self.shell.recalled.insert(ticket.clone()) {
-                        self.effects.actions.push(Action::EndGates { ticket });
-                    }
-                }
-                Phase::Open { .. }
-                | Phase::Preparing { .. }
-                | Phase::Executing { .. }
-                | Phase::Parked { .. }
-                | Phase::Collecting { .. }
-                | Phase::Queued { .. }
-                | Phase::Landing { .. }
-                | Phase::Settled(_) => {}
+            if matches!(task.phase, Phase::Judged { .. }) {
+                self.missed(&ticket, Miss::Unstacked);
+            } else if matches!(task.phase, Phase::Building { .. } | Phase::Verifying { .. })
+                && self.shell.recalled.insert(ticket.clone())
+            {
+                self.effects.actions.push(Action::EndGates { ticket });
             }
         }
     }

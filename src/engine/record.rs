@@ -9,7 +9,7 @@ use super::approval::{Change, Shown};
 use super::budget::Grant;
 use super::conflict::{Answered, Resolving};
 use super::ending::{AttemptEnd, Ending};
-use super::event::{Author, Control, PlanRevision, StopLevel};
+use super::event::{Author, Collected, Control, PlanRevision, StopLevel};
 use super::limit::{LimitHit, LimitScope, UsageWindow};
 use super::next::{Continuation, Next};
 use super::outcome::Outcome;
@@ -455,6 +455,24 @@ pub enum Settlement {
 }
 
 impl Record {
+    /// What an attempt left, and what follows.
+    pub fn collected(ticket: Ticket, left: Collected, next: Next) -> Self {
+        Self::Collected {
+            ticket,
+            end: left.end,
+            usage: Box::new(left.usage),
+            candidate: left.candidate,
+            message: left.message,
+            report: left.report,
+            notes: left.notes,
+            limit: left.limit.map(Box::new),
+            windows: left.windows,
+            meanwhile: left.meanwhile,
+            scope: left.scope,
+            next,
+        }
+    }
+
     /// Whether what follows must wait until this record is safe on disk: the intent to spend money, a candidate, the
     /// intent to land, and the receipt of a landing. Everything else can be found again from the world.
     pub fn is_barrier(&self) -> bool {

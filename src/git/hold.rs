@@ -16,7 +16,7 @@
 //! The lock is ours if it is the file `orch-landing/new-index`, by inode.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ use super::refs::{self, LOCK_PAUSE, LOCK_TRIES};
 use super::repository::{Repository, Worktree};
 use super::update::Update;
 use crate::crash::{point, synced};
+use crate::flock;
 use crate::ids::{ObjectId, RefName};
 
 /// The directory of an update under way, in a worktree's git directory.
@@ -447,11 +448,10 @@ fn read_plan(
 /// Waits a little for the lock of whoever still works there.
 fn locked(file: &File) -> io::Result<bool> {
     for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(e)) => return Err(e),
+        if flock::take(file)? {
+            return Ok(true);
         }
+        std::thread::sleep(LOCK_PAUSE);
     }
     Ok(false)
 }

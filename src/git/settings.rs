@@ -55,13 +55,6 @@ impl Settings {
         Some(found.value_in_force())
     }
 
-    /// Whether `key` is set to one of git's words for true.
-    pub fn is_true(&self, key: &str) -> bool {
-        let value = self.last(key).unwrap_or_default().to_ascii_lowercase();
-        matches!(value.as_slice(), b"true" | b"yes" | b"on")
-            || std::str::from_utf8(&value).is_ok_and(|v| v.parse::<i64>().is_ok_and(|v| v != 0))
-    }
-
     /// All settings, key and value, in git's order.
     pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.below("")
@@ -93,8 +86,8 @@ mod tests {
         );
         assert_eq!(read.last("core.eol"), Some(&b"crlf"[..]));
         assert_eq!(read.last("a.B c.d"), Some(&b"x\ny"[..]));
-        assert!(read.is_true("commit.gpgsign") && read.is_true("n.n"));
-        assert!(!read.is_true("core.bare") && !read.is_true("no.such"));
+        assert_eq!(read.last("commit.gpgsign"), Some(&b"true"[..]));
+        assert_eq!(read.last("no.such"), None);
         let below: Vec<_> = read.below("core.").map(|(key, _)| key).collect();
         assert_eq!(below, [&b"eol"[..], b"eol", b"bare"]);
     }

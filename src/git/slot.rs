@@ -15,7 +15,7 @@ mod private;
 mod special;
 mod tenant;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -28,6 +28,7 @@ use super::program::GitCommand;
 use super::repository::{Repository, as_path};
 use crate::crash::{point, synced};
 use crate::digest::sha256_hex;
+use crate::flock;
 use crate::ids::{ObjectId, SlotId};
 
 /// The directory in a slot's tree where orch and the agent leave each other files. Never collected.
@@ -487,14 +488,11 @@ fn lock(dir: &Path) -> Result<File, SlotError> {
         .open(&path)
         .map_err(io)?;
     let deadline = Instant::now() + LOCK_WAIT_MAX;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            Err(TryLockError::WouldBlock) => return Err(SlotError::Busy(dir.to_owned())),
-            Err(TryLockError::Error(cause)) => return Err(io(cause)),
+    while !flock::take(&file).map_err(io)? {
+        if Instant::now() >= deadline {
+            return Err(SlotError::Busy(dir.to_owned()));
         }
+        std::thread::sleep(LOCK_PAUSE);
     }
+    Ok(file)
 }

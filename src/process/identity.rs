@@ -37,14 +37,6 @@ impl ProcessIdentity {
         })
     }
 
-    /// Whether exactly this process still runs. A zombie does not.
-    ///
-    /// # Errors
-    /// If `/proc` cannot be read.
-    pub fn is_alive(&self) -> io::Result<bool> {
-        Ok(self.open()?.is_some())
-    }
-
     /// Signals exactly this process; `false` if it has ended.
     ///
     /// # Errors
@@ -60,7 +52,7 @@ impl ProcessIdentity {
         }
     }
 
-    /// A handle on exactly this process; `None` if it has ended.
+    /// A handle on exactly this process; `None` if it has ended, also if nobody has heard of that yet.
     pub(super) fn open(&self) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(None);
@@ -93,12 +85,12 @@ mod tests {
     #[test]
     fn a_process_of_another_boot_or_start_is_not_this_one() {
         let me = ProcessIdentity::of_this_process().expect("readable");
-        assert!(me.is_alive().expect("looked up"));
+        assert!(me.open().expect("looked up").is_some());
         let earlier = ProcessIdentity {
             start_time: me.start_time - 1,
             ..me.clone()
         };
-        assert!(!earlier.is_alive().expect("looked up"));
+        assert!(earlier.open().expect("looked up").is_none());
         let last_boot = ProcessIdentity {
             boot_id: "another".to_owned(),
             ..me

@@ -1,6 +1,6 @@
 //! orch's side of the shims: starting one, finding it again after orch died, waiting for its end, ending it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,10 @@ use super::follow::register;
 use super::identity::ProcessIdentity;
 use super::launch::{
     EXIT_FILE, ExitReport, LOCK_FILE, LOG_FILE, PID_FILE, ReadExitError, SHIM_COMMAND, SPEC_FILE,
-    ShimSpec, is_held, read_exit, write_whole,
+    ShimSpec, read_exit, write_whole,
 };
 use crate::crash::point;
+use crate::flock::{self, is_held};
 
 /// How long a shim may take from its start to its `shim.pid`: milliseconds, but more on a machine that swaps.
 const IDENTIFY_MAX: Duration = Duration::from_secs(30);
@@ -260,10 +261,8 @@ fn read_identity(path: &Path) -> io::Result<Option<ProcessIdentity>> {
 fn claim(attempt_dir: &Path) -> Result<File, SpawnError> {
     let path = attempt_dir.join(LOCK_FILE);
     let lock = appendable(&path).map_err(file_error(&path))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(SpawnError::Used(attempt_dir.to_owned())),
-        Err(TryLockError::Error(e)) => return Err(file_error(&path)(e)),
+    if !flock::take(&lock).map_err(file_error(&path))? {
+        return Err(SpawnError::Used(attempt_dir.to_owned()));
     }
     for trace in [PID_FILE, EXIT_FILE] {
         if attempt_dir.join(trace).exists() {

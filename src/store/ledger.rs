@@ -15,7 +15,7 @@ use super::ledger_file::{
 };
 use super::lock::{Holder, OrchLock};
 use super::project::{self, Refusal};
-use super::reader::{Reader, all_records};
+use super::reader::Reader;
 use crate::crash::{is_armed, synced};
 use crate::engine::record::Record;
 use crate::ids::{PlanId, RefName, RunId};
@@ -258,19 +258,6 @@ impl Ledger {
             return Ok(Appended::nothing(run, at));
         };
         self.transact(durability, |tx| append(tx, run, at, records))
-    }
-
-    /// Derives everything again that is derived from records; for when the deriving has changed.
-    ///
-    /// # Errors
-    /// If a record cannot be read, or contradicts those before it. All is then as it was.
-    pub fn rebuild_projections(&mut self) -> Result<(), LedgerError> {
-        let path = self.path.clone();
-        let all = all_records(&self.conn, &path)?;
-        self.transact(Durability::Synced, |tx| {
-            project::clear(tx)?;
-            project::project_all(tx, &all)
-        })
     }
 
     fn transact<T>(

@@ -4,7 +4,7 @@
 //! close on exec, so agents do not inherit it; but a child between its birth and its program still has it, and can
 //! outlive an orch that was killed by that moment. The words in the file tell such a lock from that of a live orch.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::read_limited;
 use super::layout::StateDir;
+use crate::flock::{self, is_held};
 use crate::ids::RunId;
 use crate::time::Wall;
 
@@ -190,23 +191,6 @@ impl OrchLock {
     }
 }
 
-/// Whether some process holds the lock of this file. `false` if there is no such file.
-///
-/// # Errors
-/// If the file is there and cannot be opened.
-fn is_held(lock_file: &Path) -> io::Result<bool> {
-    let file = match File::open(lock_file) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(e),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(e)) => Err(e),
-    }
-}
-
 /// Opens and locks the file; `None` if another process keeps it. What a dead orch has left to a child is waited for: on a
 /// busy machine the child may take a while to begin its program.
 fn take_in_time(path: &Path, mut pause: impl FnMut()) -> io::Result<Option<File>> {
@@ -233,11 +217,9 @@ fn take(path: &Path, mut pause: impl FnMut()) -> io::Result<Option<File>> {
             .create(true)
             .truncate(false)
             .open(path)?;
-        match file.try_lock() {
-            Ok(()) if is_still_at(&file, path)? => return Ok(Some(file)),
-            // Somebody deleted the file between open and lock; a lock on it would exclude nobody.
-            Ok(()) | Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(e)) => return Err(e),
+        // If somebody deleted the file between open and lock, a lock on it would exclude nobody.
+        if flock::take(&file)? && is_still_at(&file, path)? {
+            return Ok(Some(file));
         }
     }
     Ok(None)

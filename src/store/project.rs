@@ -15,14 +15,6 @@ use crate::engine::usage::Usage;
 use crate::ids::{ObjectId, RunId, TaskId, Ticket};
 use crate::time::Wall;
 
-/// Empties everything that [`project`] fills.
-pub(super) fn clear(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    tx.execute_batch(
-        "DELETE FROM landings; DELETE FROM usage; DELETE FROM attempts; DELETE FROM specs;
-         UPDATE runs SET ended_ms = NULL, outcome = NULL;",
-    )
-}
-
 /// A record in its place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placed<'r> {

@@ -407,12 +407,6 @@ impl FileStamp {
     }
 }
 
-/// Every record of every run, in order.
-pub(super) fn all_records(conn: &Connection, path: &Path) -> Result<Vec<Stamped>, LedgerError> {
-    const SQL: &str = "SELECT seq, run_id, at_ms, body FROM records ORDER BY seq";
-    rows(conn, path, SQL, [], stamped)
-}
-
 /// Why a row could not be understood.
 enum Unreadable {
     Sqlite(rusqlite::Error),

@@ -10,7 +10,7 @@ use std::path::Path;
 use source::Source;
 
 /// The floor of each module; a module uses only floors below its own.
-const FLOORS: [(&str, u8); 21] = [
+const FLOORS: [(&str, u8); 22] = [
     ("main", 7),
     ("cli", 6),
     ("driver", 5),
@@ -28,6 +28,7 @@ const FLOORS: [(&str, u8); 21] = [
     ("config", 1),
     ("crash", 0),
     ("error", 0),
+    ("flock", 0),
     ("diagnostic", 0),
     ("digest", 0),
     ("ids", 0),

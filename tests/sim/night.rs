@@ -210,28 +210,21 @@ impl Night {
             Some(_) => Ending::UsageLimit,
             None => Ending::Success,
         };
+        let usage = Usage {
+            sessions: 1,
+            cost: MicroUsd(400_000),
+            ..Usage::default()
+        };
         Collected {
-            end: AttemptEnd::new(ending, "as it goes"),
-            usage: Usage {
-                sessions: 1,
-                cost: MicroUsd(400_000),
-                ..Usage::default()
-            },
             candidate: Some(ObjectId::new(format!("candidate-{}", ticket.task))),
-            message: None,
-            report: None,
-            can_ask: false,
             limit: resets_at.map(|resets_at| LimitHit {
                 scope: LimitScope::Account {
                     window: "five_hour".to_owned(),
                 },
                 resets_at: Some(resets_at),
             }),
-            windows: Vec::new(),
             can_continue: true,
-            notes: Vec::new(),
-            meanwhile: Vec::new(),
-            scope: None,
+            ..Collected::nothing(AttemptEnd::new(ending, "as it goes"), usage)
         }
     }
 

@@ -139,18 +139,8 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
         kept.display()
     );
     Ok(Collected {
-        end: AttemptEnd::new(Ending::Environment, detail),
-        usage,
-        candidate: None,
-        message: None,
-        report: None,
-        can_ask: false,
-        limit: None,
-        windows: Vec::new(),
-        can_continue: false,
         notes: vec![format!("its slot is kept in {}", kept.display())],
-        meanwhile: Vec::new(),
-        scope: None,
+        ..Collected::nothing(AttemptEnd::new(Ending::Environment, detail), usage)
     })
 }
 
@@ -316,21 +306,7 @@ fn without_files(
     part: &SessionDir,
     end: AttemptEnd,
 ) -> anyhow::Result<Collected> {
-    let usage = used(sheet, part, dir)?;
-    Ok(Collected {
-        end,
-        usage,
-        candidate: None,
-        message: None,
-        report: None,
-        can_ask: false,
-        limit: None,
-        windows: Vec::new(),
-        can_continue: false,
-        notes: Vec::new(),
-        meanwhile: Vec::new(),
-        scope: None,
-    })
+    Ok(Collected::nothing(end, used(sheet, part, dir)?))
 }
 
 /// Ends what is left of the attempt's processes, unless its shim reported that nothing is.

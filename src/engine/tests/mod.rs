@@ -216,22 +216,13 @@ impl Bench {
 
     fn collected(&mut self, name: &str, ending: Ending, change: impl FnOnce(&mut Collected)) {
         let (ticket, ()) = self.take(name, |a| matches!(a, Action::Collect { .. }).then_some(()));
+        let usage = Usage {
+            sessions: 1,
+            ..Usage::default()
+        };
         let mut left = Collected {
-            end: AttemptEnd::new(ending, "as the test says"),
-            usage: Usage {
-                sessions: 1,
-                ..Usage::default()
-            },
             candidate: Some(oid(&format!("{name}-{}", ticket.attempt))),
-            message: None,
-            report: None,
-            can_ask: false,
-            limit: None,
-            windows: Vec::new(),
-            can_continue: false,
-            notes: Vec::new(),
-            meanwhile: Vec::new(),
-            scope: None,
+            ..Collected::nothing(AttemptEnd::new(ending, "as the test says"), usage)
         };
         change(&mut left);
         let result = Box::new(left);

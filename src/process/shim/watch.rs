@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::fs::MetadataExt as _;
 
-use super::super::launch::{Cause, ShimSpec, is_held};
+use super::super::launch::{Cause, ShimSpec};
 use super::agent::Started;
 use super::tree::{Tree, Woken};
+use crate::flock::is_held;
 
 /// How often the sizes of the output files are looked at: they lie on a local disk, which takes some hundred megabytes
 /// meanwhile at worst.

@@ -9,7 +9,7 @@ use rusqlite::types::ValueRef;
 use super::*;
 use crate::engine::budget::{Amount, Grant};
 use crate::engine::ending::{AttemptEnd, Ending};
-use crate::engine::event::{Author, Control, PlanRevision, Verb};
+use crate::engine::event::{Author, Collected, Control, PlanRevision, Verb};
 use crate::engine::next::{Charge, Continuation, Next};
 use crate::engine::outcome::Outcome;
 use crate::engine::policy::Policy;
@@ -147,25 +147,18 @@ fn continuing(name: &str, attempt: u32) -> Record {
 }
 
 fn collected(name: &str, attempt: u32, cost: u64, next: Next) -> Record {
-    Record::Collected {
-        ticket: ticket(name, attempt),
-        end: AttemptEnd::new(Ending::Success, "done"),
-        usage: Box::new(Usage {
-            output_tokens: 7,
-            cost: MicroUsd(cost),
-            sessions: 1,
-            ..Usage::default()
-        }),
+    let usage = Usage {
+        output_tokens: 7,
+        cost: MicroUsd(cost),
+        sessions: 1,
+        ..Usage::default()
+    };
+    let left = Collected {
         candidate: Some(ObjectId::new("c".repeat(40))),
         message: Some("ok".to_owned()),
-        report: None,
-        notes: Vec::new(),
-        limit: None,
-        windows: Vec::new(),
-        meanwhile: Vec::new(),
-        scope: None,
-        next,
-    }
+        ..Collected::nothing(AttemptEnd::new(Ending::Success, "done"), usage)
+    };
+    Record::collected(ticket(name, attempt), left, next)
 }
 
 fn landed(name: &str, attempt: u32) -> Record {

@@ -479,24 +479,18 @@ impl World {
             Ending::NoChange => false,
             _ => self.rng.percent(60),
         };
+        let usage = Usage {
+            sessions: 1,
+            cost: self.price(ticket),
+            unpriced_sessions: self.unpriced(ticket),
+            ..Usage::default()
+        };
         let mut left = Collected {
-            end,
-            usage: Usage {
-                sessions: 1,
-                cost: self.price(ticket),
-                unpriced_sessions: self.unpriced(ticket),
-                ..Usage::default()
-            },
             candidate: has_candidate.then(|| self.new_commit()),
             message: self.rng.percent(50).then(|| "done".to_owned()),
             report: self.rng.percent(50).then(|| "sha".to_owned()),
             can_ask: self.rng.percent(70),
-            limit: None,
-            windows: Vec::new(),
-            can_continue: false,
-            notes: Vec::new(),
-            meanwhile: Vec::new(),
-            scope: None,
+            ..Collected::nothing(end, usage)
         };
         if !was_demanded {
             self.cut(ticket, &mut left);
