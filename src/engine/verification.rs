@@ -84,6 +84,9 @@ pub struct GateRecord {
     /// have left. Where that is not known, it is not said.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alone: bool,
+    /// Whether it is what the task itself asks for, which may be red before the task.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goal: bool,
 }
 
 /// On which files a gate was asked.
@@ -180,6 +183,17 @@ impl GateResult {
             Self::Flaky => "flaky",
             Self::Fewer => "ran fewer tests than on the base",
             Self::Broken => "could not be run",
+        }
+    }
+}
+
+impl GateRecord {
+    /// What it said of the untouched target, in words.
+    pub fn said_beforehand(&self) -> String {
+        let said = self.result.in_words();
+        match self.goal && !self.result.lets_land() {
+            true => format!("{said}, which its task is to change"),
+            false => said.to_owned(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What bounds a run, as plans and settings write it: retries, the breaker, the model ladder, budgets; and the hooks around
-//! it. One table of the names that both share, and how each kind of value is read, so that both refuse the same.
+//! What bounds a run, as plans and settings write it: retries, the breaker, the model ladder, budgets, whether conflicts are
+//! resolved; and the hooks around it. One table of the names that both share, and how each kind of value is read, so that both refuse the same.
 //!
 //! A plan has these keys below `meta`; what they mean is decided in `engine::policy`.
 
@@ -70,7 +70,7 @@ enum Kind {
 }
 
 /// Every key that plans share with settings.
-const KEYS: [(&str, Kind); 31] = [
+const KEYS: [(&str, Kind); 32] = [
     ("meta.backoff_base", Kind::Pause),
     ("meta.backoff_max", Kind::Pause),
     ("meta.circuit_breaker_threshold", Kind::FailuresOrNone),
@@ -102,6 +102,7 @@ const KEYS: [(&str, Kind); 31] = [
     ("meta.hooks.before_run", Kind::Command),
     ("meta.hooks.after_task", Kind::Command),
     ("meta.hooks.after_run", Kind::Command),
+    ("meta.merge_resolver", Kind::Switch),
 ];
 
 /// Other spellings of claude-plan-orchestrator: what its page says, what its program reads, what its later versions do.

@@ -84,6 +84,7 @@ pub(super) const META: Level = Level {
         ("red_green", Read),
         ("gate", Read),
         ("merge", Read),
+        ("merge_resolver", Read),
         ("notification_email", Read),
         ("validation", Unbuilt),
         ("model_escalation", Read),

@@ -115,7 +115,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&TaskId) -> String) -> Option<
             return collected(&ticket.task, end, &notes, next, stamped.at);
         }
         Record::Verified { ticket, result, .. } => {
-            let said = said(result)?;
+            let said = said(result, as_it_is)?;
             let how = match result.vouches() {
                 true => "verified",
                 false => "not required",
@@ -141,7 +141,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&TaskId) -> String) -> Option<
         }
         Record::Baselined { result } => dim(format!(
             "the gates on the untouched target: {}",
-            said(result)?
+            said(result, GateRecord::said_beforehand)?
         )),
         Record::Smoked(smoke) => return smoked(smoke),
         Record::Resolving { ticket, resolving } => plain(format!(
@@ -307,15 +307,16 @@ fn told(notes: &[String], meanwhile: &[String]) -> String {
 }
 
 /// What gates that passed have said; of others the records that follow tell.
-fn said(result: &Verification) -> Option<String> {
-    (result.verdict == Verdict::Passed && !result.gates.is_empty()).then(|| in_words(&result.gates))
+fn said(result: &Verification, word: fn(&GateRecord) -> String) -> Option<String> {
+    let has_said = result.verdict == Verdict::Passed && !result.gates.is_empty();
+    has_said.then(|| in_words(&result.gates, word))
 }
 
 fn smoked(smoke: &Smoke) -> Option<Line> {
     let commit = smoke.commit.short();
     match &smoke.result.verdict {
         Verdict::Passed => {
-            let said = in_words(&smoke.result.gates);
+            let said = in_words(&smoke.result.gates, as_it_is);
             Some(good(format!("smoke on {commit}: {said}")))
         }
         Verdict::Failed(why) => Some(bad(format!("smoke on {commit}: {why}"))),
@@ -324,28 +325,25 @@ fn smoked(smoke: &Smoke) -> Option<Line> {
     }
 }
 
-/// `test passed (12 tests, 3.4 s), lint passed (as recorded before)`.
-fn in_words(gates: &[GateRecord]) -> String {
-    let gates: Vec<String> = gates.iter().map(gate_in_words).collect();
-    gates.join(", ")
+fn as_it_is(gate: &GateRecord) -> String {
+    gate.result.in_words().to_owned()
 }
 
-/// `test passed (12 tests, 3.4 s)`.
-fn gate_in_words(gate: &GateRecord) -> String {
-    let mut facts = Vec::new();
-    if let Some(counts) = gate.counts {
-        facts.push(format!("{} tests", counts.executed()));
-    }
-    facts.push(match gate.reused {
-        true => "as recorded before".to_owned(),
-        false => for_people(gate.ms),
-    });
-    format!(
-        "{} {} ({})",
-        gate.name,
-        gate.result.in_words(),
-        facts.join(", ")
-    )
+/// `test passed (12 tests, 3.4 s), lint passed (as recorded before)`.
+fn in_words(gates: &[GateRecord], word: fn(&GateRecord) -> String) -> String {
+    let gate = |gate: &GateRecord| {
+        let mut facts = Vec::new();
+        if let Some(counts) = gate.counts {
+            facts.push(format!("{} tests", counts.executed()));
+        }
+        facts.push(match gate.reused {
+            true => "as recorded before".to_owned(),
+            false => for_people(gate.ms),
+        });
+        format!("{} {} ({})", gate.name, word(gate), facts.join(", "))
+    };
+    let gates: Vec<String> = gates.iter().map(gate).collect();
+    gates.join(", ")
 }
 
 fn collected(task: &TaskId, end: &AttemptEnd, notes: &str, next: &Next, at: Wall) -> Option<Line> {

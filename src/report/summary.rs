@@ -359,6 +359,7 @@ pub fn task_json(view: &TaskView<'_>) -> Value {
         "name": view.node.name,
         "state": word(&view.state),
         "stage": stage,
+        "resolving": view.resolving,
         "wait": wait,
         "until": until,
         "how": how,

@@ -110,7 +110,12 @@ fn what_a_task_itself_asks_for_may_be_red_before_it() {
             ),
         ],
     );
-    f.orch(["run"]).exits(0);
+    f.orch(["run"])
+        .exits(0)
+        .says("test -s greeting.txt failed, which its task is to change (");
+    f.orch(["report"])
+        .exits(0)
+        .says("`test -s greeting.txt` failed, which its task is to change");
     assert_eq!(f.attempts(), 2);
     assert_eq!(f.status("1")["verified"], true);
     f.orch(["audit"]).exits(0).says("(0 unverified)");

@@ -161,9 +161,14 @@ fn a_session_that_did_neither_side_resolves_a_conflict_and_both_gates_judge_it()
         "+word 2",
         "## Task 1: Task 1",
         "+word 1",
+        "by: `grep -q \"word 2\" list || ! grep -q else list`, `grep -q \"word 1\" list ||",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+    let status = f.status("2");
+    assert_eq!(status["resolving"]["files"], serde_json::json!(["list"]));
+    assert_eq!(status["resolving"]["with"], serde_json::json!(["1"]));
+    assert_eq!(f.status("1")["resolving"], Value::Null);
     let usage = &f.status("2")["usage"];
     assert_eq!(usage["sessions"], 2, "what the session cost is the task's");
     let merged = "--format=%(trailers:key=Orch-Merged,valueonly)";
@@ -252,14 +257,22 @@ fn a_session_that_outlives_a_killed_orch_is_followed_and_lands_once() {
 #[test]
 fn nobody_is_asked_where_a_person_does_not_want_it_or_nothing_would_judge_it() {
     let unwanted = scene("exit 1", "merge_resolver: false\n");
-    let unjudged = scene("exit 1", "");
     let path = ".claude/plans/plan.yaml";
+    let unwanted_by_the_plan = scene("exit 1", "");
+    let text = unwanted_by_the_plan.read(path).replacen(
+        "runner: command}",
+        "runner: command, merge_resolver: false}",
+        1,
+    );
+    unwanted_by_the_plan.write(path, &text);
+    unwanted_by_the_plan.git(["commit", "-qam", "Ask nobody"]);
+    let unjudged = scene("exit 1", "");
     let text = unjudged
         .read(path)
         .replace("name: has-1,", "name: has-1, required: false,");
     unjudged.write(path, &text);
     unjudged.git(["commit", "-qam", "Ask for less"]);
-    for f in [unwanted, unjudged] {
+    for f in [unwanted, unwanted_by_the_plan, unjudged] {
         run(&f).exits(0);
         assert_eq!(f.git(["show", "main:list"]), "base\nword 1\nword 2\n");
         assert_eq!(records(&f, "resolving"), Vec::<Value>::new());

@@ -1,6 +1,7 @@
 //! What a session is told that is to resolve a conflict between tasks of which it did none.
 
-use super::{TooLong, bounded, line, list, quote};
+use super::{TooLong, bounded, conditions, line, list, quote};
+use crate::plan::checks::Checks;
 use crate::plan::conflicts::Answer;
 
 /// A conflict.
@@ -10,6 +11,8 @@ pub struct Contested<'a> {
     pub sides: &'a [Side],
     /// The files in conflict.
     pub files: &'a [String],
+    /// By what the result is judged: the gates of all these tasks.
+    pub checks: &'a Checks,
     /// What a person said beforehand about some of them.
     pub known: &'a [(String, Answer)],
     /// What was found when the candidate was to be built.
@@ -39,6 +42,7 @@ pub fn conflict_part(contested: &Contested<'_>) -> Result<String, TooLong> {
     let Contested {
         sides,
         files,
+        checks,
         known,
         found,
         nonce,
@@ -55,6 +59,13 @@ pub fn conflict_part(contested: &Contested<'_>) -> Result<String, TooLong> {
     }
     out += "\nChange these files and no others: a change of anything else, the plan included, is refused. So is a mark that \
             is left, and a file that is just as one of the two sides had it. The gates of all these tasks judge the result.\n";
+    let conditions = conditions::lines(checks);
+    if !conditions.is_empty() {
+        out.push('\n');
+    }
+    for condition in conditions {
+        line(&mut out, format_args!("- {condition}"));
+    }
     for (file, answer) in known {
         let answer = match answer {
             Answer::Union => "the lines of both sides belong into it".to_owned(),

@@ -9,6 +9,7 @@ use git2::{Oid, Repository};
 
 use super::answers::Answers;
 use super::plan_texts::PLAN_BYTES_MAX;
+use super::verify::joined_checks;
 use crate::agent::prompt::{Contested, Side, conflict_part};
 use crate::driver::attempt::{Contest, Opponent, Sheet};
 use crate::driver::how;
@@ -210,9 +211,11 @@ pub(super) fn prompt(
     });
     let is_conflict = |end: &&AttemptEnd| end.ending == Ending::Conflict;
     let found = evidence.iter().rev().find(is_conflict);
+    let checks = joined_checks(site, sheet.checks.clone(), contest.with.clone());
     let contested = Contested {
         sides: &sides,
         files: &contest.files,
+        checks: &checks,
         known: &known.collect::<Vec<_>>(),
         found: found.map(|end| end.detail.as_str()),
         nonce: &sheet.nonce,

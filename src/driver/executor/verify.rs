@@ -33,7 +33,7 @@ use crate::verify::judge::{Facts, Judged, judge, unattained};
 use crate::verify::outputs;
 use crate::verify::protect::Protection;
 use beyond::Changed;
-pub(super) use checked::{checks, landing_checks};
+pub(super) use checked::{checks, joined_checks, landing_checks};
 pub(super) use smoke::smoke;
 pub(in crate::driver) use smoke::smoke_job;
 
@@ -556,6 +556,7 @@ fn record(command: &VerifyCommand, judged: &Judged, ran: &Ran) -> GateRecord {
         detail: judged.detail.clone(),
         on: On::Landing,
         alone: !ran.among_leftovers,
+        goal: command.is_goal,
     }
 }
 

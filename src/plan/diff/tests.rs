@@ -234,7 +234,7 @@ fn the_edit_of_a_person_wins_over_that_of_an_agent() {
 #[test]
 fn what_gives_power_is_refused_by_name() {
     type Edit = fn(&mut serde_yaml::Value);
-    let cases: [(Edit, &str); 18] = [
+    let cases: [(Edit, &str); 19] = [
         (
             |p| p["meta"]["jobs"] = 9.into(),
             "`meta.jobs` may only be changed by a person",
@@ -242,6 +242,10 @@ fn what_gives_power_is_refused_by_name() {
         (
             |p| p["meta"]["merge"]["src/main.rs"] = "union".into(),
             "`meta.merge` may only be changed by a person",
+        ),
+        (
+            |p| p["meta"]["merge_resolver"] = true.into(),
+            "`meta.merge_resolver` may only be changed by a person",
         ),
         (
             |p| p["orch"] = 1.into(),

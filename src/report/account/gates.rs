@@ -48,7 +48,7 @@ struct Gate {
     required: bool,
     result: GateResult,
     /// The same in words.
-    said: &'static str,
+    said: String,
     good: bool,
     exit: Option<i32>,
     ms: u64,
@@ -97,7 +97,7 @@ impl Gate {
             command: record.command.clone(),
             required: record.required,
             result: record.result,
-            said: record.result.in_words(),
+            said: record.result.in_words().to_owned(),
             good: record.result.lets_land(),
             exit: record.exit,
             ms: record.ms,
@@ -168,7 +168,14 @@ pub(super) fn of_tasks(records: &[Stamped]) -> BTreeMap<TaskId, Vec<Judgement>> 
 /// Of the target before any agent was paid.
 pub(super) fn of_the_target(records: &[Stamped]) -> Vec<Judgement> {
     let said = records.iter().filter_map(|stamped| match &stamped.record {
-        Record::Baselined { result } => Some(Judgement::new(stamped.at, result)),
+        Record::Baselined { result } => {
+            let mut judgement = Judgement::new(stamped.at, result);
+            for (gate, record) in judgement.gates.iter_mut().zip(&result.gates) {
+                gate.said = record.said_beforehand();
+                gate.good |= record.goal;
+            }
+            Some(judgement)
+        }
         _ => None,
     });
     said.filter(|judgement| !judgement.gates.is_empty() || judgement.verdict != "passed")

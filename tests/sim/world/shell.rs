@@ -422,6 +422,7 @@ impl World {
             detail: String::new(),
             on: orch::engine::verification::On::Landing,
             alone: false,
+            goal: false,
         };
         let records = match gates {
             Gates::None => Vec::new(),

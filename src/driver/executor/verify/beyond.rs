@@ -143,6 +143,7 @@ impl Judging<'_> {
                 detail: error.to_string(),
                 on,
                 alone: false,
+                goal: command.is_goal,
             },
             Err(error) => return Err(error.into()),
         };

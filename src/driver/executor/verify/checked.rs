@@ -21,17 +21,25 @@ pub(in crate::driver::executor) fn landing_checks(
     site: &Site,
     ticket: &Ticket,
 ) -> anyhow::Result<Checks> {
-    let mut checks = checks(site, ticket)?;
+    let checks = checks(site, ticket)?;
     let sheet = Sheet::find(&site.attempt_dir(ticket))?;
-    let Some(contest) = sheet.and_then(|sheet| sheet.contest) else {
-        return Ok(checks);
-    };
+    let contest = sheet.and_then(|sheet| sheet.contest);
+    let with = contest.map_or_else(Vec::new, |contest| contest.with);
+    Ok(joined_checks(site, checks, with))
+}
+
+/// The checks of a task, and the gates and outputs of those with whose work a conflict was resolved.
+pub(in crate::driver::executor) fn joined_checks(
+    site: &Site,
+    mut checks: Checks,
+    with: Vec<Opponent>,
+) -> Checks {
     let plan = site.plan.current();
     for Opponent {
         task: id,
         checks: then,
         ..
-    } in contest.with
+    } in with
     {
         let theirs = match plan.task(&id) {
             Some(task) => how::checks(task, &plan, &site.settings, site.force),
@@ -50,5 +58,5 @@ pub(in crate::driver::executor) fn landing_checks(
         }
         checks.outputs.extend(theirs.outputs);
     }
-    Ok(checks)
+    checks
 }
