@@ -11,9 +11,9 @@ use super::checks::{self, Checks};
 use super::conflicts;
 use super::consent::{self, Approval, Gate};
 use super::graph::{Declared, RetryFrom, TaskKind};
-use super::keys::{self, Class, Key};
+use super::keys;
 use super::paths;
-use super::reader::{Fields, Reader, Spanned, is_switched_off, quote};
+use super::reader::{Fields, Reader, Spanned, quote};
 use super::rehearse;
 use super::role;
 use super::schema::{Meta, Runner, Schedule, Section, Task};
@@ -131,12 +131,6 @@ fn format_version<'t>(reader: &mut Reader<'t>, top: &Fields<'t>) {
 }
 
 fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
-    let has_no_effect = |key: &str, value: &Node<'_>| {
-        keys::META.classify(key) == Key::Known(Class::Unbuilt) && !is_switched_off(value)
-    };
-    let unbuilt = fields
-        .iter()
-        .filter(|(key, _, value)| has_no_effect(key, value));
     let id = reader
         .text(fields, "id")
         .and_then(|id| match PlanId::parse(id.text) {
@@ -170,7 +164,6 @@ fn meta<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Meta {
         notification_email: mail_address(reader, fields),
         bounds: bounds::read(reader, fields),
         merge: conflicts::read(reader, fields),
-        unbuilt: unbuilt.map(|(key, ..)| key.to_owned()).collect(),
     }
 }
 

@@ -71,8 +71,6 @@ pub struct Meta {
     pub bounds: Vec<Bound>,
     /// How conflicts in some files are settled; the settings' answers, if it says nothing.
     pub merge: Option<Vec<KnownAnswer>>,
-    /// Known keys whose feature this version does not have, as `meta.budget`; each has had a warning.
-    pub unbuilt: Vec<String>,
 }
 
 /// Whether tasks without `depends_on` follow what stands before them.

@@ -23,15 +23,40 @@ const GENERATIONS_MAX: usize = 1_000;
 /// If `/proc` cannot be read.
 pub fn shims_above(pid: Pid) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut next = Some(pid);
-    for _ in 0..GENERATIONS_MAX {
-        let Some(process) = next.map(Process::look).transpose()?.flatten() else {
-            break;
-        };
-        found.extend(shim_directory(process.pid)?);
-        next = Pid::from_raw(process.parent);
+    for process in up_from(pid) {
+        found.extend(shim_directory(process?.pid)?);
     }
     Ok(found)
+}
+
+/// Whether `pid` works under `ancestor`; none if it is gone.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub(super) fn is_below(pid: Pid, ancestor: Pid) -> io::Result<Option<bool>> {
+    let mut line = up_from(pid);
+    let Some(process) = line.next().transpose()? else {
+        return Ok(None);
+    };
+    let mut parent = process.parent;
+    for above in line {
+        if parent == ancestor.as_raw_pid() {
+            break;
+        }
+        parent = above?.parent;
+    }
+    Ok(Some(parent == ancestor.as_raw_pid()))
+}
+
+/// A process and those that it works under, the nearest first.
+fn up_from(pid: Pid) -> impl Iterator<Item = io::Result<Process>> {
+    let mut next = Some(pid);
+    let step = move || {
+        let process = next.take().map(Process::look)?.transpose()?;
+        next = process.as_ref().ok().and_then(|p| Pid::from_raw(p.parent));
+        Some(process)
+    };
+    std::iter::from_fn(step).take(GENERATIONS_MAX)
 }
 
 /// The attempt directory, if the process is a shim.
@@ -45,4 +70,25 @@ fn shim_directory(pid: Pid) -> io::Result<Option<PathBuf>> {
     let is_shim = words.next() == Some(SHIM_COMMAND.as_bytes());
     let directory = words.next().filter(|_| is_shim);
     Ok(directory.map(|dir| PathBuf::from(OsStr::from_bytes(dir))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use rustix::process::getpid;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_below_also_when_it_has_ended_and_a_parent_is_not() {
+        let me = getpid();
+        let mut child = Command::new("true").spawn().expect("a process");
+        let pid = Pid::from_child(&child);
+        // Whether it has ended already or not: it is there until somebody asks how.
+        assert_eq!(is_below(pid, me).expect("/proc"), Some(true));
+        assert_eq!(is_below(me, pid).expect("/proc"), Some(false));
+        child.wait().expect("its end");
+        assert_eq!(is_below(pid, me).expect("/proc"), None);
+    }
 }

@@ -208,7 +208,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&TaskId) -> String) -> Option<
             ticket.task, ticket.attempt
         )),
         Record::SessionDropped { task } => dim(format!(
-            "{task}  keeps what it made; its session does not go on"
+            "{task}  keeps what it made; its session does not go on, the next attempt starts from there and nothing is spent"
         )),
         Record::Limited {
             asked: Some(task), ..

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, Ran};
 use crate::runs::plan;
 
 /// A plan of commands whose `meta` says this, too.
@@ -52,6 +52,21 @@ fn a_run_decides_by_flags_over_the_plan_over_the_project_and_keeps_it() {
     assert_eq!(bounds["budgets"]["task"]["most"]["sessions"], 3);
     assert_eq!(bounds["limits"], Value::Array(Vec::new()));
     assert_eq!(bounds["breaker"], Value::Null);
+}
+
+#[test]
+fn a_key_without_effect_is_told_whenever_the_plan_is_read_to_be_run() {
+    let f = bounded(
+        "validation: {enabled: true}, model_escalation: {enabled: true, validation_model: opus}",
+        &[("1", "run: 'true'")],
+    );
+    for command in [&["check"][..], &["run", "--dry-run"], &["run"]] {
+        let ran = f.command([]).args(command).output().expect("orch");
+        Ran::of(ran)
+            .exits(0)
+            .says("warning[not-in-this-version]: `validation` in `meta` has no effect")
+            .says("`validation_model` in `model_escalation` has no effect");
+    }
 }
 
 #[test]

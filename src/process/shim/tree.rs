@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, set_child_subreaper, setsid, wait};
 
 use super::super::launch::{Exit, wall_now};
+use super::super::origin::is_below;
 use super::super::table::{Delivery, Process, descendants};
 use crate::time::Wall;
 
@@ -104,7 +105,7 @@ impl Tree {
         let mut woken = Woken::Otherwise;
         while let Some(signal) = self.signals.read_signal()? {
             if signal.ssi_signo == Caught::SIGTERM as u32 && woken != Woken::ToldToEnd {
-                woken = match is_below(signal.ssi_pid) {
+                woken = match is_of_the_tree(signal.ssi_pid) {
                     true => Woken::ToldFromBelow,
                     false => Woken::ToldToEnd,
                 };
@@ -185,12 +186,11 @@ impl Tree {
     }
 }
 
-/// Whether a process is one of the tree. Of one that is gone by now nobody can tell: then it is taken for orch or a
-/// person, whose order is to be followed.
-fn is_below(pid: u32) -> bool {
-    let is_it = |process: Process| u32::try_from(process.pid.as_raw_pid()) == Ok(pid);
-    let all = Process::all();
-    all.is_ok_and(|all| descendants(all, getpid()).into_iter().any(is_it))
+/// Whether a process is one of the tree. It is looked up at once, since a `kill` is gone a moment after its signal; of one
+/// that is gone nobody can tell, and it is taken for orch or a person, whose order is to be followed.
+fn is_of_the_tree(pid: u32) -> bool {
+    let sender = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    sender.is_some_and(|sender| is_below(sender, getpid()).is_ok_and(|below| below == Some(true)))
 }
 
 /// Whether anything is left below the shim, zombies included.
