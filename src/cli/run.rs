@@ -1,7 +1,7 @@
 //! `orch run`: reads plan and settings, takes the lock, makes the site, and lets the driver work.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,13 +15,14 @@ use crate::doctor;
 use crate::driver::begin::{Wanted, begin};
 use crate::driver::site::Site;
 use crate::driver::{self, Ended, Inputs, Loop, Signals, control, stop_files, watch};
+use crate::engine::Engine;
 use crate::engine::outcome::Outcome;
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::git::Repository;
 use crate::notify::Notifier;
 use crate::process::{Awake, Errands};
 use crate::report::Reporter;
-use crate::store::{Holder, Ledger, LockError};
+use crate::store::{Holder, Ledger, LockError, StateDir};
 use crate::time::Wall;
 
 /// The longest that a run which has ended stays for those who are told of it.
@@ -105,17 +106,7 @@ async fn work(
         return Ok(code);
     }
     let holder = Holder::of_this_process(asked.shown.clone(), driver::now(started).wall, None);
-    let lock = state.lock(&holder).map_err(|e| match e {
-        LockError::Held { .. } => busy(e),
-        LockError::Io { .. } => Error::new(ErrorKind::Environment, e),
-    })?;
-    doctor::check_for_lost_ledger(&state, &repo).map_err(locate::unusable)?;
-    let ledger = if args.adopt_ledger {
-        Ledger::open_moved(lock)
-    } else {
-        Ledger::open(lock)
-    };
-    let ledger = ledger.map_err(locate::unusable)?;
+    let ledger = take_ledger(&state, &repo, &holder, args)?;
     // Before any of them is run again.
     let errands = Errands::noted_in(state.errands());
     errands.end_left().or_environment()?;
@@ -167,25 +158,8 @@ async fn work(
     for saying in done.executor.sayings() {
         done.reporter.say(&saying);
     }
-    let code = match ended {
-        Ended::Run(outcome) => {
-            if args.format == Format::Text {
-                let stop_file = stop_files.iter().find(|file| file.exists());
-                ending::print(&done.engine, outcome, stop_file.map(PathBuf::as_path), out)?;
-            }
-            outcome.exit_code()
-        }
-        Ended::Abandoned => {
-            out.talk("ended at once; agents that still run are picked up by the next `orch run`\n");
-            Outcome::Abandoned.exit_code()
-        }
-        Ended::Detached => {
-            out.talk(
-                "left by SIGHUP; agents that still run are picked up by the next `orch run`\n",
-            );
-            Outcome::Stopped.exit_code()
-        }
-    };
+    let stop_file = stop_files.into_iter().find(|file| file.exists());
+    let code = told(&done.engine, &ended, stop_file.as_deref(), args, out)?;
     let Loop {
         notifier, ledger, ..
     } = done;
@@ -200,6 +174,49 @@ async fn work(
         }
     }
     Ok(code)
+}
+
+/// Takes the lock of the state directory, and opens the ledger that it lets write.
+fn take_ledger(
+    state: &StateDir,
+    repo: &Repository,
+    holder: &Holder,
+    args: &RunArgs,
+) -> Result<Ledger> {
+    let lock = state.lock(holder).map_err(|e| match e {
+        LockError::Held { .. } => busy(e),
+        LockError::Io { .. } => Error::new(ErrorKind::Environment, e),
+    })?;
+    doctor::check_for_lost_ledger(state, repo).map_err(locate::unusable)?;
+    let ledger = match args.adopt_ledger {
+        true => Ledger::open_moved(lock),
+        false => Ledger::open(lock),
+    };
+    ledger.map_err(locate::unusable)
+}
+
+/// Tells how it ended; the exit code.
+fn told(
+    engine: &Engine,
+    ended: &Ended,
+    stop_file: Option<&Path>,
+    args: &RunArgs,
+    out: &mut Out<'_>,
+) -> Result<u8> {
+    let (outcome, how) = match ended {
+        Ended::Run(outcome) => {
+            if args.format == Format::Text {
+                ending::print(engine, *outcome, stop_file, out)?;
+            }
+            return Ok(outcome.exit_code());
+        }
+        Ended::Abandoned => (Outcome::Abandoned, "ended at once"),
+        Ended::Detached => (Outcome::Stopped, "left by SIGHUP"),
+    };
+    out.talk(&format!(
+        "{how}; agents that still run are picked up by the next `orch run`\n"
+    ));
+    Ok(outcome.exit_code())
 }
 
 /// Runs the hook that may keep a run from starting.

@@ -54,6 +54,7 @@ impl Turn<'_> {
             Err(failure) if !is_first && let Some(what) = failure.of_content() => {
                 self.missed(ticket, Miss::Suspected(what));
             }
+            Err(failure) => self.not_built(ticket, failure),
             Ok(_) if self.state.parked => self.missed(ticket, Miss::TargetRewritten),
             Ok(_) if !is_first && gates.is_none() => {
                 self.missed(ticket, Miss::GatesChanged);
@@ -61,67 +62,80 @@ impl Turn<'_> {
             Ok(_) if self.state.ends_agents() && !gates.is_none() => {
                 self.missed(ticket, Miss::GatesEnded);
             }
-            Ok(Landing {
-                commit,
-                onto,
-                change,
-                answers: _,
-            }) => {
-                let next = task.next_order();
-                let asks = task.node.approval == Some(When::After);
-                let approved = task.consent.shown();
-                let is_another = approved.is_some_and(|shown| shown.change.sha256 != change.sha256);
-                if is_another && !is_first {
-                    let what = "a person approved another change than it is there";
-                    self.missed(ticket, Miss::Suspected(what.to_owned()));
-                    return true;
-                }
-                if is_another {
-                    self.record(Record::ApprovalLapsed {
-                        task: ticket.task.clone(),
-                    });
-                }
-                match gates {
-                    Gates::None => self.land_or_ask(ticket, commit, onto, Some(change)),
-                    Gates::Optional | Gates::Required => self.record(Record::Verifying {
-                        ticket: next,
-                        commit,
-                        onto,
-                        change: asks.then_some(change),
-                    }),
-                }
-            }
-            Err(BuildFailure::Conflict(conflict)) => {
-                let end = AttemptEnd::new(Ending::Conflict, conflict.in_words());
-                let resolve = self.state.asks_resolver(ix, &conflict);
-                self.not_landable_but(ticket, &end, Leaves::Candidate, resolve);
-            }
-            Err(BuildFailure::AlreadyThere) if task.is_resolving() => {
-                let detail = "nothing of the task's own is left in what was resolved";
-                let end = AttemptEnd::new(Ending::Conflict, detail);
-                self.not_landable(ticket, &end, Leaves::Candidate);
-            }
-            Err(BuildFailure::AlreadyThere) => {
-                let detail = "the target has the change already";
-                let end = AttemptEnd::new(Ending::NoChange, detail);
-                self.not_landable(ticket, &end, Leaves::Candidate);
-            }
-            Err(BuildFailure::PlanEdit(detail)) => {
-                let end = AttemptEnd::new(Ending::PlanEditInvalid, detail);
-                self.not_landable(ticket, &end, Leaves::Candidate);
-            }
-            Err(BuildFailure::Rewritten(found)) => {
-                self.missed(ticket, Miss::TargetRewritten);
-                self.target_rewritten(found);
-            }
-            Err(BuildFailure::Lost(detail)) => {
-                let end = AttemptEnd::new(Ending::Crashed, detail);
-                self.not_landable(ticket, &end, Leaves::Nothing);
-            }
-            Err(BuildFailure::Interrupted) => self.missed(ticket, Miss::GatesEnded),
-            Err(BuildFailure::Trouble(detail)) => self.missed(ticket, Miss::Trouble(detail)),
+            Ok(made) => self.made(ticket, made, is_first),
         }
         true
+    }
+
+    /// A landing commit stands: its gates are asked, or what follows them.
+    fn made(&mut self, ticket: &Ticket, made: Landing, is_first: bool) {
+        let Some((ix, task)) = self.state.get(&ticket.task) else {
+            return;
+        };
+        let Landing {
+            commit,
+            onto,
+            change,
+            answers: _,
+        } = made;
+        let gates = self.state.gates_of(ix);
+        let next = task.next_order();
+        let asks = task.node.approval == Some(When::After);
+        let approved = task.consent.shown();
+        let is_another = approved.is_some_and(|shown| shown.change.sha256 != change.sha256);
+        if is_another && !is_first {
+            let what = "a person approved another change than it is there";
+            self.missed(ticket, Miss::Suspected(what.to_owned()));
+            return;
+        }
+        if is_another {
+            self.record(Record::ApprovalLapsed {
+                task: ticket.task.clone(),
+            });
+        }
+        match gates {
+            Gates::None => self.land_or_ask(ticket, commit, onto, Some(change)),
+            Gates::Optional | Gates::Required => self.record(Record::Verifying {
+                ticket: next,
+                commit,
+                onto,
+                change: asks.then_some(change),
+            }),
+        }
+    }
+
+    /// There is no landing commit.
+    fn not_built(&mut self, ticket: &Ticket, failure: BuildFailure) {
+        let Some((ix, task)) = self.state.get(&ticket.task) else {
+            return;
+        };
+        let mut resolve = false;
+        let end = match failure {
+            BuildFailure::Conflict(conflict) => {
+                resolve = self.state.asks_resolver(ix, &conflict);
+                AttemptEnd::new(Ending::Conflict, conflict.in_words())
+            }
+            BuildFailure::AlreadyThere if task.is_resolving() => {
+                let detail = "nothing of the task's own is left in what was resolved";
+                AttemptEnd::new(Ending::Conflict, detail)
+            }
+            BuildFailure::AlreadyThere => {
+                AttemptEnd::new(Ending::NoChange, "the target has the change already")
+            }
+            BuildFailure::PlanEdit(detail) => AttemptEnd::new(Ending::PlanEditInvalid, detail),
+            BuildFailure::Lost(detail) => {
+                let end = AttemptEnd::new(Ending::Crashed, detail);
+                return self.not_landable(ticket, &end, Leaves::Nothing);
+            }
+            BuildFailure::Rewritten(found) => {
+                self.missed(ticket, Miss::TargetRewritten);
+                self.target_rewritten(found);
+                return;
+            }
+            BuildFailure::Interrupted => return self.missed(ticket, Miss::GatesEnded),
+            BuildFailure::Trouble(detail) => return self.missed(ticket, Miss::Trouble(detail)),
+        };
+        self.not_landable_but(ticket, &end, Leaves::Candidate, resolve);
     }
 
     /// A person closed the task on its way.

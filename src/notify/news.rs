@@ -64,12 +64,20 @@ impl News {
 
     /// What the next record of the run means to people, if it means something.
     pub(super) fn of(&mut self, stamped: &Stamped) -> Option<Happening> {
-        let about = |occasion, task: Option<&TaskId>, outcome, text| {
+        let of_run = |occasion, text: String| {
             Some(Happening {
                 occasion,
-                task: task.cloned(),
-                outcome,
+                task: None,
+                outcome: None,
                 text,
+            })
+        };
+        let of_task = |occasion, task: &TaskId, text: &str| {
+            Some(Happening {
+                occasion,
+                task: Some(task.clone()),
+                outcome: None,
+                text: text.to_owned(),
             })
         };
         self.left.hear(&stamped.record);
@@ -91,11 +99,10 @@ impl News {
                 end,
                 next: Next::Fail { .. },
                 ..
-            } => about(
+            } => of_task(
                 Occasion::TaskFailed,
-                Some(&ticket.task),
-                None,
-                format!(
+                &ticket.task,
+                &format!(
                     "failed after attempt {}: {}",
                     ticket.attempt,
                     end.ending.in_words()
@@ -108,7 +115,7 @@ impl News {
                 ..
             } => self
                 .limited(entitlement, &hit.scope, *until, stamped.at)
-                .and_then(|text| about(Occasion::Limit, None, None, text)),
+                .and_then(|text| of_run(Occasion::Limit, text)),
             Record::LimitLifted { entitlement, scope } => {
                 self.limits
                     .retain(|known| !known.is(entitlement, scope.model()));
@@ -120,10 +127,8 @@ impl News {
                 until,
                 failed_probes: 0,
                 ..
-            } => about(
+            } => of_run(
                 Occasion::Breaker,
-                None,
-                None,
                 format!(
                     "the breaker opened, the last end: {}; one task tries again in {}",
                     ending.in_words(),
@@ -136,37 +141,29 @@ impl News {
                 ..
             } if !self.in_the_way.contains(&ticket.task) => {
                 self.in_the_way.push(ticket.task.clone());
-                about(
+                of_task(
                     Occasion::Gate,
-                    Some(&ticket.task),
-                    None,
-                    "is ready, and something in your checkout keeps it from landing".to_owned(),
+                    &ticket.task,
+                    "is ready, and something in your checkout keeps it from landing",
                 )
             }
-            Record::StartAsked { task } => about(
+            Record::StartAsked { task } => of_task(
                 Occasion::Gate,
-                Some(task),
-                None,
-                "is next, and waits for a person to approve its start".to_owned(),
+                task,
+                "is next, and waits for a person to approve its start",
             ),
-            Record::ApprovalAsked { ticket, .. } => about(
+            Record::ApprovalAsked { ticket, .. } => of_task(
                 Occasion::Gate,
-                Some(&ticket.task),
-                None,
-                "is ready, and waits for a person's approval".to_owned(),
+                &ticket.task,
+                "is ready, and waits for a person's approval",
             ),
-            Record::TargetRewritten { .. } => about(
+            Record::TargetRewritten { .. } => of_run(
                 Occasion::Gate,
-                None,
-                None,
                 "the target no longer contains what was landed; a person must look".to_owned(),
             ),
-            Record::Landed { ticket, .. } => about(
-                Occasion::TaskDone,
-                Some(&ticket.task),
-                None,
-                "has landed".to_owned(),
-            ),
+            Record::Landed { ticket, .. } => {
+                of_task(Occasion::TaskDone, &ticket.task, "has landed")
+            }
             Record::Collected {
                 ticket,
                 next: Next::Complete,
@@ -176,29 +173,28 @@ impl News {
                 ticket,
                 next: Next::Complete,
                 ..
-            } => about(
+            } => of_task(
                 Occasion::TaskDone,
-                Some(&ticket.task),
-                None,
-                "is completed without a commit".to_owned(),
+                &ticket.task,
+                "is completed without a commit",
             ),
             // Short sessions are first heard of when they have ended.
             Record::Observed { windows, .. } | Record::Collected { windows, .. }
                 if !windows.is_empty() =>
             {
                 self.filled(windows, stamped.at)
-                    .and_then(|text| about(Occasion::Limit, None, None, text))
+                    .and_then(|text| of_run(Occasion::Limit, text))
             }
-            Record::RunEnded { outcome } => about(
-                Occasion::RunEnded,
-                None,
-                Some(*outcome),
-                format!(
+            Record::RunEnded { outcome } => Some(Happening {
+                occasion: Occasion::RunEnded,
+                task: None,
+                outcome: Some(*outcome),
+                text: format!(
                     "the run ended: {} (exit code {})",
                     outcome.in_words(),
                     outcome.exit_code()
                 ),
-            ),
+            }),
             _ => None,
         }
     }
