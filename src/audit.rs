@@ -10,18 +10,19 @@ mod kept;
 mod merges;
 mod order;
 mod passed;
+mod receipts;
 mod resolved;
 mod scope;
 mod trees;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use git2::{Commit, Oid, Repository, Sort};
+use receipts::Receipt;
 use serde::Serialize;
 use trees::Trees;
 
-use crate::engine::next::Next;
-use crate::engine::record::{Record, Settlement, Stamped};
+use crate::engine::record::{Record, Stamped};
 use crate::ids::{ObjectId, PlanId, RefName, RunId, TaskId};
 
 /// Most contradictions that are listed; where so much is wrong, more of it helps nobody.
@@ -76,24 +77,14 @@ pub struct Finding {
     pub message: String,
 }
 
-/// A receipt: what the ledger says about a landed commit.
-#[derive(Debug, Clone)]
-struct Receipt {
-    task: TaskId,
-    attempt: u32,
-    /// Not known of one whose records are lost.
-    generation: Option<u32>,
-    onto: Option<ObjectId>,
-}
-
 /// Checks every landing of a run, and that its target holds nothing in the run's name without a receipt.
 ///
 /// # Errors
 /// If the repository cannot be read; a missing object is a finding, not an error.
 pub fn run(repo: &Repository, case: &Case<'_>) -> Result<Report, git2::Error> {
     let mut report = Report::default();
-    let receipts = report.receipts(case);
-    report.completions(case, &receipts);
+    let receipts = receipts::of(&mut report, case.records);
+    receipts::completions(&mut report, case.records, &receipts);
     let history = History::of(repo, case)?;
     // What is read of one landing is asked about by each of them before the next one.
     let trees = Trees::of(repo)?;
@@ -210,196 +201,15 @@ impl Report {
         law: &'static str,
         task: Option<&TaskId>,
         commit: Option<&ObjectId>,
-        message: String,
+        message: impl Into<String>,
     ) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding {
                 law,
                 task: task.cloned(),
                 commit: commit.cloned(),
-                message,
+                message: message.into(),
             });
-        }
-    }
-
-    /// One receipt for each landed commit, one landing for each generation of a task, each after its intent.
-    fn receipts(&mut self, case: &Case<'_>) -> BTreeMap<ObjectId, Receipt> {
-        let mut intents: BTreeMap<ObjectId, (TaskId, ObjectId)> = BTreeMap::new();
-        let mut generations: BTreeMap<TaskId, u32> = BTreeMap::new();
-        let mut receipts: BTreeMap<ObjectId, Receipt> = BTreeMap::new();
-        let mut landings = BTreeSet::new();
-        let mut done: BTreeSet<TaskId> = BTreeSet::new();
-        let has_gaps = has_gaps(case.records);
-        for stamped in case.records {
-            match &stamped.record {
-                Record::LandingIntended {
-                    ticket,
-                    commit,
-                    onto,
-                } => {
-                    intents.insert(commit.clone(), (ticket.task.clone(), onto.clone()));
-                }
-                Record::Reopened { task, .. } => {
-                    *generations.entry(task.clone()).or_default() += 1;
-                    done.remove(task);
-                }
-                Record::Settled {
-                    task,
-                    as_:
-                        Settlement::LandedBefore { .. }
-                        | Settlement::Believed
-                        | Settlement::MarkedDone { .. }
-                        | Settlement::Skipped,
-                } => {
-                    done.insert(task.clone());
-                }
-                Record::LandingFound {
-                    task,
-                    attempt,
-                    commit,
-                } => {
-                    self.landed += 1;
-                    self.unverified += 1;
-                    self.unproven += 1;
-                    let receipt = Receipt {
-                        task: task.clone(),
-                        attempt: *attempt,
-                        generation: None,
-                        onto: None,
-                    };
-                    if receipts.insert(commit.clone(), receipt).is_some() {
-                        self.find(
-                            "once",
-                            Some(task),
-                            Some(commit),
-                            "it was found in the history, and has a receipt as well".to_owned(),
-                        );
-                    }
-                }
-                Record::Landed {
-                    ticket,
-                    commit,
-                    verified,
-                    generation: said,
-                } => {
-                    self.landed += 1;
-                    self.unverified += usize::from(!verified);
-                    let generation = generations.get(&ticket.task).copied().unwrap_or(0) + 1;
-                    // One that was written before this was recorded says the first.
-                    if *said != generation && *said != 1 && !has_gaps {
-                        let message = format!(
-                            "its receipt says generation {said}, and the task was reopened {} times",
-                            generation - 1
-                        );
-                        self.find("generation", Some(&ticket.task), Some(commit), message);
-                    }
-                    let intent = intents.get(commit);
-                    let is_lost = has_gaps && intent.is_none();
-                    self.unproven += usize::from(is_lost);
-                    if !is_lost && intent.is_none_or(|(task, _)| *task != ticket.task) {
-                        self.find(
-                            "intent",
-                            Some(&ticket.task),
-                            Some(commit),
-                            "it landed without a recorded intent".to_owned(),
-                        );
-                    }
-                    // Whether it was reopened in between may be among what is lost.
-                    let is_again = !landings.insert((ticket.task.clone(), generation));
-                    if (is_again || done.contains(&ticket.task)) && !has_gaps {
-                        self.find(
-                            "once",
-                            Some(&ticket.task),
-                            Some(commit),
-                            "the task was done already, and landed without having been reopened"
-                                .to_owned(),
-                        );
-                    }
-                    let receipt = Receipt {
-                        task: ticket.task.clone(),
-                        attempt: ticket.attempt,
-                        generation: Some(*said),
-                        onto: intent.map(|(_, onto)| onto.clone()),
-                    };
-                    if receipts.insert(commit.clone(), receipt).is_some() {
-                        self.find(
-                            "once",
-                            Some(&ticket.task),
-                            Some(commit),
-                            "it has two receipts".to_owned(),
-                        );
-                    }
-                }
-                _ => {}
-            }
-        }
-        receipts
-    }
-
-    /// Nothing is called completed by orch without a landing or a collected result that said so.
-    fn completions(&mut self, case: &Case<'_>, receipts: &BTreeMap<ObjectId, Receipt>) {
-        let mut grounds: BTreeSet<TaskId> = receipts.values().map(|r| r.task.clone()).collect();
-        for stamped in case.records {
-            match &stamped.record {
-                Record::Collected {
-                    ticket,
-                    next: Next::Complete,
-                    ..
-                }
-                | Record::NotLandable {
-                    ticket,
-                    next: Next::Complete,
-                    ..
-                } => {
-                    grounds.insert(ticket.task.clone());
-                }
-                Record::Settled {
-                    task,
-                    as_:
-                        Settlement::LandedBefore { .. }
-                        | Settlement::Believed
-                        | Settlement::MarkedDone { .. },
-                } => {
-                    grounds.insert(task.clone());
-                }
-                _ => {}
-            }
-        }
-        let ends_well = case.records.iter().rev().find_map(|s| match &s.record {
-            Record::RunEnded { outcome } => {
-                Some(*outcome == crate::engine::outcome::Outcome::Completed)
-            }
-            _ => None,
-        });
-        if ends_well != Some(true) || has_gaps(case.records) {
-            return;
-        }
-        let excused: BTreeSet<&TaskId> = case
-            .records
-            .iter()
-            .filter_map(|s| match &s.record {
-                Record::Settled {
-                    task,
-                    as_: Settlement::Skipped | Settlement::LeftOut | Settlement::Removed,
-                } => Some(task),
-                _ => None,
-            })
-            .collect();
-        let single = case.records.iter().any(|s| match &s.record {
-            Record::RunStarted(start) | Record::RunResumed { start } => {
-                !matches!(start.selection, crate::engine::start::Selection::All)
-            }
-            _ => false,
-        });
-        for task in last_plan(case.records) {
-            if !single && !grounds.contains(task) && !excused.contains(task) {
-                self.find(
-                    "evidence",
-                    Some(task),
-                    None,
-                    "the run calls itself completed, and nothing says that this task is".to_owned(),
-                );
-            }
         }
     }
 
@@ -419,7 +229,7 @@ impl Report {
                 "object",
                 task,
                 Some(id),
-                "the landed commit is gone from the repository".to_owned(),
+                "the landed commit is gone from the repository",
             );
             return;
         };
@@ -428,7 +238,7 @@ impl Report {
                 "object",
                 task,
                 Some(id),
-                "the landed commit's tree is gone from the repository".to_owned(),
+                "the landed commit's tree is gone from the repository",
             );
         }
         let parents: Vec<ObjectId> = commit.parent_ids().map(object_id).collect();
@@ -542,19 +352,6 @@ fn has_gaps(records: &[Stamped]) -> bool {
     records
         .iter()
         .any(|s| matches!(s.record, Record::LedgerRebuilt { .. }))
-}
-
-/// The tasks of the last plan revision of a run.
-fn last_plan(records: &[Stamped]) -> impl Iterator<Item = &TaskId> {
-    let revision = records.iter().rev().find_map(|s| match &s.record {
-        Record::PlanAccepted { revision } => Some(revision),
-        Record::RunStarted(start) | Record::RunResumed { start } => Some(&start.revision),
-        _ => None,
-    });
-    revision
-        .into_iter()
-        .flat_map(|r| &r.graph.nodes)
-        .map(|node| &node.id)
 }
 
 /// The value of a trailer: of the last paragraph's lines only, where agents' text cannot stand.

@@ -109,7 +109,7 @@ impl<'a> Reading<'a> {
                 if let (Some(asked), Some(scope)) = (self.asked(&ticket.task, since, seq), scope) {
                     let lacks = "it was judged by other rules than any plan has for it";
                     if !asked.iter().any(|checks| rules_of(checks, scope)) {
-                        report.find("asked", Some(&ticket.task), Some(candidate), lacks.into());
+                        report.find("asked", Some(&ticket.task), Some(candidate), lacks);
                     }
                 }
             }
@@ -145,7 +145,7 @@ impl<'a> Reading<'a> {
             } => {
                 if !verified && self.setting("verify.require", "true") {
                     let message = "it landed unverified, in a run in which nothing should";
-                    report.find("verified", Some(&ticket.task), Some(commit), message.into());
+                    report.find("verified", Some(&ticket.task), Some(commit), message);
                 }
                 if let Err(error) = self.landed(report, seq, ticket, commit) {
                     let message = format!("what it was to leave cannot be read: {error:#}");

@@ -77,7 +77,7 @@ impl<'a> Reading<'a> {
                 if book.wanted == Some(When::Before) && !book.may_start {
                     let message = "its start needs approval, and no record of one precedes it";
                     self.report
-                        .find("approved", Some(&ticket.task), None, message.to_owned());
+                        .find("approved", Some(&ticket.task), None, message);
                 }
             }
             Record::Collected {

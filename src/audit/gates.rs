@@ -33,7 +33,7 @@ impl Report {
                         None if has_gaps(case.records) => {}
                         None => {
                             let message = "no revision of the plan has the task, so what should judge it is not known";
-                            self.find("plan", Some(&ticket.task), Some(commit), message.to_owned());
+                            self.find("plan", Some(&ticket.task), Some(commit), message);
                         }
                     }
                 }
@@ -67,7 +67,7 @@ impl Report {
         };
         if lacks {
             let message = "the plan asks for gates, and no record of their passing precedes it";
-            self.find("verified", Some(task), Some(commit), message.to_owned());
+            self.find("verified", Some(task), Some(commit), message);
         }
     }
 
@@ -86,7 +86,7 @@ impl Report {
                 true => "it is called verified, and no record vouches for it",
                 false => "a record vouches for it, and it is called unverified",
             };
-            self.find("verified", Some(task), Some(commit), message.to_owned());
+            self.find("verified", Some(task), Some(commit), message);
         }
         // A commit that is gone is told elsewhere.
         let tree = find(repo, commit).map(|found| object_id(found.tree_id()));

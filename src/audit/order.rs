@@ -53,13 +53,13 @@ impl Report {
                     let wants_baseline = reading.start.is_some_and(|start| start.baseline);
                     if wants_baseline && !reading.has_baseline {
                         let message = "it began before the gates had passed the untouched target";
-                        self.find("baseline", Some(&ticket.task), None, message.to_owned());
+                        self.find("baseline", Some(&ticket.task), None, message);
                     }
                     let is_first = reading.begun.insert(&ticket.task);
                     let lacks = !reading.found.contains(&ticket.task);
                     if is_first && lacks && reading.wanting.contains(&ticket.task) {
                         let message = "it needs evidence from outside, and no record of that precedes its start";
-                        self.find("external", Some(&ticket.task), None, message.to_owned());
+                        self.find("external", Some(&ticket.task), None, message);
                     }
                 }
                 Record::NotLandable { ticket, end, .. }
@@ -86,7 +86,7 @@ impl Report {
         if tip.is_some_and(|tip| *tip != smoke.tip) {
             let message =
                 "the smoke commands were asked about it, and something else had landed last";
-            self.find("smoke", None, Some(&smoke.tip), message.to_owned());
+            self.find("smoke", None, Some(&smoke.tip), message);
         }
         let Verification {
             tree,
@@ -111,7 +111,7 @@ impl Report {
                 && repo.graph_descendant_of(commit, tip).is_ok_and(|is| !is)
             {
                 let message = "the smoke commands judged it, and it does not hold what had landed";
-                self.find("smoke", None, Some(&smoke.commit), message.to_owned());
+                self.find("smoke", None, Some(&smoke.commit), message);
             }
         }
         let red = gates

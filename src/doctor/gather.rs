@@ -1,19 +1,19 @@
 //! Looking at everything that is judged, without writing a byte: files are read, git is asked, the ledger is opened
 //! read-only. A look that fails becomes a fact of its own.
 
+mod locks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access, statvfs};
 
 use super::facts::{
-    ClaudeFacts, Disk, Facts, LedgerFacts, LockFacts, PlanFacts, ProcessFacts, RefFacts, RunFacts,
-    Trouble,
+    ClaudeFacts, Disk, Facts, LedgerFacts, PlanFacts, ProcessFacts, RefFacts, RunFacts, Trouble,
 };
 use super::rebuild::{RUNS_MAX, check_for_lost_ledger};
 use crate::agent::claude::{self, ClaudeError};
@@ -24,7 +24,6 @@ use crate::engine::Engine;
 use crate::engine::view::{Completion, TaskState};
 use crate::git::Repository;
 use crate::git::durable::{damaged, missed};
-use crate::git::land::unfinished_checkouts;
 use crate::git::repository::RepositoryError;
 use crate::ids::RunId;
 use crate::plan::{self, Plan, Runner, Strictness};
@@ -36,9 +35,6 @@ use crate::time::Wall;
 const AUDITED_MAX: usize = 20;
 /// Largest plan that is read.
 const PLAN_BYTES_MAX: u64 = 16 << 20;
-/// Lock files of git in a common git directory and in that of a worktree, besides those of refs.
-const COMMON_LOCKS: [&str; 3] = ["packed-refs.lock", "config.lock", "shallow.lock"];
-const WORKTREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
 /// Lock files of package managers whose dependencies must be installed before anything works.
 const PACKAGE_LOCKS: [&str; 9] = [
     "package-lock.json",
@@ -332,7 +328,7 @@ impl Facts {
     }
 
     fn look_at_locks(&mut self, repo: &Repository) {
-        match locks(repo) {
+        match locks::found(repo) {
             Ok((locks, unfinished)) => {
                 self.locks = locks;
                 self.unfinished_checkouts = unfinished;
@@ -503,69 +499,6 @@ fn refs_of_runs(repo: &Repository) -> anyhow::Result<Vec<RefFacts>> {
         facts.pins += usize::from(kind == "pin");
     }
     Ok(found.into_values().collect())
-}
-
-/// The lock files that are there for longer than one look takes, and worktrees with an unfinished update.
-fn locks(repo: &Repository) -> anyhow::Result<(Vec<LockFacts>, Vec<PathBuf>)> {
-    let common = repo.common_dir();
-    let worktrees = repo.worktrees()?;
-    let unfinished = unfinished_checkouts(repo)?;
-    let mut paths: Vec<PathBuf> = COMMON_LOCKS.iter().map(|name| common.join(name)).collect();
-    for worktree in &worktrees {
-        paths.extend(
-            WORKTREE_LOCKS
-                .iter()
-                .map(|name| worktree.git_dir.join(name)),
-        );
-    }
-    ref_locks(&common.join("refs"), &mut paths)?;
-    let mut dirs: Vec<PathBuf> = worktrees.into_iter().map(|w| w.path).collect();
-    dirs.push(common.to_owned());
-    let mut found = Vec::new();
-    for path in paths {
-        let Some(before) = inode(&path)? else {
-            continue;
-        };
-        let owners = process::owners_of_git_lock(&path, &dirs)?;
-        if inode(&path)? != Some(before) {
-            continue;
-        }
-        found.push(LockFacts {
-            is_orchs: unfinished
-                .iter()
-                .any(|left| left.lock.as_ref() == Some(&path)),
-            owners: owners.into_iter().map(|p| (p.pid, p.comm)).collect(),
-            path,
-        });
-    }
-    let unfinished = unfinished.into_iter().map(|left| left.worktree);
-    Ok((found, unfinished.collect()))
-}
-
-/// Which file has this name now.
-fn inode(path: &Path) -> io::Result<Option<(u64, u64)>> {
-    match path.symlink_metadata() {
-        Ok(found) => Ok(Some((found.dev(), found.ino()))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-fn ref_locks(dir: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    for path in entries_in(dir)? {
-        let is_dir = match path.symlink_metadata() {
-            Ok(meta) => meta.is_dir(),
-            // A ref may go at any moment.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(e),
-        };
-        if is_dir {
-            ref_locks(&path, found)?;
-        } else if path.extension().is_some_and(|e| e == "lock") {
-            found.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn is_yaml(path: &Path) -> bool {

@@ -7,6 +7,7 @@
 
 mod compose;
 pub mod facts;
+mod finding;
 mod gather;
 mod judge;
 mod rebuild;
@@ -14,7 +15,8 @@ mod repair;
 mod world;
 
 pub use compose::{Account, Fate};
+pub use finding::{Check, Finding, Severity};
 pub use gather::{Surroundings, gather, gather_without_repository};
-pub use judge::{Check, Finding, Severity, judge};
+pub use judge::judge;
 pub use rebuild::{Rebuilt, check_for_lost_ledger, rebuild};
 pub use repair::{Repair, fix_safe};

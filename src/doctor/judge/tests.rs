@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::doctor::facts::{Disk, LockFacts, PlanFacts, ProcessFacts, RefFacts};
+use crate::doctor::finding::Severity;
 use crate::ids::{PlanId, TaskId};
 use crate::store::{HeldBy, Holder};
 use crate::time::Wall;
