@@ -219,7 +219,7 @@ fn verified(chosen: &Chosen, of: &ObjectId) -> Result<Vec<GateRecord>> {
 fn gate_in_words(gate: &GateRecord) -> String {
     let counts = gate
         .counts
-        .map(|counts| format!(", {} tests", counts.executed()))
+        .map(|counts| format!(", {}", counts.in_words()))
         .unwrap_or_default();
     format!("{}: {}{counts}", gate.name, gate.result.in_words())
 }

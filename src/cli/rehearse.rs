@@ -72,7 +72,7 @@ pub(super) fn rehearse(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     run.env("XDG_STATE_HOME", root.path().join("state"))
         .stdin(Stdio::null());
     let status = run.status().context("cannot start orch").or_environment()?;
-    out.talk("\nThat was a rehearsal in a throwaway clone: no agent ran, nothing was paid, and your repository is as it was.\n");
+    out.talk("\nThat was a rehearsal in a throwaway clone: no agent ran, no gate was asked, nothing was paid, and your repository is as it was.\n");
     Ok(status
         .code()
         .and_then(|c| u8::try_from(c).ok())

@@ -84,6 +84,9 @@ pub(super) fn of_file(
     reader.partial
 }
 
+/// Keys that stand for one of the keys below them, where their value is no mapping.
+const ALONE: [(&str, &str); 2] = [("verify", "verify.commands"), ("protect", "protect.add")];
+
 /// Reads `ORCH_<KEY>` for every key; empty variables say nothing. Other `ORCH_*` variables belong to somebody else, but
 /// one that looks like a key misspelt gets a warning.
 pub(super) fn of_environment(
@@ -91,7 +94,11 @@ pub(super) fn of_environment(
     home: Option<&Path>,
     problems: &mut Vec<Problems>,
 ) -> Partial {
-    let names: Vec<(String, &Key)> = KEYS.iter().map(|key| (variable(key), key)).collect();
+    let mut names: Vec<(String, &Key)> = KEYS.iter().map(|key| (variable(key.name), key)).collect();
+    for (alone, whole) in ALONE {
+        let key = KEYS.iter().find(|key| key.name == whole);
+        names.extend(key.map(|key| (variable(alone), key)));
+    }
     let mut partial = Partial::default();
     let set_ones = vars
         .iter()
@@ -179,8 +186,8 @@ pub(super) fn of_plan(
 }
 
 /// The environment variable of a key: `claude.allow_root` is `ORCH_CLAUDE_ALLOW_ROOT`.
-fn variable(key: &Key) -> String {
-    format!("ORCH_{}", key.name.replace('.', "_").to_ascii_uppercase())
+fn variable(key: &str) -> String {
+    format!("ORCH_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
 fn set_text(
@@ -264,12 +271,9 @@ impl FileReader<'_> {
         value: &Node<'_>,
         group: Option<&'static str>,
     ) {
-        // The commands alone need no mapping around them.
-        if name == "verify" && !matches!(value.kind, NodeKind::Mapping { .. }) {
-            name = "verify.commands".to_owned();
-        }
-        if name == "protect" && !matches!(value.kind, NodeKind::Mapping { .. }) {
-            name = "protect.add".to_owned();
+        let is_alone = !matches!(value.kind, NodeKind::Mapping { .. });
+        if let Some((_, whole)) = ALONE.iter().find(|(alone, _)| is_alone && *alone == name) {
+            name = (*whole).to_owned();
         }
         let known = KEYS
             .iter()

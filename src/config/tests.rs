@@ -368,6 +368,13 @@ fn variables_are_settings_only_under_their_exact_name() {
     assert_eq!(resolved.claude_binary.value, Path::new("/opt/claude"));
     assert_eq!(resolved.model.value, None);
 
+    let env = vars(&[("ORCH_VERIFY", "make test")]);
+    let resolved = settings(&Sources {
+        environment: Some(&env),
+        ..Sources::default()
+    });
+    assert_eq!(resolved.verify_commands.value[0].run, "make test");
+
     let env = vars(&[
         ("ORCH_JOB", "3"),
         ("ORCH_JOBS", "none"),

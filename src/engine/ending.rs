@@ -81,6 +81,11 @@ impl AttemptEnd {
     }
 }
 
+/// What a detail says in one line. What follows is evidence, such as the end of a gate's output.
+pub fn headline(detail: &str) -> &str {
+    detail.trim().lines().next().unwrap_or_default()
+}
+
 impl Ending {
     /// All of them, in declaration order.
     pub const ALL: [Self; 26] = [

@@ -152,6 +152,14 @@ impl Counts {
     pub fn executed(self) -> u64 {
         self.passed + self.failed
     }
+
+    /// `1 test`, `12 tests`.
+    pub fn in_words(self) -> String {
+        match self.executed() {
+            1 => "1 test".to_owned(),
+            n => format!("{n} tests"),
+        }
+    }
 }
 
 /// Where gates ran, as far as it was asked.

@@ -4,6 +4,7 @@ use super::Engine;
 use super::bars::Bar;
 use super::blockage::Blockage;
 use super::conflict;
+use super::ending::headline;
 use super::event::{Author, Decision, StopLevel};
 use super::limiter::Stage;
 use super::phase::{Phase, Settled};
@@ -111,7 +112,7 @@ impl Engine {
                 "attempt {} ended: {}: {}; {} of {} attempts are spent",
                 task.attempt,
                 end.ending.in_words(),
-                end.detail,
+                headline(&end.detail),
                 task.spent,
                 task.node.max_attempts
             ));
@@ -282,7 +283,10 @@ fn run_reason(state: &State) -> Option<String> {
             "the run has ended: {}; `orch run` goes on",
             outcome.in_words()
         )),
-        (None, Some(failure), _) => Some(format!("the run cannot go on: {}", failure.detail)),
+        (None, Some(failure), _) => Some(format!(
+            "the run cannot go on: {}",
+            headline(&failure.detail)
+        )),
         (None, None, _) if state.parked => {
             Some("the target no longer contains what was landed; a person must look".to_owned())
         }
@@ -460,7 +464,7 @@ fn why_settled(task: &Task, settled: &Settled) -> String {
             task.spent,
             task.node.max_attempts,
             end.ending.in_words(),
-            end.detail
+            headline(&end.detail)
         ),
         (Settled::DeclaredFailed, _) => {
             "it failed, says the plan; `retry` gives it fresh attempts".to_owned()

@@ -1,7 +1,7 @@
 //! One plain line for each record that a person wants to hear of.
 
 use crate::engine::conflict;
-use crate::engine::ending::{AttemptEnd, Ending};
+use crate::engine::ending::{AttemptEnd, Ending, headline};
 use crate::engine::event::{Author, Control, StopLevel, Verb};
 use crate::engine::next::{Charge, Next};
 use crate::engine::record::{Miss, Record, Settlement, Stamped};
@@ -162,7 +162,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&TaskId) -> String) -> Option<
         } => bad(format!(
             "{}  cannot land: {}{}",
             ticket.task,
-            end.detail,
+            headline(&end.detail),
             then(end.ending, next, stamped.at)
         )),
         Record::LandingMissed { ticket, why, .. } => missed(&ticket.task, why),
@@ -189,7 +189,9 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&TaskId) -> String) -> Option<
             ),
             None => "the target is gone".to_owned(),
         }),
-        Record::RunFailed { detail, .. } => bad(format!("the run cannot go on: {detail}")),
+        Record::RunFailed { detail, .. } => {
+            bad(format!("the run cannot go on: {}", headline(detail)))
+        }
         Record::RunEnded { outcome } => plain(format!("run ended: {}", outcome.in_words())),
         Record::LandingFound { task, commit, .. } => plain(format!(
             "{task}  landed as {}: found in the history",
@@ -263,8 +265,11 @@ fn missed(task: &TaskId, why: &Miss) -> Line {
         )),
         Miss::TargetRewritten => bad(format!("{task}  did not land: the target was rewritten")),
         Miss::InTheWay(what) => bad(format!("{task}  waits for you before it can land: {what}")),
-        Miss::Trouble(detail) => bad(format!("{task}  could not land yet: {detail}")),
-        Miss::GatesBroken(detail) => bad(format!("{task}  could not be verified yet: {detail}")),
+        Miss::Trouble(detail) => bad(format!("{task}  could not land yet: {}", headline(detail))),
+        Miss::GatesBroken(detail) => bad(format!(
+            "{task}  could not be verified yet: {}",
+            headline(detail)
+        )),
         Miss::GatesEnded => dim(format!("{task}  is not verified: its gates were ended")),
         Miss::Unapproved(why) => bad(format!("{task}  did not land: {why}")),
         Miss::Unstacked => dim(format!(
@@ -272,7 +277,7 @@ fn missed(task: &TaskId, why: &Miss) -> Line {
         )),
         Miss::Suspected(what) => dim(format!(
             "{task}  is tried alone: behind others, {}",
-            what.lines().next().unwrap_or_default()
+            headline(what)
         )),
         Miss::GatesChanged => dim(format!(
             "{task}  is verified again: the plan asks for other gates"
@@ -334,7 +339,7 @@ fn in_words(gates: &[GateRecord], word: fn(&GateRecord) -> String) -> String {
     let gate = |gate: &GateRecord| {
         let mut facts = Vec::new();
         if let Some(counts) = gate.counts {
-            facts.push(format!("{} tests", counts.executed()));
+            facts.push(counts.in_words());
         }
         facts.push(match gate.reused {
             true => "as recorded before".to_owned(),
@@ -351,9 +356,9 @@ fn collected(task: &TaskId, end: &AttemptEnd, notes: &str, next: &Next, at: Wall
         Next::Land if notes.is_empty() => return None,
         Next::Land => dim(format!("{task}  is ready to land{notes}")),
         // `orch show` has all of a report.
-        Next::Complete => good(match end.detail.trim().lines().next() {
-            None => format!("{task}  completed, no commit{notes}"),
-            Some(said) => format!("{task}  completed, no commit: {said}{notes}"),
+        Next::Complete => good(match headline(&end.detail) {
+            "" => format!("{task}  completed, no commit{notes}"),
+            said => format!("{task}  completed, no commit: {said}{notes}"),
         }),
         Next::AskStatus if notes.is_empty() => return None,
         Next::AskStatus => dim(format!("{task}  ended without a status{notes}")),
@@ -361,7 +366,7 @@ fn collected(task: &TaskId, end: &AttemptEnd, notes: &str, next: &Next, at: Wall
             bad(format!(
                 "{task}  {}: {}{}{notes}",
                 end.ending.in_words(),
-                end.detail,
+                headline(&end.detail),
                 then(end.ending, next, at)
             ))
         }

@@ -101,6 +101,23 @@ fn what_an_agent_says_forges_no_line_and_commands_no_terminal() {
 }
 
 #[test]
+fn what_a_red_gate_printed_is_in_the_account_and_not_among_the_lines() {
+    let f = Fixture::with_plan(&plan(&[(
+        "1",
+        "max_attempts: 1\nrun: touch a\nverify: 'printf \"fir%s\\nsec%s\\n\" st ond; exit 1'",
+    )]));
+    let ran = f.orch(["run"]).exits(1).says("; no attempts left");
+    let why = f.orch(["why", "1"]).exits(0).stdout;
+    for line in [&ran.stderr, &why] {
+        assert!(!line.contains("second"), "{line}");
+    }
+    let show = f.orch(["show", "1"]).exits(0).stdout;
+    for account in [&ran.stdout, &show] {
+        assert!(account.contains("\n        second\n"), "{account}");
+    }
+}
+
+#[test]
 fn the_lines_of_a_run_and_its_end() {
     let f = mixed();
     let ran = f.orch(["run"]).exits(1);
