@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::args::Format;
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::agent::role::{self, Effort, Profile, Role, Source};
 use crate::error::{OrKind, Result};
 use crate::report::table;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::args::{RunArgs, RunnerName};
-use super::{Out, bounds, locate, propose, protected, roles};
+use super::out::Out;
+use super::{bounds, locate, propose, protected, roles};
 use crate::agent::role::Role;
 use crate::config::{self, Settings};
 use crate::driver::how::{self, Unjudged};

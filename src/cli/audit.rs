@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::anyhow;
 
 use super::args::{AuditArgs, Format, RunChoice};
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::audit::{self, Case, Report};
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::ids::RunId;

@@ -6,12 +6,12 @@ use std::time::Instant;
 use anyhow::anyhow;
 use serde_json::json;
 
-use super::Out;
 use super::args::{
     ApproveArgs, ControlArgs, Deciding, DoneArgs, Format, JobsArgs, PauseArgs, PriorityArgs,
     RejectArgs, RetryArgs, RetryStart, StopArgs,
 };
 use super::locate::{self, Chosen};
+use super::out::Out;
 use crate::driver::crash::{self, Side};
 use crate::driver::{control, now, signers};
 use crate::engine::Engine;

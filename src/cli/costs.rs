@@ -1,7 +1,8 @@
 //! `orch costs`: what sessions cost, added up.
 
 use super::args::{CostsArgs, CostsBy, CostsFormat};
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::driver::attempt::Sheet;
 use crate::error::{OrKind, Result};
 use crate::report::costs::{By, Costs, Doer, Session, sessions};

@@ -7,8 +7,8 @@ use std::process::Stdio;
 use anyhow::{Context, anyhow};
 use tokio::process::Command;
 
-use super::Out;
 use super::args::DemoArgs;
+use super::out::Out;
 use crate::error::{Error, OrKind, Result};
 
 /// What is run.

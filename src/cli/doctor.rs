@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::args::{DoctorArgs, Format};
-use super::{Out, asked, locate, site};
+use super::out::Out;
+use super::{asked, locate, site};
 use crate::doctor::facts::{Facts, Trouble};
 use crate::doctor::{self, Account, Fate, Finding, Rebuilt, Repair, Severity, Surroundings};
 use crate::driver::now;

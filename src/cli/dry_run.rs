@@ -1,8 +1,8 @@
 //! `orch run --dry-run`: the schedule, and nothing else: no file written, no process started, no network.
 
-use super::Out;
 use super::args::{Format, RunArgs};
 use super::asked::Asked;
+use super::out::Out;
 use super::{bounds, locate, protected};
 use crate::config::Origin;
 use crate::driver::how::{self, How};

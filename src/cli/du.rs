@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::args::{DuArgs, Format};
-use super::{Out, asked, locate, site};
+use super::out::Out;
+use super::{asked, locate, site};
 use crate::driver::gc::disk_bytes;
 use crate::error::{OrKind, Result};
 use crate::git::pins;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Out;
+use super::out::Out;
 use crate::engine::Engine;
 use crate::engine::outcome::Outcome;
 use crate::engine::view::{TaskState, Wait};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::args::EventsArgs;
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::driver::watch::Watch;
 use crate::engine::record::Record;
 use crate::error::{OrKind, Result};

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::Out;
 use super::args::{Format, GatesArgs};
 use super::locate::{self, Chosen};
+use super::out::Out;
 use crate::engine::Engine;
 use crate::engine::record::Record;
 use crate::engine::scope::Exception;

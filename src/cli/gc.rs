@@ -5,7 +5,8 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::{Format, GcArgs};
-use super::{Out, asked, du, locate, site};
+use super::out::Out;
+use super::{asked, du, locate, site};
 use crate::driver::gc::{Gc, Item};
 use crate::driver::now;
 use crate::error::{Error, ErrorKind, OrKind, Result};

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::args::InitArgs;
+use super::out::Out;
 use super::propose::{Found, Proposal};
-use super::{Out, locate, propose};
+use super::{locate, propose};
 use crate::error::{Error, OrKind, Result};
 
 /// How dependencies are installed, by the lock file that says which.

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::args::LogsArgs;
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::agent::transcript::Transcript;
 use crate::driver::attempt::Sheet;
 use crate::driver::watch::Watch;

@@ -20,6 +20,7 @@ pub mod graph;
 mod init;
 mod locate;
 mod logs;
+mod out;
 mod propose;
 mod protected;
 mod rehearse;
@@ -33,52 +34,17 @@ mod stall;
 mod status;
 mod why;
 
-use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 use crate::engine::event::Verb;
-use crate::error::{Error, ErrorKind, OrKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Strictness;
-use crate::report::paint::{Paint, for_terminal};
+use crate::report::paint::Paint;
 use args::{AgentsCommand, Cli, ColorChoice, Command};
-
-/// What commands print with.
-pub(crate) struct Out<'a> {
-    /// Data.
-    pub(crate) data: &'a mut dyn Write,
-    /// Whether data goes to a terminal, which texts of agents must not command.
-    pub(crate) is_terminal: bool,
-    /// How data is coloured.
-    pub(crate) paint: Paint,
-    /// How talk on stderr is coloured.
-    pub(crate) talk: Paint,
-}
-
-impl Out<'_> {
-    /// Prints data.
-    pub(crate) fn print(&mut self, text: &str) -> Result<()> {
-        let text = match self.is_terminal {
-            true => Cow::Owned(for_terminal(text)),
-            false => Cow::Borrowed(text),
-        };
-        self.data
-            .write_all(text.as_bytes())
-            .and_then(|()| self.data.flush())
-            .or_environment()
-    }
-
-    /// Prints talk; that nobody listens is no reason to stop.
-    pub(crate) fn talk(&self, text: &str) {
-        // An error may quote what an agent or its program said.
-        let text = for_terminal(text);
-        if let Err(error) = std::io::stderr().lock().write_all(text.as_bytes()) {
-            tracing::debug!(%error, "stderr is closed");
-        }
-    }
-}
+use out::Out;
 
 /// Parses the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {

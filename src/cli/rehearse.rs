@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 
 use super::args::RunArgs;
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::error::{Error, OrKind, Result};
 
 /// Clones the repository, runs the plan there, and removes the clone.

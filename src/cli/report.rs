@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::args::{ReportArgs, ReportFormat};
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::error::{OrKind, Result};
 use crate::plan::{self, Strictness};
 use crate::report::account::Account;

@@ -8,8 +8,9 @@ use anyhow::Context;
 
 use super::args::{Format, RunArgs};
 use super::asked::Asked;
+use super::out::Out;
 use super::site::{claude_if_needed, judged, site};
-use super::{Out, bounds, dry_run, ending, locate, rehearse};
+use super::{bounds, dry_run, ending, locate, rehearse};
 use crate::config::notify::{Occasion, Subscription};
 use crate::doctor;
 use crate::driver::begin::{Wanted, begin};

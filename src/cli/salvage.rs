@@ -6,7 +6,8 @@ use anyhow::anyhow;
 use serde_json::json;
 
 use super::args::{Format, SalvageCommand};
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::engine::salvage::{SalvageOf, SalvagePlace};
 use crate::error::{Error, ErrorKind, OrKind, Result};
 use crate::git::Repository;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::args::{Format, ShowArgs};
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::engine::ending::AttemptEnd;
 use crate::engine::record::Record;
 use crate::engine::view::{TaskState, TaskView};

@@ -7,7 +7,8 @@ use anyhow::Context;
 
 use super::args::RunArgs;
 use super::asked::Asked;
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::agent::claude::{self, ClaudeSettings};
 use crate::config::{Mcp, Settings};
 use crate::driver::begin;

@@ -1,7 +1,8 @@
 //! `orch status`: the tasks of a run as a table or as JSON.
 
 use super::args::{Format, StatusArgs};
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::error::{OrKind, Result};
 use crate::report::summary;
 

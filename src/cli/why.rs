@@ -1,7 +1,8 @@
 //! `orch why`: one line on why a task is where it is.
 
 use super::args::TaskArgs;
-use super::{Out, locate};
+use super::locate;
+use super::out::Out;
 use crate::error::Result;
 use crate::report::paint::in_one_line;
 
