@@ -18,6 +18,13 @@ fn gated_task() -> Fixture {
     )]))
 }
 
+/// Waits until the shim has reported the end of the agent.
+fn await_exit(f: &Fixture) {
+    f.await_that("the report of the shim", || {
+        of_attempts(f, "exit.json").pop()
+    });
+}
+
 fn agent(f: &Fixture) -> i32 {
     let text = std::fs::read_to_string(f.gate().join("pid")).expect("a pid");
     text.trim().parse().expect("a number")
@@ -70,9 +77,7 @@ fn an_agent_that_ended_while_there_was_no_orch_is_collected() {
     f.await_gate("up");
     orch.killed();
     f.open("go");
-    f.await_that("the report of the shim", || {
-        of_attempts(&f, "exit.json").pop()
-    });
+    await_exit(&f);
     f.orch(["run"]).exits(0);
     assert_eq!(f.count("attempt_started", "1"), 1);
     assert_landed_once(&f);
@@ -101,9 +106,7 @@ fn an_agent_that_ended_before_the_machine_was_started_again_is_not_believed_and_
     f.await_gate("up");
     orch.killed();
     f.open("go");
-    f.await_that("the report of the shim", || {
-        of_attempts(&f, "exit.json").pop()
-    });
+    await_exit(&f);
     Ran::of(run("second").output().expect("orch")).exits(0);
     let ends = ends(&f);
     assert_eq!(ends.len(), 2, "{ends:?}");
@@ -118,9 +121,7 @@ fn what_another_attempt_left_in_a_slot_meanwhile_is_saved_and_not_taken_for_the_
     f.await_gate("up");
     orch.killed();
     f.open("go");
-    f.await_that("the report of the shim", || {
-        of_attempts(&f, "exit.json").pop()
-    });
+    await_exit(&f);
     // As an orch leaves it that knew nothing of the first attempt: its ledger was lost.
     let state = f.root().join("state");
     let notes = crate::shapes::files_below(&state, |path| path.ends_with("orch/tenant.json"));

@@ -157,16 +157,18 @@ fn a_hook_that_outlived_its_orch_is_named_and_ended() {
     assert_eq!(words(&f), ["claude-not-needed"]);
 }
 
+/// The file of a loose object.
+fn object(f: &Fixture, id: &str) -> PathBuf {
+    let (directory, name) = id.trim().split_at(2);
+    f.repo().join(".git/objects").join(directory).join(name)
+}
+
 #[test]
 fn an_object_that_is_cut_off_is_named_before_anything_reads_it() {
     let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
     f.orch(["run"]).exits(0);
     let id = f.git(["rev-parse", "main^{tree}"]);
-    let object = f
-        .repo()
-        .join(".git/objects")
-        .join(&id[..2])
-        .join(id[2..].trim());
+    let object = object(&f, &id);
     let whole = fs::read(&object).expect("a loose object");
     fs::set_permissions(&object, std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .expect("writable");
@@ -187,11 +189,7 @@ fn an_object_that_is_cut_off_is_named_before_anything_reads_it() {
 fn a_checkout_that_stands_on_a_commit_that_is_cut_off_is_named_at_once() {
     let f = Fixture::with_plan(&plan(&[("1", "run: echo a > a.txt")]));
     let id = f.git(["rev-parse", "main"]);
-    let object = f
-        .repo()
-        .join(".git/objects")
-        .join(&id[..2])
-        .join(id[2..].trim());
+    let object = object(&f, &id);
     let whole = fs::read(&object).expect("a loose object");
     fs::remove_file(&object).expect("removed");
     fs::write(&object, &whole[..whole.len() / 2]).expect("cut");

@@ -1,6 +1,6 @@
 //! Plans become landed commits.
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, gated, waits};
 
 /// A plan of command tasks, from `(id, extra keys)`.
 pub(crate) fn plan(tasks: &[(&str, &str)]) -> String {
@@ -338,20 +338,20 @@ fn conflicting_changes_are_retried_on_the_new_tip_without_spending_an_attempt() 
     let f = Fixture::with_plan(&plan(&[
         (
             "1",
-            "depends_on: []\nrun: echo one > shared.txt; while [ ! -e \"$GATE/2\" ]; do sleep 0.05; done; touch \"$GATE/1\"",
+            &format!(
+                "depends_on: []\nrun: echo one > shared.txt; {}; touch \"$GATE/1\"",
+                waits("2")
+            ),
         ),
         (
             "2",
-            "depends_on: []\nrun: echo two-$(cat shared.txt) > shared.txt; touch \"$GATE/2\"; while [ ! -e \"$GATE/1\" ]; do sleep 0.05; done",
+            &format!(
+                "depends_on: []\nrun: echo two-$(cat shared.txt) > shared.txt; {}",
+                gated("2", "1", "true")
+            ),
         ),
     ]));
-    let gate = f.root().join("gate");
-    let output = f
-        .command(["run", "-j", "2"])
-        .env("GATE", &gate)
-        .output()
-        .expect("orch");
-    crate::fixture::Ran::of(output).exits(0);
+    f.orch(["run", "-j", "2"]).exits(0);
     assert_eq!(f.subjects("main").len(), 4);
     let spent: Vec<_> = ["1", "2"]
         .iter()
@@ -364,20 +364,11 @@ fn conflicting_changes_are_retried_on_the_new_tip_without_spending_an_attempt() 
 fn a_second_orch_on_the_same_repository_is_told_who_runs() {
     let f = Fixture::with_plan(&plan(&[(
         "1",
-        "run: touch \"$GATE/up\"; while [ ! -e \"$GATE/go\" ]; do sleep 0.05; done; echo a > a.txt",
+        &format!("run: {}", gated("up", "go", "echo a > a.txt")),
     )]));
-    let gate = f.root().join("gate");
-    let first = f
-        .command(["run"])
-        .env("GATE", &gate)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("orch");
-    while !gate.join("up").exists() {
-        std::thread::yield_now();
-    }
-    f.orch(["run"]).exits(7).says(&first.id().to_string());
-    std::fs::write(gate.join("go"), "").expect("a file");
-    crate::fixture::Ran::of(first.wait_with_output().expect("orch")).exits(0);
+    let first = f.live(["run"]);
+    f.await_gate("up");
+    f.orch(["run"]).exits(7).says(&first.pid().to_string());
+    f.open("go");
+    first.ended().exits(0);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::fixture::{Fixture, Ran};
+use crate::fixture::{Fixture, Ran, gated};
 use crate::runs::plan;
 
 /// A plan whose one task runs a script, of which each line ends the script if it fails.
@@ -106,13 +106,12 @@ fn parallel_tasks_get_ten_free_ports_each() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 20_003));
     let task = |n: u32, other: u32| {
         format!(
-            "depends_on: []\nrun: env | sed -n 's/^ORCH_PORT_.=//p' > ports{n}.txt; touch \"$GATE/{n}\"; while [ ! -e \"$GATE/{other}\" ]; do sleep 0.05; done"
+            "depends_on: []\nrun: env | sed -n 's/^ORCH_PORT_.=//p' > ports{n}.txt; {}",
+            gated(&n.to_string(), &other.to_string(), "true")
         )
     };
     let f = Fixture::with_plan(&plan(&[("1", &task(1, 2)), ("2", &task(2, 1))]));
-    let gate = f.root().join("gate");
-    std::fs::create_dir_all(&gate).expect("a directory");
-    f.orch_with("GATE", &gate, ["run", "-j", "2"]).exits(0);
+    f.orch(["run", "-j", "2"]).exits(0);
     let text = f.read("ports1.txt") + &f.read("ports2.txt");
     let ports: BTreeSet<u16> = text.lines().map(|l| l.parse().expect("a port")).collect();
     assert_eq!(ports.len(), 20);

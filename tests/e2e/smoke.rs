@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use crate::fixture::{Fixture, Live, Ran};
+use crate::fixture::{Fixture, Live, Ran, gated};
 use crate::runs::plan;
 
 /// Red while `bad` is in `a.txt`; each run leaves a line.
@@ -89,7 +89,10 @@ fn a_task_that_is_added_mends_red_smoke() {
 
 fn smoke_is_asked_again_after(end: impl FnOnce(Live)) {
     let f = fixture(
-        "smoke: 'echo ran >> \"$GATE/log\"; touch \"$GATE/up\"; while [ ! -e \"$GATE/go\" ]; do sleep 0.02; done'\n",
+        &format!(
+            "smoke: 'echo ran >> \"$GATE/log\"; {}'\n",
+            gated("up", "go", "true")
+        ),
         &[("1", "run: echo a > a.txt")],
     );
     let run = f.live(["run"]);

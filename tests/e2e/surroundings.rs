@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::fixture::{Fixture, Ran};
+use crate::fixture::{Fixture, Live, Ran, gated, waits};
 use crate::runs::plan;
 
 const ONE: (&str, &str) = ("1", "run: echo a > a.txt");
@@ -151,26 +151,18 @@ fn a_run_on_a_release_branch_publishes_to_it() {
 fn a_linked_worktree_gets_the_commits_of_a_run_that_was_started_there() {
     let f = Fixture::with_plan(&plan(&[(
         "1",
-        "run: touch \"$GATE/up\"; while [ ! -e \"$GATE/go\" ]; do sleep 0.05; done; echo a > a.txt",
+        &format!("run: {}", gated("up", "go", "echo a > a.txt")),
     )]));
     let linked = f.root().join("linked");
     f.git(["worktree", "add", "-q", "-b", "feature", "../linked"]);
-    let gate = f.root().join("gate");
-    std::fs::create_dir_all(&gate).expect("a directory");
     let mut first = f.command(["run"]);
-    first.current_dir(&linked).env("GATE", &gate);
-    let first = first
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("orch");
-    while !gate.join("up").exists() {
-        std::thread::yield_now();
-    }
+    first.current_dir(&linked);
+    let first = Live::of(first, f.root());
+    f.await_gate("up");
     // The main worktree is another one of the same repository.
-    f.orch(["run"]).exits(7).says(&first.id().to_string());
-    std::fs::write(gate.join("go"), "").expect("a file");
-    Ran::of(first.wait_with_output().expect("orch")).exits(0);
+    f.orch(["run"]).exits(7).says(&first.pid().to_string());
+    f.open("go");
+    first.ended().exits(0);
     assert_eq!(f.subjects("feature")[0], "1: Task 1");
     assert_eq!(f.subjects("main")[0], "Add the plan");
     assert_eq!(f.git(["-C", "../linked", "status", "--porcelain"]), "");
@@ -348,28 +340,20 @@ fn a_live_landing_goes_on_by_itself_when_the_file_is_out_of_the_way() {
         ("1", "run: echo theirs > README.md"),
         (
             "2",
-            "depends_on: []\nrun: while [ ! -e \"$GATE/go\" ]; do sleep 0.05; done; echo b > b.txt",
+            &format!("depends_on: []\nrun: {}; echo b > b.txt", waits("go")),
         ),
     ]));
-    let gate = f.root().join("gate");
-    std::fs::create_dir_all(&gate).expect("a directory");
     f.write("README.md", "mine, not committed\n");
-    let mut command = f.command(["run", "--live", "-j", "2"]);
-    let running = command
-        .env("GATE", &gate)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("orch");
-    while !f.records_so_far().contains("in_the_way") {
-        std::thread::yield_now();
-    }
+    let run = f.live(["run", "--live", "-j", "2"]);
+    f.await_that("the file in the way", || {
+        f.records_so_far().contains("in_the_way").then_some(())
+    });
     f.git(["checkout", "README.md"]);
-    while f.subjects("main")[0] != "1: Task 1" {
-        std::thread::yield_now();
-    }
-    std::fs::write(gate.join("go"), "").expect("a file");
-    Ran::of(running.wait_with_output().expect("orch")).exits(0);
+    f.await_that("the landing", || {
+        (f.subjects("main")[0] == "1: Task 1").then_some(())
+    });
+    f.open("go");
+    run.ended().exits(0);
 }
 
 #[test]

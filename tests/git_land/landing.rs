@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use orch::git::land::{LandOrder, Landed, PlanCopy, Recovery, Refusal, land, recover_checkouts};
+use orch::git::land::{
+    LandError, LandOrder, Landed, PlanCopy, Recovery, Refusal, land, recover_checkouts,
+};
 use orch::git::program::Git;
 use orch::git::repository::Repository;
 use orch::ids::ObjectId;
@@ -30,6 +32,10 @@ impl<'a> Try<'a> {
     }
 
     fn on(&self, repo: &Repository) -> Landed {
+        self.tried(repo).unwrap()
+    }
+
+    fn tried(&self, repo: &Repository) -> Result<Landed, LandError> {
         let order = LandOrder {
             target: &branch(self.target),
             commit: self.commit,
@@ -38,7 +44,7 @@ impl<'a> Try<'a> {
             task: &task("1.1"),
             plan: self.plan,
         };
-        land(repo, &order).unwrap()
+        land(repo, &order)
     }
 }
 
@@ -136,15 +142,9 @@ fn a_symbolic_target_is_refused_by_name() {
     let repo = Repo::new();
     repo.git(&["symbolic-ref", "refs/heads/alias", "refs/heads/main"]);
     let commit = repo.commit_on(&repo.head(), &[("x", Some("x"))]);
-    let order = LandOrder {
-        target: &branch("alias"),
-        commit: &commit,
-        onto: &repo.head(),
-        last_landed: None,
-        task: &task("1.1"),
-        plan: None,
-    };
-    let error = land(&repo.found, &order).unwrap_err();
+    let onto = repo.head();
+    let tried = Try::new("alias", &commit, &onto).tried(&repo.found);
+    let error = tried.unwrap_err();
     assert!(
         error
             .to_string()
@@ -159,21 +159,15 @@ fn a_ref_locked_by_another_process_is_named_and_stays_locked() {
     let lock = repo.found.git_dir().join("refs/heads/main.lock");
     write(&lock, "");
     let commit = repo.commit_on(&repo.head(), &[("x", Some("x"))]);
-    let order = LandOrder {
-        target: &branch("main"),
-        commit: &commit,
-        onto: &repo.head(),
-        last_landed: None,
-        task: &task("1.1"),
-        plan: None,
-    };
-    let error = land(&repo.found, &order).unwrap_err();
+    let onto = repo.head();
+    let tried = Try::new("main", &commit, &onto).tried(&repo.found);
+    let error = tried.unwrap_err();
     assert!(
         error.to_string().contains("refs/heads/main.lock"),
         "{error}"
     );
     assert!(lock.exists());
-    repo.assert_clean_at(&order.onto.clone());
+    repo.assert_clean_at(&onto);
 }
 
 #[test]

@@ -215,32 +215,17 @@ fn a_sparse_checkout_holds_in_slots_and_loses_nothing() {
 #[test]
 fn a_submodule_stays_as_the_base_has_it() {
     let scene = Scene::new();
+    let commit = |dir: &Path, message: &str| {
+        let mut args = vec!["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q"];
+        args.extend(["--allow-empty", "-m", message]);
+        scene.git_in(dir, &args);
+    };
     let module = scene.path().join("module");
     fs::create_dir(&module).expect("created");
     scene.git_in(&module, &["init", "-q"]);
-    scene.git_in(
-        &module,
-        &[
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@b",
-            "commit",
-            "-q",
-            "--allow-empty",
-            "-m",
-            "x",
-        ],
-    );
-    scene.git(&[
-        "-c",
-        "protocol.file.allow=always",
-        "submodule",
-        "add",
-        "-q",
-        "../module",
-        "vendor/module",
-    ]);
+    commit(&module, "x");
+    let add = "-c protocol.file.allow=always submodule add -q ../module vendor/module";
+    scene.git(&add.split(' ').collect::<Vec<_>>());
     scene.commit("Submodule");
     let mut slot = scene.prepared();
     let dir = slot.tree().join("vendor/module");
@@ -253,20 +238,7 @@ fn a_submodule_stays_as_the_base_has_it() {
     scene.prepare(&mut slot);
     assert_eq!(fs::read_dir(&dir).expect("there").count(), 0);
     scene.git_in(&dir, &["init", "-q"]);
-    scene.git_in(
-        &dir,
-        &[
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@b",
-            "commit",
-            "-q",
-            "--allow-empty",
-            "-m",
-            "other",
-        ],
-    );
+    commit(&dir, "other");
     let collected = scene.collect(&mut slot);
     assert!(collected.changes.is_empty(), "{collected:?}");
     assert_eq!(collected.left_out[0].path, Path::new("vendor/module"));
