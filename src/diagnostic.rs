@@ -221,6 +221,9 @@ pub struct Related<'a> {
 
 /// The problems with lines and columns instead of byte offsets.
 pub fn locate<'a>(file: &'a str, text: &str, diagnostics: &'a [Diagnostic]) -> Vec<Located<'a>> {
+    if diagnostics.is_empty() {
+        return Vec::new();
+    }
     let lines = Lines::new(text);
     let locate = |d: &'a Diagnostic| Located {
         file,
@@ -246,6 +249,9 @@ pub fn locate<'a>(file: &'a str, text: &str, diagnostics: &'a [Diagnostic]) -> V
 /// The problems as people read them: file:line:column, the line, a caret, what would be right. Ends with a line break
 /// unless there is nothing to show. Control characters of the text do not reach the terminal.
 pub fn render(file: &str, text: &str, diagnostics: &[Diagnostic], color: bool) -> String {
+    if diagnostics.is_empty() {
+        return String::new();
+    }
     let renderer = if color {
         Renderer::styled()
     } else {

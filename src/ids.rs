@@ -205,6 +205,10 @@ impl fmt::Display for Ticket {
     }
 }
 
+const UNUSABLE: [char; 18] = [
+    ' ', '~', '^', ':', '?', '*', '[', '\\', '/', '"', '\'', '`', '$', '<', '>', '|', ';', '&',
+];
+
 fn check_component(text: &str) -> Result<(), IdError> {
     let unusable = |what: &str| Err(IdError::Unusable(what.to_owned()));
     if text.trim().is_empty() || text == "~" {
@@ -213,10 +217,8 @@ fn check_component(text: &str) -> Result<(), IdError> {
     if text.len() > ID_BYTES_MAX {
         return Err(IdError::TooLong);
     }
-    if let Some(c) = text
-        .chars()
-        .find(|c| c.is_control() || " ~^:?*[\\/\"'`$<>|;&".contains(*c))
-    {
+    let is_unusable = |c: &char| UNUSABLE.contains(c) || c.is_control();
+    if let Some(c) = text.chars().find(is_unusable) {
         return unusable(&format!("{c:?}"));
     }
     if text.starts_with(['.', '-']) {

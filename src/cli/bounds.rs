@@ -51,14 +51,6 @@ pub struct BoundArgs {
 
 /// Budgets that hold nothing up, since every task of the plan is a command.
 pub(super) fn warnings(plan: &Plan, settings: &Settings) -> Vec<Problems> {
-    let runner = |task| how::of(task, plan, settings, &how::Roles::new(), None).runner;
-    if plan
-        .tasks
-        .iter()
-        .any(|task| runner(task) != Runner::Command)
-    {
-        return Vec::new();
-    }
     let bounds_agents = |key: &str| {
         ["usd", "tokens", "sessions"]
             .iter()
@@ -66,9 +58,17 @@ pub(super) fn warnings(plan: &Plan, settings: &Settings) -> Vec<Problems> {
             && !key.ends_with("reserved_budget_usd")
     };
     let rows = settings.rows().into_iter();
-    let given = rows.filter(|(key, _, origin)| {
-        key.starts_with("budget.") && bounds_agents(key) && **origin != Origin::Default
-    });
+    let mut given = rows
+        .filter(|(key, _, origin)| {
+            key.starts_with("budget.") && bounds_agents(key) && **origin != Origin::Default
+        })
+        .peekable();
+    let runner = |task| how::of(task, plan, settings, &how::Roles::new(), None).runner;
+    let is_agents = |task| runner(task) != Runner::Command;
+    // Mostly nothing is given, and a plan can be long.
+    if given.peek().is_none() || plan.tasks.iter().any(is_agents) {
+        return Vec::new();
+    }
     given
         .map(|(key, _, origin)| Problems {
             name: origin.to_string(),

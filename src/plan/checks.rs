@@ -162,6 +162,14 @@ impl VerifyCommand {
 }
 
 impl Checks {
+    /// What levels ask for together, the nearest to the task first.
+    pub(super) fn of_levels(levels: [Option<&Self>; 3]) -> Self {
+        let levels = levels.into_iter().flatten().cloned();
+        levels
+            .reduce(|near, far| near.over(&far))
+            .unwrap_or_default()
+    }
+
     /// These checks over those of a level farther from the task. Commands of a name take the place of the farther one's;
     /// protections and exceptions add up; of limits the nearer one holds.
     #[must_use]

@@ -28,7 +28,6 @@ use std::sync::Arc;
 use crate::diagnostic::{self, Diagnostic, Located};
 use crate::digest::sha256_hex;
 use edit::LastWritten;
-use graph::Gates;
 use problems::Problems;
 use read::Draft;
 use reader::Reader;
@@ -96,14 +95,17 @@ fn check_and(
     strictness: Strictness,
     see: impl FnOnce(&Arc<str>, &Document<'_>),
 ) -> Checked {
-    let text: Arc<str> = String::from_utf8_lossy(bytes).into();
     let mut problems = Problems::default();
-    let plan = match not_a_text(bytes) {
-        Some(problem) => {
-            problems.push(problem);
-            None
+    let (text, plan) = match text_of(bytes) {
+        Ok(text) => {
+            let text: Arc<str> = text.into();
+            let plan = check_text(&text, strictness, &mut problems, see);
+            (text, plan)
         }
-        None => check_text(&text, strictness, &mut problems, see),
+        Err(problem) => {
+            problems.push(problem);
+            (String::from_utf8_lossy(bytes).into(), None)
+        }
     };
     Checked {
         name: name.to_owned(),
@@ -113,26 +115,31 @@ fn check_and(
     }
 }
 
-/// Why bytes are not a text to look into.
-fn not_a_text(bytes: &[u8]) -> Option<Diagnostic> {
+/// The text that bytes are, or why they are none to look into.
+fn text_of(bytes: &[u8]) -> Result<&str, Diagnostic> {
     if bytes.len() > syntax::SOURCE_BYTES_MAX {
         let message = format!(
             "the file is longer than {} MiB",
             syntax::SOURCE_BYTES_MAX >> 20
         );
-        return Some(Diagnostic::error("too-long", message));
+        return Err(Diagnostic::error("too-long", message));
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         let problem = Diagnostic::error("not-utf8", "the file is UTF-16");
-        return Some(problem.help("save it as UTF-8"));
+        return Err(problem.help("save it as UTF-8"));
     }
-    if let Err(e) = std::str::from_utf8(bytes) {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
         let at = e.valid_up_to();
         let problem = Diagnostic::error("not-utf8", "this is not UTF-8");
-        return Some(problem.at(at..at + 1).help("save the file as UTF-8"));
+        problem.at(at..at + 1).help("save the file as UTF-8")
+    })?;
+    match text.find('\0') {
+        None => Ok(text),
+        Some(nul) => {
+            let message = "the file has a NUL byte, and is no YAML";
+            Err(Diagnostic::error("nul", message).at(nul..nul + 1))
+        }
     }
-    let nul = bytes.iter().position(|b| *b == 0)?;
-    Some(Diagnostic::error("nul", "the file has a NUL byte, and is no YAML").at(nul..nul + 1))
 }
 
 fn check_text(
@@ -152,7 +159,7 @@ fn check_text(
         problems.push(Diagnostic::error("empty", "the file holds no plan"));
         return None;
     };
-    let pieces = Pieces::of(text, root);
+    let pieces = Pieces::of(text, &document);
     let mut reader = Reader::new(text, root, strictness == Strictness::Strict);
     let mut draft = read::document(&mut reader, root);
     *problems = reader.problems;
@@ -178,21 +185,12 @@ fn check_text(
     let mut tasks: Vec<Task> = tasks.into_iter().map(|read| read.task).collect();
     // Made in the place of what was read, which is larger.
     tasks.shrink_to_fit();
-    let mut plan = Plan {
+    Some(Plan {
         text: Arc::clone(text),
         sha256: sha256_hex(text.as_bytes()),
         meta,
         sections: sections.into_iter().map(|read| read.section).collect(),
         tasks,
         graph,
-    };
-    let gates: Vec<Gates> = plan
-        .tasks
-        .iter()
-        .map(|task| plan.checks(task).gates())
-        .collect();
-    for (node, gates) in plan.graph.nodes.iter_mut().zip(gates) {
-        Arc::make_mut(node).gates = gates;
-    }
-    Some(plan)
+    })
 }

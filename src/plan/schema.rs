@@ -224,13 +224,7 @@ impl Plan {
 
     fn checks_of(&self, task: Option<&Checks>, section: usize) -> Checks {
         let section = self.sections.get(section).and_then(|s| s.checks.as_deref());
-        let levels = [task, section, self.meta.checks.as_deref()];
-        levels
-            .into_iter()
-            .flatten()
-            .cloned()
-            .reduce(|near, far| near.over(&far))
-            .unwrap_or_default()
+        Checks::of_levels([task, section, self.meta.checks.as_deref()])
     }
 
     /// The plan's identity: `meta.id`, else its path, which is relative to the repository where it lies inside it.

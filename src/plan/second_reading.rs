@@ -5,21 +5,19 @@
 //! their own is read in pieces of some tasks each, and what is left of it as one more.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use serde::Deserialize;
 
 use super::edit::splice::{behind_lines, line_start};
-use super::graph::Declared;
-use super::read::{self, Draft};
+use super::read::{self, Draft, TaskDraft};
 use super::schema::Task;
-use super::syntax::{BYTE_ORDER_MARK, Node, NodeKind};
+use super::syntax::{BYTE_ORDER_MARK, Document, Node, NodeKind};
 use crate::diagnostic::Diagnostic;
 use crate::ids::TaskId;
 
 /// About how long a piece is: long enough that few of its lines are at an end of it.
-const PIECE_BYTES: usize = 64 << 10;
+const PIECE_BYTES: usize = 16 << 10;
 
 #[derive(Deserialize)]
 struct SecondReading {
@@ -28,7 +26,7 @@ struct SecondReading {
 
 #[derive(Deserialize)]
 struct SecondSection {
-    tasks: Option<Vec<Fingerprint>>,
+    tasks: Option<Vec<SecondTask>>,
 }
 
 #[derive(Deserialize)]
@@ -38,74 +36,37 @@ struct SecondTask {
     depends_on: Option<Vec<String>>,
 }
 
-/// What a task must be the same in, as a hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(from = "SecondTask")]
-struct Fingerprint(u64);
-
-impl Fingerprint {
-    fn new<'a>(
-        id: &str,
-        status: Option<Declared>,
-        depends_on: Option<impl Iterator<Item = &'a str>>,
-    ) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (id, status).hash(&mut hasher);
-        // Repeated items count once, as they do in the draft.
-        let mut seen = HashSet::new();
-        let depends_on: Option<Vec<&str>> =
-            depends_on.map(|ids| ids.filter(|id| seen.insert(*id)).collect());
-        depends_on.hash(&mut hasher);
-        Self(hasher.finish())
-    }
-}
-
-impl From<SecondTask> for Fingerprint {
-    fn from(task: SecondTask) -> Self {
-        let status = task.status.as_deref().unwrap_or("pending");
-        let depends_on = task.depends_on.as_ref();
-        Self::new(
-            &task.id,
-            read::declared(status),
-            depends_on.map(|ids| ids.iter().map(String::as_str)),
-        )
-    }
-}
-
-impl From<&Task> for Fingerprint {
-    fn from(task: &Task) -> Self {
-        let depends_on = task.depends_on.as_ref();
-        Self::new(
-            task.id.as_str(),
-            Some(task.declared),
-            depends_on.map(|ids| ids.iter().map(TaskId::as_str)),
-        )
+impl SecondTask {
+    fn is(&self, task: &Task) -> bool {
+        let status = self.status.as_deref().unwrap_or("pending");
+        let waits_alike = match (&self.depends_on, &task.depends_on) {
+            (None, None) => true,
+            (Some(second), Some(first)) => {
+                // Repeated items count once, as they do in the draft.
+                let mut seen = HashSet::new();
+                let second = second.iter().filter(|id| seen.insert(id.as_str()));
+                second.eq(first.iter().map(TaskId::as_str))
+            }
+            _ => false,
+        };
+        self.id == task.id.as_str() && read::declared(status) == Some(task.declared) && waits_alike
     }
 }
 
 /// Lines of a text that hold tasks and nothing else, one after the other; none where all of it must be read at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pieces(Vec<Range<usize>>);
 
 impl Pieces {
     /// Those of a text without aliases, in which every task of a section is an item of a block list on lines of its own.
-    pub(super) fn of(text: &str, root: &Node<'_>) -> Self {
+    pub(super) fn of(text: &str, document: &Document<'_>) -> Self {
         let mut pieces = Vec::new();
-        let sections = root.get("sections").map_or(&[][..], Node::items);
+        let sections = document.root.as_ref().and_then(|root| root.get("sections"));
+        let sections = sections.map_or(&[][..], Node::items);
         let mut lists = sections.iter().filter_map(|section| section.get("tasks"));
-        let apart = !has_alias(root) && lists.all(|list| cut(text, list, &mut pieces).is_some());
+        let apart =
+            !document.has_aliases && lists.all(|list| cut(text, list, &mut pieces).is_some());
         Self(if apart { pieces } else { Vec::new() })
-    }
-}
-
-fn has_alias(node: &Node<'_>) -> bool {
-    match &node.kind {
-        NodeKind::Alias { .. } => true,
-        NodeKind::Scalar { .. } => false,
-        NodeKind::Sequence { items, .. } => items.iter().any(has_alias),
-        NodeKind::Mapping { entries, .. } => entries
-            .iter()
-            .any(|(key, value)| has_alias(key) || has_alias(value)),
     }
 }
 
@@ -132,16 +93,12 @@ fn cut(text: &str, list: &Node<'_>, pieces: &mut Vec<Range<usize>>) -> Option<()
 
 /// Why a text without errors is refused: the second parser reads other tasks in it.
 pub(super) fn disagreement(text: &str, pieces: &Pieces, draft: &Draft) -> Option<Diagnostic> {
-    let is_same = |second: &[Fingerprint]| {
-        let first = draft.tasks.iter().map(|read| Fingerprint::from(&read.task));
-        first.eq(second.iter().copied())
-    };
-    if by_pieces(text, pieces).is_some_and(|second| is_same(&second)) {
+    if is_same_by_pieces(text, pieces, draft) {
         return None;
     }
     // Whatever is unusual about the pieces, the whole text decides.
     let why = match whole(text) {
-        Ok(second) if is_same(&second) => return None,
+        Ok(second) if are_all(&second, draft) => return None,
         Ok(_) => "another YAML parser reads other tasks in this text".to_owned(),
         Err(e) => format!("another YAML parser reads this otherwise: {e}"),
     };
@@ -149,8 +106,19 @@ pub(super) fn disagreement(text: &str, pieces: &Pieces, draft: &Draft) -> Option
     Some(Diagnostic::error("ambiguous-yaml", why).help(help))
 }
 
+fn are_all(second: &[SecondTask], draft: &Draft) -> bool {
+    let mut first = draft.tasks.iter();
+    are_next(second, &mut first) && first.next().is_none()
+}
+
+fn are_next<'d>(second: &[SecondTask], first: &mut impl Iterator<Item = &'d TaskDraft>) -> bool {
+    second
+        .iter()
+        .all(|second| first.next().is_some_and(|first| second.is(&first.task)))
+}
+
 /// Reads a text that has been checked for size, depth and aliases, which serde_yaml alone bounds too late.
-fn whole(text: &str) -> Result<Vec<Fingerprint>, serde_yaml::Error> {
+fn whole(text: &str) -> Result<Vec<SecondTask>, serde_yaml::Error> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let read: SecondReading = serde_yaml::from_str(text)?;
     let sections = read.sections.into_iter().flatten();
@@ -160,42 +128,46 @@ fn whole(text: &str) -> Result<Vec<Fingerprint>, serde_yaml::Error> {
         .collect())
 }
 
-fn by_pieces(text: &str, Pieces(pieces): &Pieces) -> Option<Vec<Fingerprint>> {
-    if pieces.is_empty() {
-        return None;
-    }
-    let mut found = Vec::new();
+fn is_same_by_pieces(text: &str, Pieces(pieces): &Pieces, draft: &Draft) -> bool {
+    let mut first = draft.tasks.iter();
     let mut rest = String::new();
     let mut kept = 0;
     for piece in pieces {
         rest.push_str(&text[kept..piece.start]);
         kept = piece.end;
-        let tasks: Vec<Fingerprint> = serde_yaml::from_str(&text[piece.clone()]).ok()?;
-        found.extend(tasks);
+        let second: Result<Vec<SecondTask>, _> = serde_yaml::from_str(&text[piece.clone()]);
+        if !second.is_ok_and(|second| are_next(&second, &mut first)) {
+            return false;
+        }
     }
     rest.push_str(&text[kept..]);
-    whole(&rest)
-        .is_ok_and(|others| others.is_empty())
-        .then_some(found)
+    !pieces.is_empty()
+        && first.next().is_none()
+        && whole(&rest).is_ok_and(|others| others.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::graph::Declared;
     use crate::plan::reader::Reader;
     use crate::plan::{syntax, validate};
+
+    fn draft(text: &str) -> (Pieces, Draft) {
+        let document = syntax::parse(text).expect("YAML");
+        let root = document.root.as_ref().expect("a document");
+        let mut reader = Reader::new(text, root, false);
+        let mut draft = read::document(&mut reader, root);
+        validate::graph(&mut draft, &mut reader.problems);
+        (Pieces::of(text, &document), draft)
+    }
 
     #[test]
     fn a_text_that_two_parsers_read_in_two_ways_is_refused() {
         let plan = |tasks: &str| format!("sections: [{{id: s, name: S, tasks: [{tasks}]}}]");
         let text = plan("{id: 1.10, name: a}, {id: b, name: b, depends_on: [1.10, 1.10]}");
-        let document = syntax::parse(&text).expect("YAML");
-        let root = document.root.as_ref().expect("a document");
-        let mut reader = Reader::new(&text, root, false);
-        let mut draft = read::document(&mut reader, root);
-        validate::graph(&mut draft, &mut reader.problems);
-        let whole = Pieces::default();
-        assert_eq!(disagreement(&text, &whole, &draft), None);
+        let (pieces, draft) = draft(&text);
+        assert_eq!(disagreement(&text, &pieces, &draft), None);
 
         for other in [
             "{id: 1.10, name: a}",
@@ -205,16 +177,16 @@ mod tests {
             "{id: 1.10, name: a, status: completed}, {id: b, name: b, depends_on: [1.10]}",
             "{id: [1.10], name: a}",
         ] {
-            let problem = disagreement(&plan(other), &whole, &draft);
+            let problem = disagreement(&plan(other), &pieces, &draft);
             assert_eq!(problem.map(|p| p.code), Some("ambiguous-yaml"), "{other}");
         }
     }
+
     /// Whether the tasks of a text are read in pieces, and are the same then.
     fn is_read_by_pieces(text: &str) -> bool {
-        let document = syntax::parse(text).expect("YAML");
-        let root = document.root.as_ref().expect("a document");
-        let pieces = Pieces::of(text, root);
-        by_pieces(text, &pieces).is_some_and(|found| found == whole(text).expect("YAML"))
+        let (pieces, draft) = draft(text);
+        assert!(are_all(&whole(text).expect("YAML"), &draft), "{text}");
+        is_same_by_pieces(text, &pieces, &draft)
     }
 
     #[test]
@@ -239,5 +211,19 @@ mod tests {
         ] {
             assert!(!is_read_by_pieces(&text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_piece_that_is_read_otherwise_is_noticed() {
+        let head = "sections:\n  - id: s\n    name: S\n    tasks:\n";
+        let tasks = (0..2_000).map(|id| format!("    - id: t{id}\n      name: A\n"));
+        let text = head.to_owned() + &tasks.collect::<String>();
+        let (pieces, mut draft) = draft(&text);
+        assert!(is_same_by_pieces(&text, &pieces, &draft));
+        draft.tasks[1_500].task.declared = Declared::Completed;
+        assert!(!is_same_by_pieces(&text, &pieces, &draft));
+        assert!(disagreement(&text, &pieces, &draft).is_some());
+        draft.tasks.truncate(1_500);
+        assert!(!is_same_by_pieces(&text, &pieces, &draft));
     }
 }

@@ -35,10 +35,12 @@ pub struct SyntaxError {
 }
 
 /// The one document of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Document<'t> {
     /// Its content; `None` in a text of blanks and comments.
     pub root: Option<Node<'t>>,
+    /// Whether anything in it is an alias.
+    pub has_aliases: bool,
 }
 
 /// A value with its place in the text. There are millions in a large plan, so that it borrows what it can and keeps its
@@ -224,7 +226,7 @@ pub fn parse(text: &str) -> Result<Document<'_>, SyntaxError> {
             span: 0..0,
         });
     }
-    if let Some(at) = text.bytes().position(|byte| byte == 0) {
+    if let Some(at) = text.find('\0') {
         return Err(SyntaxError::new(
             "a NUL byte cannot be part of YAML",
             at..at + 1,

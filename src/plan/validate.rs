@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::graph::{Declared, Edge, Gates, Graph, Looks, Node};
+use super::checks::Checks;
+use super::graph::{Declared, Edge, Graph, Looks, Node};
 use super::keys::nearest;
 use super::order::{self, EDGES_MAX, Need, Place, TooLarge};
 use super::problems::Problems;
 use super::read::{Dependency, Draft, TaskDraft};
 use super::reader::quote;
-use super::schema::{MAX_ATTEMPTS_DEFAULT, Meta, Schedule, Task};
+use super::schema::{MAX_ATTEMPTS_DEFAULT, Schedule, Task};
 use crate::diagnostic::Diagnostic;
 use crate::digest::sha256_hex;
 use crate::ids::TaskId;
@@ -281,15 +282,9 @@ fn build(draft: &Draft, needs: &[Vec<Need>]) -> Graph {
         implied: need.implied,
     };
     let node = |(read, needs): (&TaskDraft, &Vec<Need>)| {
-        Arc::new(node(
-            &read.task,
-            &draft.meta,
-            needs.iter().map(edge).collect(),
-        ))
+        node(&read.task, draft, needs.iter().map(edge).collect())
     };
-    Graph {
-        nodes: draft.tasks.iter().zip(needs).map(node).collect(),
-    }
+    draft.tasks.iter().zip(needs).map(node).collect()
 }
 
 /// Limits of durations keep far away from what does not fit.
@@ -297,7 +292,14 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn node(task: &Task, meta: &Meta, needs: Vec<Edge>) -> Node {
+fn node(task: &Task, draft: &Draft, needs: Vec<Edge>) -> Node {
+    let meta = &draft.meta;
+    let section = draft.sections.get(task.section);
+    let levels = [
+        task.checks.as_deref(),
+        section.and_then(|read| read.section.checks.as_deref()),
+        meta.checks.as_deref(),
+    ];
     Node {
         id: task.id.clone(),
         name: Arc::clone(&task.name),
@@ -313,7 +315,7 @@ fn node(task: &Task, meta: &Meta, needs: Vec<Edge>) -> Node {
         kind: task.kind,
         declared: task.declared,
         spec_hash: spec_hash(task),
-        gates: Gates::None,
+        gates: Checks::of_levels(levels).gates(),
         approval: task.approval.as_ref().map(|approval| approval.when),
         evidence: task.external.as_ref().map(|external| Looks {
             every_ms: ms(external.every),

@@ -31,14 +31,15 @@ pub(super) fn build(text: &str) -> Result<Document<'_>, SyntaxError> {
                 .transpose()
                 .map_err(|e| scan_error(text, &e))?
             {
-                Some((Event::Anchor(id, _), at)) => Some((id, bytes(at))),
-                _ => return Err(SyntaxError::new("an anchor without its name", bytes(span))),
+                Some((Event::Anchor(id, _), at)) => Some((id, bytes(&at))),
+                _ => return Err(SyntaxError::new("an anchor without its name", bytes(&span))),
             }
         };
-        builder.take(event, span, anchor)?;
+        builder.take(event, &span, anchor)?;
     }
     Ok(Document {
         root: builder.done.pop(),
+        has_aliases: builder.has_aliases,
     })
 }
 
@@ -85,6 +86,7 @@ struct Builder<'t> {
     nodes: usize,
     bytes: usize,
     documents: usize,
+    has_aliases: bool,
 }
 
 impl<'t> Builder<'t> {
@@ -98,13 +100,14 @@ impl<'t> Builder<'t> {
             nodes: 0,
             bytes: 0,
             documents: 0,
+            has_aliases: false,
         }
     }
 
     fn take(
         &mut self,
         event: Event<'t>,
-        span: Span,
+        span: &Span,
         anchor: Option<(usize, Range<usize>)>,
     ) -> Result<(), SyntaxError> {
         let at = bytes(span);
@@ -119,6 +122,7 @@ impl<'t> Builder<'t> {
                 }
             }
             Event::Alias(id) => {
+                self.has_aliases = true;
                 let expanded = self.anchored.get(id).copied().flatten().ok_or_else(|| {
                     SyntaxError::new("this alias stands inside of what it refers to", at.clone())
                 })?;
@@ -183,7 +187,7 @@ impl<'t> Builder<'t> {
         &mut self,
         mapping: bool,
         style: StructureStyle,
-        span: Span,
+        span: &Span,
         anchor: Option<(usize, Range<usize>)>,
     ) -> Result<(), SyntaxError> {
         let at = bytes(span);
@@ -285,8 +289,8 @@ impl<'t> Builder<'t> {
         Err(SyntaxError::new(message, at.clone()))
     }
 
-    fn properties(&self, span: Span, anchor: Option<(usize, Range<usize>)>) -> Before<'t> {
-        let tag = span.tag_span().map(bytes);
+    fn properties(&self, span: &Span, anchor: Option<(usize, Range<usize>)>) -> Before<'t> {
+        let tag = span.tag_span().as_ref().map(bytes);
         let places = || {
             let anchor = anchor.as_ref().map(|(_, at)| at);
             anchor.into_iter().chain(tag.as_ref())
@@ -351,7 +355,7 @@ fn offset(at: usize) -> u32 {
     u32::try_from(at).expect("a text is not longer than `SOURCE_BYTES_MAX`")
 }
 
-fn bytes(span: Span) -> Range<usize> {
+fn bytes(span: &Span) -> Range<usize> {
     let offset = |marker: granit_parser::Marker| {
         marker
             .byte_offset()
