@@ -11,7 +11,7 @@ use crate::engine::ending::{AttemptEnd, Ending};
 use crate::engine::scope::{Exception, Rules, Scope};
 use crate::git::collect::{Change, ChangeKind};
 use crate::git::tree::{
-    Content, content_at, file_in, files_in, line_changes, links_in, paths_between,
+    Content, Contents, file_in, files_in, line_changes, links_in, paths_between,
 };
 use crate::ids::{ObjectId, TaskId};
 use crate::plan::checks::{ChangeLimits, Checks, Schema, Want};
@@ -78,14 +78,15 @@ pub(super) fn protected_paths(
     let links = links_in(repo, base)?;
     let rules = rules(site, repo, task, checks, base, &links)?;
     let mut moved = Vec::new();
+    let (before, after) = (Contents::of(repo, base)?, Contents::of(repo, new)?);
     for path in paths_between(repo, base, new)? {
         if site.plan.tracked().map(Path::new) != Some(path.as_path()) {
-            let at = |of| -> Result<Option<PathBuf>, git2::Error> {
-                Ok(content_at(repo, of, &path)?.map(|_| path.clone()))
+            let at = |tree: &Contents<'_>| -> Result<Option<PathBuf>, git2::Error> {
+                Ok(tree.at(&path)?.map(|_| path.clone()))
             };
             moved.push(Moved {
-                from: at(base)?,
-                to: at(new)?,
+                from: at(&before)?,
+                to: at(&after)?,
             });
         }
     }
@@ -167,17 +168,15 @@ fn touched(
     [base, new]: [&ObjectId; 2],
     mut links: Links,
 ) -> anyhow::Result<Vec<Touched>> {
+    let (before, after) = (Contents::of(repo, base)?, Contents::of(repo, new)?);
     for path in moved.iter().filter_map(|change| change.to.as_deref()) {
-        if let Some(Content::Link(target)) = content_at(repo, new, path)? {
+        if let Some(Content::Link(target)) = after.at(path)? {
             links.insert(path.to_owned(), target);
         }
     }
-    let look = |of: &ObjectId, path: &Path| -> Result<Option<Entry>, git2::Error> {
-        Ok(content_at(repo, of, path)?.map(entry))
-    };
     let trees = Trees {
-        base: &|path: &Path| look(base, path),
-        new: &|path: &Path| look(new, path),
+        base: &|path: &Path| Ok::<_, git2::Error>(before.at(path)?.map(entry)),
+        new: &|path: &Path| Ok(after.at(path)?.map(entry)),
         files: &|| files_in(repo, base),
         links: &links,
     };

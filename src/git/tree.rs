@@ -1,5 +1,6 @@
 //! Trees edited in the object store, without an index or a working copy.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -123,11 +124,13 @@ pub fn content_at(
     of: &ObjectId,
     path: &Path,
 ) -> Result<Option<Content>, git2::Error> {
-    let Some(Entry { id, mode }) = entry_at(&tree_of(repo, of)?, path)? else {
-        return Ok(None);
-    };
+    let entry = entry_at(&tree_of(repo, of)?, path)?;
+    entry.map(|entry| content(repo, entry)).transpose()
+}
+
+fn content(repo: &Repository, Entry { id, mode }: Entry) -> Result<Content, git2::Error> {
     let bytes = || repo.find_blob(id).map(|blob| blob.content().to_owned());
-    Ok(Some(match mode {
+    Ok(match mode {
         DIRECTORY => Content::Directory,
         SUBMODULE => Content::Submodule,
         LINK => Content::Link(bytes()?),
@@ -135,7 +138,58 @@ pub fn content_at(
             bytes: bytes()?,
             executable: mode == BLOB_EXECUTABLE,
         },
-    }))
+    })
+}
+
+/// A commit or tree that is asked about many paths. libgit2 keeps no large trees: looked up one by one, the files of a
+/// directory would have it read and unpacked as often as there are files.
+#[expect(missing_debug_implementations, reason = "git2's objects have none")]
+pub struct Contents<'r> {
+    repo: &'r Repository,
+    root: Tree<'r>,
+    /// The directory that was asked about last; none where there is no such directory.
+    last: RefCell<Option<(PathBuf, Option<Tree<'r>>)>>,
+}
+
+impl<'r> Contents<'r> {
+    /// Those of a commit or tree.
+    ///
+    /// # Errors
+    /// If there is no such object, or it has no tree.
+    pub fn of(repo: &'r Repository, id: &ObjectId) -> Result<Self, git2::Error> {
+        Ok(Self {
+            repo,
+            root: tree_of(repo, id)?,
+            last: RefCell::new(None),
+        })
+    }
+
+    /// What stands at `path`.
+    ///
+    /// # Errors
+    /// If an object cannot be read.
+    pub fn at(&self, path: &Path) -> Result<Option<Content>, git2::Error> {
+        let entry = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => {
+                let mut last = self.last.borrow_mut();
+                if last.as_ref().is_none_or(|(path, _)| path != parent) {
+                    *last = Some((parent.to_owned(), self.directory(parent)?));
+                }
+                let tree = last.as_ref().and_then(|(_, tree)| tree.as_ref());
+                tree.and_then(|tree| tree.get_name_bytes(name.as_bytes()))
+                    .map(|entry| Entry::of(&entry))
+            }
+            _ => entry_at(&self.root, path)?,
+        };
+        entry.map(|entry| content(self.repo, entry)).transpose()
+    }
+
+    fn directory(&self, path: &Path) -> Result<Option<Tree<'r>>, git2::Error> {
+        match entry_at(&self.root, path)? {
+            Some(Entry { id, mode }) if mode == DIRECTORY => self.repo.find_tree(id).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// The symbolic links of a commit or tree, with what they say.
@@ -370,4 +424,44 @@ fn replaced(
 
 fn refusal(message: String) -> git2::Error {
     git2::Error::new(ErrorCode::GenericError, ErrorClass::Tree, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_asked_about_in_any_order_are_those_of_single_looks() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let repo = Repository::init(dir.path()).expect("a repository");
+        let blob = repo.blob(b"text").expect("a blob");
+        let tree = |entries: &[(&str, Oid, i32)]| {
+            let mut builder = repo.treebuilder(None).expect("a builder");
+            for (name, id, mode) in entries {
+                builder.insert(name, *id, *mode).expect("an entry");
+            }
+            builder.write().expect("a tree")
+        };
+        let below = tree(&[("f", blob, BLOB)]);
+        let directory = tree(&[
+            ("b", blob, BLOB_EXECUTABLE),
+            ("e", below, DIRECTORY),
+            ("l", blob, LINK),
+        ]);
+        let root = tree(&[("a", blob, BLOB), ("d", directory, DIRECTORY)]);
+        let root = object_id(root);
+        let contents = Contents::of(&repo, &root).expect("a tree");
+        let paths = [
+            "a", "d", "d/b", "d/l", "d/e/f", "d/e", "d/b", "x", "d/x", "a/x", "x/y", "d/b/z",
+            "d/e/f",
+        ];
+        for path in paths.map(Path::new) {
+            let alone = content_at(&repo, &root, path).expect("readable");
+            assert_eq!(contents.at(path).expect("readable"), alone, "{path:?}");
+        }
+        assert_eq!(
+            contents.at(Path::new("d/l")).expect("readable"),
+            Some(Content::Link(b"text".to_vec()))
+        );
+    }
 }

@@ -213,11 +213,11 @@ fn read_slot(
     };
     if !files.left_out.is_empty() {
         notes.extend(files.left_out.iter().map(|l| {
-            format!(
-                "`{}` is {}; it is kept with the attempt",
-                l.path.display(),
-                l.why.in_words()
-            )
+            let kept = match l.why {
+                Reason::NoFile => "it is left out",
+                _ => "it is kept with the attempt",
+            };
+            format!("`{}` is {}; {kept}", l.path.display(), l.why.in_words())
         }));
         left_out::save(&slot.tree(), &files.left_out, &dir.left_out())?;
     }
