@@ -166,12 +166,8 @@ async fn executing(
     continued: u32,
 ) -> anyhow::Result<Found> {
     let dir = site.attempt_dir(ticket);
-    let own = match (asked, continued) {
-        (true, _) => Some(SessionPart::AskStatus),
-        (false, 0) => None,
-        (false, number) => Some(SessionPart::Continue(number)),
-    };
-    if own.is_some_and(|part| !dir.session(part).path().exists()) {
+    let own = SessionPart::of(asked, continued);
+    if own != SessionPart::Work && !dir.session(own).path().exists() {
         return Ok(Found::NeverStarted);
     }
     let parts = dir.sessions();

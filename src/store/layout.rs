@@ -84,6 +84,15 @@ pub enum SessionPart {
 const CONTINUE: &str = "continue-";
 
 impl SessionPart {
+    /// The one that runs in an attempt that has gone on this many times, or that is asked for its status.
+    pub fn of(asks_status: bool, continued: u32) -> Self {
+        match (asks_status, continued) {
+            (true, _) => Self::AskStatus,
+            (false, 0) => Self::Work,
+            (false, number) => Self::Continue(number),
+        }
+    }
+
     /// As the ledger spells it.
     pub fn word(self) -> String {
         match self {

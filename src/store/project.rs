@@ -54,12 +54,8 @@ pub(super) fn project(tx: &Transaction<'_>, placed: &Placed<'_>) -> Result<(), R
             continues,
             ..
         } => {
-            let part = match (asks_status, continues) {
-                (true, _) => SessionPart::AskStatus,
-                (false, Some(continuation)) => SessionPart::Continue(continuation.number),
-                (false, None) => SessionPart::Work,
-            };
-            set_part(tx, run, ticket, part)
+            let continued = continues.map_or(0, |continuation| continuation.number);
+            set_part(tx, run, ticket, SessionPart::of(*asks_status, continued))
         }
         Record::Collected { ticket, usage, .. } => count_usage(tx, run, ticket, usage),
         Record::Landed {

@@ -130,6 +130,11 @@ impl Observations {
 
 type Work = Pin<Box<dyn Future<Output = Event> + Send>>;
 
+/// Of an action that is done as soon as it is told on.
+fn told() -> Work {
+    Box::pin(std::future::ready(Event::Tick))
+}
+
 impl Executor {
     /// For a run at `site`, and where it tells of agents that run.
     ///
@@ -320,11 +325,7 @@ impl Executor {
                 asked,
                 continued,
             } => {
-                let last = match (asked, continued) {
-                    (true, _) => SessionPart::AskStatus,
-                    (false, 0) => SessionPart::Work,
-                    (false, number) => SessionPart::Continue(number),
-                };
+                let last = SessionPart::of(asked, continued);
                 let order = collect::Order::new(engine, ticket, base, ended_by_orch, last);
                 let (board, leases) = (self.board.clone(), self.leases.clone());
                 Box::pin(async move {
@@ -389,21 +390,21 @@ impl Executor {
             Action::Publish => Box::pin(publish::publish(self.clone())),
             Action::EndAgent { ticket } => {
                 self.end_agent(&ticket);
-                Box::pin(std::future::ready(Event::Tick))
+                told()
             }
             Action::EndGates { ticket } => {
                 self.end_gates(&Some(ticket));
-                Box::pin(std::future::ready(Event::Tick))
+                told()
             }
             Action::EndBaseline => {
                 self.end_gates(&None);
-                Box::pin(std::future::ready(Event::Tick))
+                told()
             }
             Action::EndSmoke => {
                 self.end_gates(&smoke_job());
-                Box::pin(std::future::ready(Event::Tick))
+                told()
             }
-            Action::Finish { .. } => Box::pin(std::future::ready(Event::Tick)),
+            Action::Finish { .. } => told(),
         }
     }
 
