@@ -135,7 +135,7 @@ fn set_aside(site: &Site, order: &Order, trouble: Trouble) -> anyhow::Result<Col
     );
     let kept = slot.set_aside(&name)?;
     let detail = format!(
-        "what the attempt left cannot be read: {error:#}; its slot is kept whole in {}",
+        "what the attempt left cannot be read, its slot is kept whole in {}: {error:#}",
         kept.display()
     );
     Ok(Collected {
