@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::outcome::Outcome;
 use crate::engine::view::{TaskState, Wait};
 use crate::error::Result;
-use crate::report::summary;
+use crate::report::summary::{self, Shown};
 
 /// Failed tasks that are named with commands of their own.
 const FAILED_SHOWN: usize = 3;
@@ -23,7 +23,7 @@ pub(super) fn print(
     stop_file: Option<&Path>,
     out: &mut Out<'_>,
 ) -> Result<()> {
-    let text = summary::text(engine, false, out.paint);
+    let text = summary::text(engine, Shown::OfTheRun, false, out.paint);
     out.print(&format!("\n{text}"))?;
     let ways = ways_on(engine, outcome, stop_file);
     if !ways.is_empty() {

@@ -47,8 +47,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     }
     let repo = locate::repository()?;
     let asked = Asked::read(args, out)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(blocking_threads(asked.settings.jobs.value))
         .enable_all()
         .build()

@@ -4,7 +4,7 @@ use super::args::{Format, StatusArgs};
 use super::locate;
 use super::out::Out;
 use crate::error::{OrKind, Result};
-use crate::report::summary;
+use crate::report::summary::{self, Shown};
 
 /// `orch status`.
 pub(super) fn status(args: &StatusArgs, out: &mut Out<'_>) -> Result<u8> {
@@ -12,7 +12,7 @@ pub(super) fn status(args: &StatusArgs, out: &mut Out<'_>) -> Result<u8> {
     let engine = locate::engine(&chosen)?;
     let live = chosen.is_live()?;
     let text = match args.format {
-        Format::Text => summary::text(&engine, live, out.paint),
+        Format::Text => summary::text(&engine, Shown::All, live, out.paint),
         Format::Json => {
             serde_json::to_string_pretty(&summary::json(&engine, live)).or_bug()? + "\n"
         }

@@ -336,6 +336,7 @@ impl Loop {
         loop {
             let some: Vec<Stamped> = stamped.by_ref().take(TOLD_AT_ONCE).collect();
             if some.is_empty() {
+                self.reporter.pause();
                 return Ok(());
             }
             self.executor.note(&some);

@@ -435,14 +435,11 @@ fn salvaged(salvage: &Salvage) -> String {
 
 fn settled(task: &TaskId, as_: &Settlement) -> Line {
     let (tone, words) = match as_ {
-        Settlement::Believed => (
-            Tone::Dim,
-            "is completed according to the plan; orch has no record of it",
-        ),
-        Settlement::LandedBefore { .. } => (Tone::Dim, "landed in an earlier run"),
+        Settlement::Believed | Settlement::LandedBefore { .. } | Settlement::LeftOut => {
+            return None; // `together`
+        }
         Settlement::MarkedDone { .. } => (Tone::Good, "is done, says a person"),
         Settlement::Skipped => (Tone::Dim, "is skipped"),
-        Settlement::LeftOut => (Tone::Dim, "is left out of this run"),
         Settlement::DeclaredFailed => (
             Tone::Bad,
             "has failed according to the plan; `orch retry` gives it fresh attempts",

@@ -13,6 +13,7 @@ pub mod ndjson;
 pub mod paint;
 pub mod summary;
 pub mod table;
+mod together;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -23,16 +24,19 @@ use crate::engine::Engine;
 use crate::engine::record::{Record, Stamped};
 use crate::engine::view::{TaskState, Wait};
 use crate::ids::TaskId;
-use crate::time::Now;
+use crate::time::{Now, Wall};
 use lines::{Line, Tone};
 use live::Region;
 use paint::Paint;
+use together::Together;
 
 /// Tells of a run while it goes on.
 #[derive(Debug)]
 pub struct Reporter {
     voice: Voice,
     paint: Paint,
+    /// What is to be told in one line, and may go on.
+    together: Option<Together>,
     /// Said once, that something could not be said.
     mute: bool,
 }
@@ -53,6 +57,7 @@ impl Reporter {
         Self {
             voice: Voice::Lines,
             paint,
+            together: None,
             mute: false,
         }
     }
@@ -62,6 +67,7 @@ impl Reporter {
         Self {
             voice: Voice::Live(Box::new(Region::new())),
             paint,
+            together: None,
             mute: false,
         }
     }
@@ -71,11 +77,12 @@ impl Reporter {
         Self {
             voice: Voice::Json,
             paint: Paint::plain(),
+            together: None,
             mute: false,
         }
     }
 
-    /// Tells of new records.
+    /// Tells of new records; of the last of them perhaps only at [`Self::pause`].
     pub fn records(&mut self, engine: &Engine, stamped: &[Stamped], now: Now) {
         if let Voice::Json = self.voice {
             self.json_lines(stamped);
@@ -87,9 +94,19 @@ impl Reporter {
                 .map_or_else(String::new, |v| paint::in_one_line(&v.node.name))
         };
         for record in stamped {
+            if let Some((how, task)) = together::of(record) {
+                match &mut self.together {
+                    Some(those) if those.how == how => those.add(task),
+                    _ => {
+                        self.pause();
+                        self.together = Some(Together::begin(how, task, record.at));
+                    }
+                }
+                continue;
+            }
+            self.pause();
             if let Some(line) = lines::of(record, &name) {
-                let text = self.dress(record, &line);
-                self.print(&text);
+                self.tell(record.at, &line);
             }
             if matches!(record.record, Record::RunResumed { .. }) {
                 self.remind(engine, record);
@@ -113,8 +130,14 @@ impl Reporter {
         };
         for view in engine.tasks().filter(|view| is_asked(&view.state)) {
             let line = lines::still_asked(&view.node.id);
-            let text = self.dress(record, &line);
-            self.print(&text);
+            self.tell(record.at, &line);
+        }
+    }
+
+    /// Tells what there is to tell of the records so far: no more of them come for now.
+    pub fn pause(&mut self) {
+        if let Some(those) = self.together.take() {
+            self.tell(those.at, &those.line());
         }
     }
 
@@ -150,8 +173,8 @@ impl Reporter {
         }
     }
 
-    fn dress(&self, record: &Stamped, line: &Line) -> String {
-        let time = record.at.to_utc().map(|t| {
+    fn tell(&mut self, at: Wall, line: &Line) {
+        let time = at.to_utc().map(|t| {
             t.with_timezone(&chrono::Local)
                 .format("%H:%M:%S")
                 .to_string()
@@ -164,7 +187,7 @@ impl Reporter {
             Tone::Bad => self.paint.bad(&text),
             Tone::Dim => self.paint.dim(&text),
         };
-        format!("{time}  {text}")
+        self.print(&format!("{time}  {text}"));
     }
 
     fn print(&mut self, text: &str) {

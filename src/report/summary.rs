@@ -34,6 +34,16 @@ pub fn state_in_words(state: &TaskState) -> String {
     }
 }
 
+fn was_done_before(state: &TaskState) -> bool {
+    matches!(
+        state,
+        TaskState::Completed {
+            how: Completion::Believed | Completion::LandedBefore,
+            ..
+        }
+    )
+}
+
 /// The state's word, for scripts.
 pub fn word(state: &TaskState) -> &'static str {
     match state {
@@ -77,8 +87,17 @@ fn wait_in_words(wait: Wait) -> &'static str {
     }
 }
 
+/// Which tasks a table shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// All of the plan.
+    All,
+    /// Those that were not done when the run began; the others are counted.
+    OfTheRun,
+}
+
 /// The run as text: a head, the table of tasks, what people should know. `live` says whether an orch works on it now.
-pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
+pub fn text(engine: &Engine, shown: Shown, live: bool, paint: Paint) -> String {
     let run = engine.run();
     let state = match (run.ended, live) {
         (Some(outcome), _) => outcome.in_words().to_owned(),
@@ -105,15 +124,23 @@ pub fn text(engine: &Engine, live: bool, paint: Paint) -> String {
         "tokens in/out",
         "name",
     ];
-    let mut rows: Vec<Vec<String>> = engine.tasks().map(|view| row(&view)).collect();
+    let shown = |view: &TaskView<'_>| shown == Shown::All || !was_done_before(&view.state);
+    let mut rows: Vec<Vec<String>> = engine.tasks().filter(shown).map(|v| row(&v)).collect();
     if run.policy.ladder.enabled {
         let at = heads.len() - 1;
         heads.insert(at, "model");
-        for (row, view) in rows.iter_mut().zip(engine.tasks()) {
+        for (row, view) in rows.iter_mut().zip(engine.tasks().filter(shown)) {
             row.insert(at, view.model.unwrap_or_else(|| "default".to_owned()));
         }
     }
     out.push_str(&table::render(&heads, &rows, paint));
+    match engine.tasks().filter(|view| !shown(view)).count() {
+        0 => {}
+        1 => out.push_str("1 more was done before; `orch status` lists it too\n"),
+        n => out.push_str(&format!(
+            "{n} more were done before; `orch status` lists them too\n"
+        )),
+    }
     for view in engine.tasks() {
         if let Some(reason) = reason(engine, &view) {
             let reason = quoted(&reason);
