@@ -422,7 +422,7 @@ sections:
         (Some(3), Some(RetryFrom::Base))
     );
     assert_eq!(task.priority, -3);
-    assert_eq!(task.labels, ["x", "y"]);
+    assert_eq!(*task.labels, ["x", "y"]);
     assert!(plan.source(task).starts_with("id: a\n"));
     assert!(plan.source(task).trim_end().ends_with("lines"));
     let rehearse = task.rehearse.as_ref().expect("it has one");

@@ -135,22 +135,20 @@ pub fn of(
     } else {
         plan.meta.runner.unwrap_or(settings.runner.value)
     };
-    let role = task
-        .agent
-        .clone()
-        .unwrap_or_else(|| DEFAULT_ROLE.to_owned());
-    let known = roles.get(&role);
+    let role = task.agent.as_deref().unwrap_or(DEFAULT_ROLE);
+    let known = roles.get(role);
     How {
         runner: force.or(task.runner).unwrap_or(general),
         model: task
             .model
-            .clone()
+            .as_deref()
+            .map(str::to_owned)
             .or_else(|| known.and_then(|r| r.model.clone()))
             .or_else(|| settings.model.value.clone()),
         tools: known.and_then(|r| r.tools.clone()),
         profile: known.and_then(|r| r.profile),
         effort: known.and_then(|r| r.effort),
         timeout: task.timeout.unwrap_or(settings.timeout.value),
-        role,
+        role: role.to_owned(),
     }
 }

@@ -134,7 +134,7 @@ fn rules(
     let mut protect = checks.protect.clone();
     protect.extend(judges(site, checks).map(|path| globset::escape(&path)));
     Ok(Rules {
-        files: task.map(|task| task.files.clone()).unwrap_or_default(),
+        files: task.map(|task| task.files.to_vec()).unwrap_or_default(),
         asks: approval.is_some_and(|approval| approval.when == When::After),
         protect,
         unprotect: checks.unprotect.clone(),

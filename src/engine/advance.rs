@@ -69,7 +69,7 @@ impl Turn<'_> {
             .iter()
             .filter(|task| task.is_open())
             .filter_map(|task| {
-                let as_ = match &task.closing {
+                let as_ = match &task.past().closing {
                     Some(closing) => closing.settlement(),
                     None if !task.in_plan => Settlement::Removed,
                     None => return None,

@@ -124,7 +124,7 @@ fn wished(task: &Task, end: Ending, by_policy: RetryFrom) -> RetryFrom {
 
 /// Where a task starts that a person reopens without saying where.
 pub(super) fn restart(task: &Task) -> RetryFrom {
-    match (&task.past().last_end, &task.candidate) {
+    match (&task.past().last_end, &task.past().candidate) {
         (Some(end), Some(_)) if !task.satisfies() && !end.ending.row().is_done() => {
             wished(task, end.ending, end.ending.row().from)
         }

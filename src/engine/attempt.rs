@@ -56,8 +56,8 @@ impl Turn<'_> {
             return false;
         };
         match result {
-            Ok(base) if !self.state.is_halting() && task.closing.is_none() => {
-                let asked = matches!(task.start, StartFrom::Conflict(_));
+            Ok(base) if !self.state.is_halting() && task.past().closing.is_none() => {
+                let asked = matches!(task.past().start, StartFrom::Conflict(_));
                 if let Some(resolving) = resolving.filter(|_| asked) {
                     let ticket = ticket.clone();
                     self.record(Record::Resolving { ticket, resolving });
@@ -163,7 +163,7 @@ impl Turn<'_> {
             demanded,
             may_continue,
         };
-        let next = match &task.closing {
+        let next = match &task.past().closing {
             Some(_) => Next::Nothing,
             None if may_ask => Next::AskStatus,
             None => after::next(self.state, task, end.ending, fate, self.now),
@@ -197,11 +197,11 @@ impl Turn<'_> {
         let Some((_, task)) = self.state.get(&ticket.task) else {
             return;
         };
-        let from = match task.start {
+        let from = match task.past().start {
             StartFrom::Tip => RetryFrom::Base,
             StartFrom::Candidate(_) | StartFrom::Conflict(_) => RetryFrom::Candidate,
         };
-        let next = match &task.closing {
+        let next = match &task.past().closing {
             Some(_) => Next::Nothing,
             None => {
                 let fate = Fate {
@@ -241,7 +241,7 @@ impl Turn<'_> {
     /// The end that a person or the stop asked for, if one did.
     fn demanded_end(&self, ticket: &Ticket) -> Option<AttemptEnd> {
         let (_, task) = self.state.get(&ticket.task)?;
-        let detail = match &task.closing {
+        let detail = match &task.past().closing {
             Some(closing) => format!("the task was {} while it ran", closing.in_words()),
             None if self.state.is_overdue() => "the run had taken its longest time".to_owned(),
             None if self.state.ends_agents() => "the run was stopped".to_owned(),

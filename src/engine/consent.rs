@@ -65,7 +65,7 @@ impl State {
         let is_unasked = |ix: &Ix| {
             let task = &self.tasks[*ix];
             task.node.approval == Some(When::Before)
-                && task.consent == Consent::None
+                && task.past().consent == Consent::None
                 && self.is_next(*ix)
         };
         let unasked = (0..self.tasks.len()).filter(is_unasked);
@@ -105,7 +105,7 @@ impl Engine {
     /// What a person is asked about a task now.
     pub fn asked(&self, id: &TaskId) -> Option<Approves<'_>> {
         let (_, task) = self.state.get(id)?;
-        match (task.node.approval?, &task.consent) {
+        match (task.node.approval?, &task.past().consent) {
             (When::Before, Consent::None | Consent::AskedToStart) if task.is_open() => {
                 Some(Approves::Start {
                     spec: &task.node.spec_hash,
@@ -121,7 +121,7 @@ impl Engine {
     /// The signed approval by which a task may start, if it has one.
     pub fn signed_start(&self, id: &TaskId) -> Option<(Approves<'_>, &str)> {
         let (_, task) = self.state.get(id)?;
-        match (task.node.approval, &task.consent) {
+        match (task.node.approval, &task.past().consent) {
             (
                 Some(When::Before),
                 Consent::Given {
@@ -139,7 +139,7 @@ impl Engine {
     /// The signed approval by which a task's work may land, if it has one.
     pub fn signed(&self, id: &TaskId) -> Option<(Approves<'_>, &str)> {
         let (_, task) = self.state.get(id)?;
-        match &task.consent {
+        match &task.past().consent {
             Consent::Given {
                 shown: Some(shown),
                 signature: Some(signature),
@@ -273,7 +273,7 @@ impl Turn<'_> {
                 task.phase.in_words()
             )
         };
-        match (task.node.approval, &task.consent) {
+        match (task.node.approval, &task.past().consent) {
             (None, _) => Err("it needs no approval".to_owned()),
             (Some(When::Before), Consent::Given { .. }) => Err("it is approved already".to_owned()),
             (Some(When::Before), _) if !task.is_open() => Err(stands()),

@@ -130,7 +130,7 @@ impl Turn<'_> {
         let task = self.known(id)?;
         refuse_if(!task.in_plan, "it is no longer in the plan")?;
         refuse_if(
-            from == Some(RetryFrom::Candidate) && task.candidate.is_none(),
+            from == Some(RetryFrom::Candidate) && task.past().candidate.is_none(),
             "no candidate of it is kept",
         )?;
         match &task.phase {
@@ -240,7 +240,7 @@ impl Turn<'_> {
 
     fn known(&self, id: &TaskId) -> Result<&Task, String> {
         let (_, task) = self.state.get(id).ok_or_else(|| self.no_such_task(id))?;
-        match &task.closing {
+        match &task.past().closing {
             Some(closing) => Err(format!("it is being {}", closing.in_words())),
             None => Ok(task),
         }

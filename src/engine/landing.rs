@@ -22,7 +22,7 @@ impl Turn<'_> {
         if !matches!(task.phase, Phase::Building { .. }) {
             return false;
         }
-        let closing = task.closing.clone();
+        let closing = task.past().closing.clone();
         self.shell.recalled.remove(ticket);
         if let Some(closing) = closing {
             return self.closed(ticket, &closing);
@@ -81,7 +81,7 @@ impl Turn<'_> {
         let gates = self.state.gates_of(ix);
         let next = task.next_order();
         let asks = task.node.approval == Some(When::After);
-        let approved = task.consent.shown();
+        let approved = task.past().consent.shown();
         let is_another = approved.is_some_and(|shown| shown.change.sha256 != change.sha256);
         if is_another && !is_first {
             let what = "a person approved another change than it is there";
@@ -153,7 +153,7 @@ impl Turn<'_> {
         let Phase::Verifying { commit, place, .. } = &task.phase else {
             return false;
         };
-        let (commit, closing) = (commit.clone(), task.closing.clone());
+        let (commit, closing) = (commit.clone(), task.past().closing.clone());
         let is_first = place.behind.is_none();
         let verdict = result.verdict.clone();
         self.shell.recalled.remove(ticket);
@@ -329,7 +329,7 @@ impl Turn<'_> {
         let Some((_, task)) = self.state.get(&ticket.task) else {
             return;
         };
-        let next = match &task.closing {
+        let next = match &task.past().closing {
             Some(_) => Next::Nothing,
             None if end.ending == Ending::NoChange => Next::Complete,
             None => {

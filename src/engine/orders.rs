@@ -44,7 +44,7 @@ pub(super) fn ordered_by(record: &Record, state: &State, shell: &Shell) -> Vec<A
                 return actions;
             };
             actions.extend(order_of(task, ExecuteMode::Adopt));
-            if task.closing.is_some() || state.ends_agents() {
+            if task.past().closing.is_some() || state.ends_agents() {
                 actions.extend(end_of(task));
             }
         }
@@ -130,7 +130,7 @@ fn order_of(task: &Task, mode: ExecuteMode) -> Option<Action> {
         Phase::Preparing { slot } => Some(Action::Prepare {
             ticket,
             slot: *slot,
-            start: task.start.clone(),
+            start: task.past().start.clone(),
             evidence: task.past().evidence.clone(),
             model: task.past().model.clone(),
             cap: task.past().grant.cap,

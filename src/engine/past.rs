@@ -1,10 +1,16 @@
-//! What a task has behind it once something has happened to it.
+//! What there is to keep of a task once something has happened to it: most tasks of a large plan are waiting, or were done
+//! long ago.
 
+use super::action::StartFrom;
+use super::approval::Consent;
 use super::budget::{Amount, Grant};
 use super::conflict::{Answered, Resolving};
 use super::ending::AttemptEnd;
 use super::event::Decision;
+use super::phase::Closing;
 use super::usage::Usage;
+use crate::ids::ObjectId;
+use crate::plan::graph::Declared;
 use crate::time::Wall;
 
 /// What is known of the evidence that a task needs.
@@ -45,6 +51,18 @@ pub(super) struct Past {
     pub answers: Vec<Answered>,
     /// Who settled it, if a person did.
     pub settled_by: Option<Decision>,
+    /// Where its approval stands, if the plan asks for one.
+    pub consent: Consent,
+    /// What the plan's text said before the task was settled otherwise or reopened, and may still say.
+    pub unwritten: Vec<Declared>,
+    /// What spoke against its candidate behind others that had not landed; it is built again with nothing before it.
+    pub suspected: Option<Box<str>>,
+    /// The newest candidate.
+    pub candidate: Option<ObjectId>,
+    /// What the next attempt starts from.
+    pub start: StartFrom,
+    /// What a person wants it settled as, once what is under way has ended.
+    pub closing: Option<Closing>,
     /// What the newest attempt is to resolve, if it is no attempt at the task itself.
     pub resolving: Option<Resolving>,
 }
@@ -65,6 +83,12 @@ impl Past {
         meanwhile: Vec::new(),
         answers: Vec::new(),
         settled_by: None,
+        consent: Consent::None,
+        unwritten: Vec::new(),
+        suspected: None,
+        candidate: None,
+        start: StartFrom::Tip,
+        closing: None,
         resolving: None,
     };
 }

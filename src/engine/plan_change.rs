@@ -68,7 +68,7 @@ impl Turn<'_> {
     fn declarations(&self, revision: &PlanRevision) -> Vec<Declaration> {
         let is_new = |task: &TaskId, declared| {
             self.state.get(task).is_none_or(|(_, known)| {
-                known.node.declared != declared && !known.unwritten.contains(&declared)
+                known.node.declared != declared && !known.past().unwritten.contains(&declared)
             })
         };
         let nodes = revision.graph.nodes.iter();
@@ -89,7 +89,7 @@ impl Turn<'_> {
             let Some((_, task)) = self.state.get(&id) else {
                 continue;
             };
-            if !task.is_open() || task.closing.is_some() {
+            if !task.is_open() || task.past().closing.is_some() {
                 continue;
             }
             let as_ = match declared {
@@ -113,7 +113,11 @@ impl Turn<'_> {
             .collect();
         for ix in self.state.order.clone() {
             let task = &self.state.tasks[ix];
-            if !task.is_open() || !task.fresh || task.generation > 1 || task.closing.is_some() {
+            if !task.is_open()
+                || !task.fresh
+                || task.generation > 1
+                || task.past().closing.is_some()
+            {
                 continue;
             }
             if let Some(&commit) = landed.get(&task.node.id) {
@@ -207,7 +211,7 @@ impl Turn<'_> {
     /// Gives a task a fresh beginning, unless it is at its beginning or under way.
     fn reset(&mut self, ix: Ix) {
         let task = &self.state.tasks[ix];
-        if task.is_open() && !task.fresh && task.closing.is_none() {
+        if task.is_open() && !task.fresh && task.past().closing.is_none() {
             let record = self.reopen(task, None);
             self.record(record);
         } else {

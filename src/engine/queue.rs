@@ -62,7 +62,7 @@ impl State {
             .min_by_key(|&ix| self.rank(ix))?;
         let task = &self.tasks[ix];
         // Nothing goes past it: whoever overtook it could keep it waiting for ever.
-        let goes_alone = task.suspected.is_some() || self.gates_of(ix).is_none();
+        let goes_alone = task.past().suspected.is_some() || self.gates_of(ix).is_none();
         (behind.is_none() || !goes_alone).then_some((ix, behind))
     }
 
@@ -94,7 +94,10 @@ impl State {
             // A person takes longer than any gate.
             let work = task.phase.work();
             let may_land = work.is_some_and(|work| task.has_consent_to_land(&work.candidate));
-            may_land && task.suspected.is_none() && task.closing.is_none() && !task.lost
+            may_land
+                && task.past().suspected.is_none()
+                && task.past().closing.is_none()
+                && !task.lost
         };
         let is_sound = queue.iter().all(is_sound) && self.fallen().is_empty();
         (has_room && is_sound)

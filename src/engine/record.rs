@@ -38,6 +38,23 @@ pub struct Stamped {
     pub record: Record,
 }
 
+/// What an attempt told, and what was seen meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Told {
+    /// The agent's words.
+    pub message: Option<String>,
+    /// SHA-256 of a report's text.
+    pub report: Option<String>,
+    /// For people.
+    pub notes: Vec<String>,
+    /// How full the account's windows were when last reported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<UsageWindow>,
+    /// What changed in the user's repository and checkout while the attempt ran, orch's own doings aside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meanwhile: Vec<String>,
+}
+
 /// One fact of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -106,21 +123,12 @@ pub enum Record {
         usage: Box<Usage>,
         /// The commit of what it left.
         candidate: Option<ObjectId>,
-        /// The agent's words.
-        message: Option<String>,
-        /// SHA-256 of a report's text.
-        report: Option<String>,
-        /// For people.
-        notes: Vec<String>,
         /// The usage limit that ended it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<Box<LimitHit>>,
-        /// How full the account's windows were when last reported.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        windows: Vec<UsageWindow>,
-        /// What changed in the user's repository and checkout while the attempt ran, orch's own doings aside.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        meanwhile: Vec<String>,
+        /// What it told.
+        #[serde(flatten)]
+        told: Box<Told>,
         /// By what a candidate that may land was judged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scope: Option<Box<Scope>>,
@@ -462,12 +470,14 @@ impl Record {
             end: left.end,
             usage: Box::new(left.usage),
             candidate: left.candidate,
-            message: left.message,
-            report: left.report,
-            notes: left.notes,
             limit: left.limit.map(Box::new),
-            windows: left.windows,
-            meanwhile: left.meanwhile,
+            told: Box::new(Told {
+                message: left.message,
+                report: left.report,
+                notes: left.notes,
+                windows: left.windows,
+                meanwhile: left.meanwhile,
+            }),
             scope: left.scope,
             next,
         }

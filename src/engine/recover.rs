@@ -184,7 +184,7 @@ impl Turn<'_> {
     /// The process that resumes the session, to ask for the status or to go on, had not started.
     fn resume_again(&mut self, id: &TaskId, base: &ObjectId, asks_status: bool) -> Option<Found> {
         let (_, task) = self.state.get(id)?;
-        if task.closing.is_some() || self.state.ends_agents() {
+        if task.past().closing.is_some() || self.state.ends_agents() {
             self.agent_ended(id, None);
         } else {
             let (number, grant) = (task.continued, task.past().grant);

@@ -5,15 +5,14 @@
 
 use std::sync::Arc;
 
-use super::action::StartFrom;
 use super::approval::Consent;
 use super::conflict::{Contested, Resolving};
 use super::event::Decision;
 use super::past::{Past, Supply};
-use super::phase::{Closing, Phase};
+use super::phase::Phase;
 use super::profile::Profile;
 use crate::ids::{ObjectId, Ticket};
-use crate::plan::graph::{Declared, Node, When};
+use crate::plan::graph::{Node, When};
 use crate::time::Wall;
 
 /// A task.
@@ -42,8 +41,6 @@ pub(super) struct Task {
     pub fresh: bool,
     /// 1, plus how often it was reopened: it lands once in each.
     pub generation: u32,
-    /// What the plan's text said before the task was settled otherwise or reopened, and may still say.
-    pub unwritten: Vec<Declared>,
     /// Attempts spent since it was last reopened.
     pub spent: u32,
     /// Uncounted ends in a row.
@@ -58,24 +55,14 @@ pub(super) struct Task {
     pub missed: u32,
     /// Landings missed because of trouble, since the candidate was made or the run resumed.
     pub troubles: u32,
-    /// What spoke against its candidate behind others that had not landed; it is built again with nothing before it.
-    pub suspected: Option<Box<str>>,
     /// Whether what ran for its landing commit was ended on demand the last time.
     pub cut_off: bool,
-    /// What the next attempt starts from.
-    pub start: StartFrom,
-    /// The newest candidate.
-    pub candidate: Option<ObjectId>,
     /// No attempt starts until a person releases it.
     pub held: Option<Box<Decision>>,
     /// Not part of what the run was asked for: no attempt starts, and those that need it go on.
     pub left_out: bool,
     /// A priority set by a person during the run.
     pub priority: Option<i64>,
-    /// Where its approval stands, if the plan asks for one.
-    pub consent: Consent,
-    /// What a person wants it settled as, once what is under way has ended.
-    pub closing: Option<Closing>,
     /// Nothing until an attempt has started or evidence was looked for: most tasks of a large plan are waiting, or were done
     /// long ago.
     past: Option<Box<Past>>,
@@ -97,7 +84,6 @@ impl Task {
             epoch: 0,
             fresh: true,
             generation: 1,
-            unwritten: Vec::new(),
             spent: 0,
             streak: 0,
             conflicts: 0,
@@ -105,15 +91,10 @@ impl Task {
             continued: 0,
             missed: 0,
             troubles: 0,
-            suspected: None,
             cut_off: false,
-            start: StartFrom::Tip,
-            candidate: None,
             held: None,
             left_out: false,
             priority: None,
-            consent: Consent::None,
-            closing: None,
             past: None,
         }
     }
@@ -137,10 +118,22 @@ impl Task {
         self.past.get_or_insert_with(|| Box::new(Past::NONE))
     }
 
+    /// What it has behind it, if that is anything.
+    pub(super) fn past_if_any(&mut self) -> Option<&mut Past> {
+        self.past.as_deref_mut()
+    }
+
     /// Evidence must be looked for anew.
     pub(super) fn forget_supply(&mut self) {
-        if let Some(past) = &mut self.past {
+        if let Some(past) = self.past_if_any() {
             past.supply = Supply::NONE;
+        }
+    }
+
+    /// Nobody waits any more to see it settled.
+    pub(super) fn forget_closing(&mut self) {
+        if let Some(past) = self.past_if_any() {
+            past.closing = None;
         }
     }
 
@@ -200,6 +193,7 @@ impl Task {
     pub(super) fn has_consent_to_land(&self, candidate: &ObjectId) -> bool {
         self.node.approval != Some(When::After)
             || self
+                .past()
                 .consent
                 .shown()
                 .is_some_and(|shown| shown.candidate == *candidate)
@@ -209,9 +203,9 @@ impl Task {
     pub(super) fn awaits_approval(&self) -> bool {
         match (self.node.approval, &self.phase) {
             (Some(When::Before), Phase::Open { .. }) => {
-                !matches!(self.consent, Consent::Given { shown: None, .. })
+                !matches!(self.past().consent, Consent::Given { shown: None, .. })
             }
-            (Some(When::After), Phase::Queued { .. }) => self.consent.asked().is_some(),
+            (Some(When::After), Phase::Queued { .. }) => self.past().consent.asked().is_some(),
             (Some(_), _) | (None, _) => false,
         }
     }

@@ -93,7 +93,7 @@ impl Engine {
                 lines
             }
         };
-        if let Some(closing) = &task.closing {
+        if let Some(closing) = &task.past().closing {
             lines.insert(
                 0,
                 format!(
@@ -309,7 +309,7 @@ fn why_no_consent(state: &State, ix: Ix) -> Vec<String> {
         return lines;
     }
     if task.awaits_approval() {
-        let what = match task.consent.asked() {
+        let what = match task.past().consent.asked() {
             Some(shown) => format!("{} is to be approved before it lands", shown.commit.short()),
             None => "its start is to be approved".to_owned(),
         };
@@ -371,7 +371,7 @@ fn behind(state: &State, ix: Ix) -> Option<String> {
 }
 
 fn suspicion(task: &Task) -> Option<String> {
-    let what = task.suspected.as_deref()?.lines().next()?;
+    let what = task.past().suspected.as_deref()?.lines().next()?;
     Some(format!(
         "behind others that had not landed this was said of it, and it is tried alone: {what}"
     ))

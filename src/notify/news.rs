@@ -179,12 +179,12 @@ impl News {
                 "is completed without a commit",
             ),
             // Short sessions are first heard of when they have ended.
-            Record::Observed { windows, .. } | Record::Collected { windows, .. }
-                if !windows.is_empty() =>
-            {
-                self.filled(windows, stamped.at)
-                    .and_then(|text| of_run(Occasion::Limit, text))
-            }
+            Record::Observed { windows, .. } => self
+                .filled(windows, stamped.at)
+                .and_then(|text| of_run(Occasion::Limit, text)),
+            Record::Collected { told, .. } => self
+                .filled(&told.windows, stamped.at)
+                .and_then(|text| of_run(Occasion::Limit, text)),
             Record::RunEnded { outcome } => Some(Happening {
                 occasion: Occasion::RunEnded,
                 task: None,
@@ -232,6 +232,9 @@ impl News {
 
     /// Says so when a window is so full that nothing new starts for long, once for each time that it is.
     fn filled(&mut self, windows: &[UsageWindow], at: Wall) -> Option<String> {
+        if windows.is_empty() {
+            return None;
+        }
         let policy = self.policy.as_ref()?;
         let full: Vec<(&UsageWindow, Wall)> = windows
             .iter()

@@ -293,17 +293,17 @@ fn task<'t>(
         declared: reader
             .word(&fields, "status", &STATUSES)
             .unwrap_or_default(),
-        description,
+        description: description.map(Into::into),
         depends_on: None,
-        parallel_group: group.as_ref().map(|group| group.text.to_owned()),
+        parallel_group: group.as_ref().map(|group| group.text.into()),
         exclusive_resources: texts(reader, &fields, "exclusive_resources", "names"),
-        agent,
+        agent: agent.map(Into::into),
         agent_inferred,
         max_attempts,
         model: model(reader, &fields),
-        files: paths::globs(reader, &fields, "files"),
+        files: paths::globs(reader, &fields, "files").into(),
         runner,
-        run: run.map(|run| run.text.to_owned()),
+        run: run.map(|run| run.text.into()),
         timeout: reader.duration(&fields, "timeout", Duration::from_secs(1)..=TIMEOUT_MAX),
         kind: reader.word(&fields, "kind", &kinds).unwrap_or(kind_of_role),
         retry_from,
@@ -335,10 +335,10 @@ fn approval<'t>(
     levels.next()?.approval().cloned().map(Box::new)
 }
 
-fn model<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<String> {
+fn model<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<Box<str>> {
     let Spanned { text, span } = reader.text(fields, "model")?;
     match bounds::model(text) {
-        Ok(()) => Some(text.to_owned()),
+        Ok(()) => Some(text.into()),
         Err(wrong) => {
             let message = format!("`model`: {wrong}");
             reader.push(Diagnostic::error("wrong-value", message).at(span));
@@ -490,7 +490,7 @@ fn agent<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>) -> Option<String> {
     Some(agent.text.to_owned())
 }
 
-fn texts<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>, key: &str, what: &str) -> Vec<String> {
+fn texts<'t>(reader: &mut Reader<'t>, fields: &Fields<'t>, key: &str, what: &str) -> Box<[String]> {
     let texts = reader.texts(fields, key, what).unwrap_or_default();
     let texts = reader.without_repeats(texts, key);
     texts.into_iter().map(|text| text.text.to_owned()).collect()

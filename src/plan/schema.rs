@@ -112,7 +112,7 @@ pub struct Section {
     pub gate: Option<Gate>,
 }
 
-/// One piece of work.
+/// One piece of work. A plan has thousands of them, and most say little: what they say is kept without room to grow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// Unique in the plan, as written.
@@ -126,27 +126,27 @@ pub struct Task {
     /// The status in the text.
     pub declared: Declared,
     /// What is to be done.
-    pub description: Option<String>,
+    pub description: Option<Box<str>>,
     /// What must be settled first, exactly; `None` if the text leaves it to document order.
-    pub depends_on: Option<Vec<TaskId>>,
+    pub depends_on: Option<Box<[TaskId]>>,
     /// Adjacent tasks of a section with the same group do not follow each other.
-    pub parallel_group: Option<String>,
+    pub parallel_group: Option<Box<str>>,
     /// Names that no two running tasks may share.
-    pub exclusive_resources: Vec<String>,
+    pub exclusive_resources: Box<[String]>,
     /// The role that does it, if the task names one or means one.
-    pub agent: Option<String>,
+    pub agent: Option<Box<str>>,
     /// Whether the role was guessed from the task's words.
     pub agent_inferred: bool,
     /// Attempts that may be spent, if the task says so.
     pub max_attempts: Option<u32>,
     /// The model, if the task says so.
-    pub model: Option<String>,
+    pub model: Option<Box<str>>,
     /// Globs of paths it may write; empty: not declared.
-    pub files: Vec<String>,
+    pub files: Box<[String]>,
     /// What does it, if the task says so.
     pub runner: Option<Runner>,
     /// The shell command of [`Runner::Command`].
-    pub run: Option<String>,
+    pub run: Option<Box<str>>,
     /// Longest time one attempt may take, if the task says so.
     pub timeout: Option<Duration>,
     /// What counts as done, the role's default applied.
@@ -156,7 +156,7 @@ pub struct Task {
     /// Higher starts first.
     pub priority: i64,
     /// For selections and reports.
-    pub labels: Vec<String>,
+    pub labels: Box<[String]>,
     /// What it is checked by, beside what its section and the plan ask for.
     pub checks: Option<Box<Checks>>,
     /// The approval it needs, if it needs one: by its own word, else by that of its section, else by that of the plan.

@@ -305,8 +305,8 @@ fn node(task: &Task, draft: &Draft, needs: Vec<Edge>) -> Node {
         name: Arc::clone(&task.name),
         needs,
         priority: task.priority,
-        resources: task.exclusive_resources.clone(),
-        files: task.files.clone(),
+        resources: task.exclusive_resources.to_vec(),
+        files: task.files.to_vec(),
         max_attempts: task
             .max_attempts
             .or(meta.max_attempts_default)

@@ -160,7 +160,8 @@ impl Account {
                 let asked = plan.and_then(|p| p.tasks.iter().find(|t| t.id == *id).map(|t| (p, t)));
                 TaskAccount {
                     section: asked.map(|(plan, task)| plan.sections[task.section].name.clone()),
-                    asked: asked.and_then(|(_, task)| task.description.clone()),
+                    asked: asked
+                        .and_then(|(_, task)| task.description.as_deref().map(str::to_owned)),
                     report: reports.get(id).cloned(),
                     attempts: attempts.remove(id).unwrap_or_default(),
                     why: wants_reason(&view.state).then(|| engine.why(id).join("; ")),
@@ -334,12 +335,9 @@ fn attempts(records: &[Stamped]) -> BTreeMap<TaskId, Vec<AttemptAccount>> {
                     // A success says nothing that the agent's message does not.
                     let says_more = end.ending != Ending::Success && !end.detail.is_empty();
                     attempt.detail = says_more.then(|| end.detail.clone());
-                    if let Record::Collected {
-                        usage, meanwhile, ..
-                    } = record
-                    {
+                    if let Record::Collected { usage, told, .. } = record {
                         attempt.usage = attempt.usage.plus(**usage);
-                        attempt.meanwhile.extend_from_slice(meanwhile);
+                        attempt.meanwhile.extend_from_slice(&told.meanwhile);
                     }
                 }
             }

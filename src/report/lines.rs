@@ -106,12 +106,11 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&TaskId) -> String) -> Option<
         Record::Collected {
             ticket,
             end,
-            notes,
-            meanwhile,
+            told: left,
             next,
             ..
         } => {
-            let notes = told(notes, meanwhile);
+            let notes = told(&left.notes, &left.meanwhile);
             return collected(&ticket.task, end, &notes, next, stamped.at);
         }
         Record::Verified { ticket, result, .. } => {
@@ -177,7 +176,7 @@ pub(super) fn of(stamped: &Stamped, name: &dyn Fn(&TaskId) -> String) -> Option<
             commit.short(),
             if *verified { "" } else { ", unverified" }
         )),
-        Record::Settled { task, as_ } => settled(task, as_),
+        Record::Settled { task, as_ } => return settled(task, as_),
         Record::Salvaged { salvage } => dim(salvaged(salvage)),
         Record::Reopened { task, .. } => plain(format!("{task}  is open again")),
         Record::Controlled { control, refused } => return controlled(control, refused.as_deref()),
@@ -433,7 +432,7 @@ fn salvaged(salvage: &Salvage) -> String {
     )
 }
 
-fn settled(task: &TaskId, as_: &Settlement) -> Line {
+fn settled(task: &TaskId, as_: &Settlement) -> Option<Line> {
     let (tone, words) = match as_ {
         Settlement::Believed | Settlement::LandedBefore { .. } | Settlement::LeftOut => {
             return None; // `together`
@@ -448,7 +447,7 @@ fn settled(task: &TaskId, as_: &Settlement) -> Line {
         Settlement::Reverted { .. } => (Tone::Bad, "was undone on the target"),
         Settlement::Removed => (Tone::Dim, "is no longer in the plan"),
     };
-    Line::new(tone, format!("{task}  {words}"))
+    Some(Line::new(tone, format!("{task}  {words}")))
 }
 
 fn controlled(control: &Control, refused: Option<&str>) -> Option<Line> {

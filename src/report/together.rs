@@ -85,3 +85,29 @@ impl Together {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(how: How, tasks: usize) -> String {
+        let ids: Vec<TaskId> = (1..=tasks)
+            .map(|n| TaskId::parse(&n.to_string()).expect("an id"))
+            .collect();
+        let mut together = Together::begin(how, &ids[0], Wall(0));
+        for id in &ids[1..] {
+            together.add(id);
+        }
+        together.line().text
+    }
+
+    #[test]
+    fn one_task_a_few_and_thousands_take_one_line() {
+        assert_eq!(told(How::LandedBefore, 1), "1  landed in an earlier run");
+        assert_eq!(told(How::LeftOut, 3), "1, 2 and 3 are left out of this run");
+        assert_eq!(
+            told(How::Believed, 9_990),
+            "1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 9980 more are completed according to the plan; orch has no record of them"
+        );
+    }
+}

@@ -322,7 +322,7 @@ fn place(site: &Site, order: &Order, tip: ObjectId, port: u16) -> anyhow::Result
             slot.tree(),
             tip,
             how,
-            task.run.clone(),
+            task.run.as_deref().map(str::to_owned),
             port,
         )
         .checked_by(how::checks(task, &order.plan, &site.settings, site.force))

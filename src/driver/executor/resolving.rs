@@ -196,7 +196,7 @@ pub(super) fn prompt(
         Ok(Side {
             id: id.to_string(),
             name: task.map_or_else(String::new, |task| task.name.to_string()),
-            description: task.and_then(|task| task.description.clone()),
+            description: task.and_then(|task| task.description.as_deref().map(str::to_owned)),
             difference: patch(&repo, &parent, commit, apart, PATCH_BYTES_MAX)?,
         })
     };

@@ -80,7 +80,7 @@ impl Rules {
             let role = task
                 .agent
                 .as_ref()
-                .filter(|role| !self.roles.contains(*role))?;
+                .filter(|role| !self.roles.contains(&***role))?;
             let message = format!(
                 "task {} names the role `{role}`, which there is not",
                 task.id

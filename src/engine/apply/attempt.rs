@@ -8,6 +8,7 @@ use crate::engine::limit::UsageWindow;
 use crate::engine::next::{Charge, Continuation, Next};
 use crate::engine::phase::{Pause, Phase, Settled, Work};
 use crate::engine::policy::EVIDENCE_MAX;
+use crate::engine::record::Told;
 use crate::engine::state::State;
 use crate::engine::table::Signal;
 use crate::engine::task::Task;
@@ -22,11 +23,7 @@ pub(super) struct Left<'a> {
     pub end: &'a AttemptEnd,
     pub usage: Usage,
     pub candidate: Option<&'a ObjectId>,
-    pub message: Option<&'a String>,
-    pub report: Option<&'a String>,
-    pub notes: &'a [String],
-    pub meanwhile: &'a [String],
-    pub windows: &'a [UsageWindow],
+    pub told: &'a Told,
 }
 
 /// The parts of [`Record::AttemptStarted`] that describe the attempt.
@@ -102,7 +99,7 @@ impl State {
         let Some(task) = self.ordered(ticket).filter(|t| !t.lost) else {
             return false;
         };
-        let is_its = match &task.start {
+        let is_its = match &task.past().start {
             StartFrom::Conflict(of) => **of == resolving.contested(),
             StartFrom::Tip | StartFrom::Candidate(_) => false,
         };
@@ -204,7 +201,7 @@ impl State {
         let Phase::Parked { candidate, .. } = &task.phase else {
             return false;
         };
-        task.start = match (task.contested(), candidate) {
+        task.past_mut().start = match (task.contested(), candidate) {
             // What is half resolved is nothing to go on from.
             (Some(contested), _) => StartFrom::Conflict(Box::new(contested)),
             (None, Some(candidate)) => StartFrom::Candidate(candidate.clone()),
@@ -292,21 +289,22 @@ impl State {
         // The words about the work are of those who did it, and what is not resolved is no work.
         let is_own = !task.is_resolving();
         if is_own || next == Next::Land {
-            task.candidate = left.candidate.cloned().or(task.candidate.take());
+            let past = task.past_mut();
+            past.candidate = left.candidate.cloned().or(past.candidate.take());
         }
         let past = task.past_mut();
         past.usage = past.usage.plus(left.usage);
         for (kept, new) in [
-            (&mut past.message, left.message),
-            (&mut past.report, left.report),
+            (&mut past.message, &left.told.message),
+            (&mut past.report, &left.told.report),
         ] {
-            *kept = new.filter(|_| is_own).cloned().or(kept.take());
+            *kept = new.clone().filter(|_| is_own).or(kept.take());
         }
-        past.notes = left.notes.to_vec();
-        past.meanwhile.extend_from_slice(left.meanwhile);
+        past.notes.clone_from(&left.told.notes);
+        past.meanwhile.extend_from_slice(&left.told.meanwhile);
         let entitlement = task.profile.entitlement.clone();
         self.usage = self.usage.plus(left.usage);
-        self.sees(entitlement, left.windows, at);
+        self.sees(entitlement, &left.told.windows, at);
         let Some(&ix) = self.index.get(&ticket.task) else {
             return false;
         };
@@ -373,8 +371,10 @@ impl Task {
                 let Some(work) = work else { return false };
                 self.missed = 0;
                 self.troubles = 0;
-                self.consent.renew();
-                self.suspected = None;
+                if let Some(past) = self.past_if_any() {
+                    past.consent.renew();
+                    past.suspected = None;
+                }
                 Phase::Queued {
                     work,
                     pause: None,
@@ -389,14 +389,14 @@ impl Task {
             } => {
                 match (from, work) {
                     (RetryFrom::Candidate, _) if ran && let Some(contested) = self.contested() => {
-                        self.start = StartFrom::Conflict(Box::new(contested));
+                        self.past_mut().start = StartFrom::Conflict(Box::new(contested));
                     }
                     (RetryFrom::Candidate, Some(work)) => {
-                        self.start = StartFrom::Candidate(work.candidate);
+                        self.past_mut().start = StartFrom::Candidate(work.candidate);
                     }
                     (RetryFrom::Candidate, None) if ran => return false,
                     (RetryFrom::Candidate, None) => {}
-                    (RetryFrom::Base, _) => self.start = StartFrom::Tip,
+                    (RetryFrom::Base, _) => self.past_mut().start = StartFrom::Tip,
                 }
                 self.pay(charge, end);
                 Phase::Open {
@@ -419,7 +419,7 @@ impl Task {
                 self.pay(charge, end);
                 Phase::Settled(Settled::Failed)
             }
-            Next::Nothing if self.closing.is_some() => Phase::Open { pause: None },
+            Next::Nothing if self.past().closing.is_some() => Phase::Open { pause: None },
             Next::AskStatus => {
                 if let Phase::Collecting { asked, .. } = &mut self.phase {
                     *asked = true;

@@ -34,13 +34,13 @@ impl State {
             | Phase::Settled(_) => return false,
         };
         let possible = !task.lost
-            && task.closing.is_none()
+            && task.past().closing.is_none()
             && task.node.approval == Some(When::After)
             && work.candidate == shown.candidate;
         if !possible {
             return false;
         }
-        task.consent = Consent::Asked(Box::new(shown.clone()));
+        task.past_mut().consent = Consent::Asked(Box::new(shown.clone()));
         let queued = Phase::Queued {
             work,
             pause: None,
@@ -53,9 +53,10 @@ impl State {
         let Some(task) = self.task_mut(id) else {
             return false;
         };
-        let possible = task.is_open() && task.awaits_approval() && task.consent == Consent::None;
+        let possible =
+            task.is_open() && task.awaits_approval() && task.past().consent == Consent::None;
         if possible {
-            task.consent = Consent::AskedToStart;
+            task.past_mut().consent = Consent::AskedToStart;
         }
         possible
     }
@@ -64,9 +65,9 @@ impl State {
         let Some(task) = self.task_mut(id) else {
             return false;
         };
-        let possible = matches!(task.consent, Consent::Given { .. });
+        let possible = matches!(task.past().consent, Consent::Given { .. });
         if possible {
-            task.consent = Consent::None;
+            task.past_mut().consent = Consent::None;
         }
         possible
     }
@@ -92,7 +93,7 @@ impl State {
 impl Task {
     /// A person said yes; `meant` is what they named, if they named something.
     pub(super) fn approved(&mut self, meant: Option<&ObjectId>, signature: Option<&str>) -> bool {
-        let shown = match (self.node.approval, &self.consent) {
+        let shown = match (self.node.approval, &self.past().consent) {
             (Some(When::Before), _) if self.is_open() => None,
             (Some(When::After), Consent::Asked(shown)) => {
                 let is_meant = meant.is_none_or(|id| *id == shown.candidate || *id == shown.commit);
@@ -103,7 +104,7 @@ impl Task {
             }
             _ => return false,
         };
-        self.consent = Consent::Given {
+        self.past_mut().consent = Consent::Given {
             shown,
             signature: signature.map(str::to_owned),
         };

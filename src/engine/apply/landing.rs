@@ -86,7 +86,7 @@ impl State {
             | Phase::Landing { .. }
             | Phase::Settled(_) => return false,
         };
-        task.consent.renew();
+        task.past_mut().consent.renew();
         let candidate = work.candidate.clone();
         let followed = match next {
             Next::Complete | Next::Retry { .. } | Next::Fail { .. } | Next::Nothing => {
@@ -96,11 +96,12 @@ impl State {
         };
         if followed && resolve {
             let attempt = ticket.attempt;
-            task.start = StartFrom::Conflict(Box::new(Contested { candidate, attempt }));
+            task.past_mut().start = StartFrom::Conflict(Box::new(Contested { candidate, attempt }));
         }
         if followed {
             // What was said of those that were built on it says nothing about them.
-            self.tasks.iter_mut().for_each(|task| task.suspected = None);
+            let pasts = self.tasks.iter_mut().filter_map(|task| task.past_if_any());
+            pasts.for_each(|past| past.suspected = None);
             self.breaker.hear(&ticket.task, end.ending.row().breaker);
         }
         followed
@@ -129,7 +130,7 @@ impl State {
             onto: onto.clone(),
             change: change.cloned().map(Box::new),
         };
-        !task.lost && task.closing.is_none() && task.order(ticket, phase, at)
+        !task.lost && task.past().closing.is_none() && task.order(ticket, phase, at)
     }
 
     pub(super) fn verified(
@@ -164,7 +165,7 @@ impl State {
                 verified: result.vouches(),
                 change: change.clone(),
             };
-            task.suspected = None;
+            task.past_mut().suspected = None;
             task.enter(judged, at);
         }
         true
@@ -226,7 +227,7 @@ impl State {
             onto: onto.clone(),
             verified,
         };
-        !task.lost && task.closing.is_none() && task.order(ticket, phase, at)
+        !task.lost && task.past().closing.is_none() && task.order(ticket, phase, at)
     }
 
     pub(super) fn landing_missed(
@@ -253,7 +254,7 @@ impl State {
         match why {
             Miss::TipMoved | Miss::InTheWay(_) => task.missed += 1,
             Miss::Trouble(_) | Miss::GatesBroken(_) => task.troubles += 1,
-            Miss::Suspected(what) => task.suspected = Some(what.as_str().into()),
+            Miss::Suspected(what) => task.past_mut().suspected = Some(what.as_str().into()),
             Miss::TargetRewritten
             | Miss::Lost
             | Miss::GatesEnded
@@ -327,7 +328,7 @@ impl State {
         task.attempt = task.attempt.max(attempt);
         task.fresh = false;
         task.lost = false;
-        task.closing = None;
+        task.past_mut().closing = None;
         let landed = Settled::Landed {
             commit: commit.clone(),
             verified: false,

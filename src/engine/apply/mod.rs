@@ -92,24 +92,16 @@ impl State {
                 end,
                 usage,
                 candidate,
-                message,
-                report,
-                notes,
-                meanwhile,
+                told,
                 next,
                 limit: _,
                 scope: _,
-                windows,
             } => {
                 let left = Left {
                     end,
                     usage: **usage,
                     candidate: candidate.as_ref(),
-                    message: message.as_ref(),
-                    report: report.as_ref(),
-                    notes,
-                    meanwhile,
-                    windows,
+                    told,
                 };
                 self.collected(ticket, &left, *next, at)
             }
@@ -274,7 +266,9 @@ impl State {
                 task.enter(Phase::Open { pause: None }, at);
                 task.fresh = true;
             }
-            task.unwritten.retain(|said| *said == node.declared);
+            if let Some(past) = task.past_if_any() {
+                past.unwritten.retain(|said| *said == node.declared);
+            }
             let is_current = task.node.declared == node.declared
                 && task.node.gates == node.gates
                 && task.node.approval == node.approval;
@@ -333,9 +327,11 @@ impl State {
             task.left_out = false;
             task.missed = 0;
             task.troubles = 0;
-            task.suspected = None;
-            if start.policy.signed_approvals {
-                task.consent.drop_unsigned();
+            if let Some(past) = task.past_if_any() {
+                past.suspected = None;
+                if start.policy.signed_approvals {
+                    past.consent.drop_unsigned();
+                }
             }
             // The plan, and with it the gates, may be another one; what they have said of a tree still holds.
             if let Phase::Judged { work, .. } = &task.phase {
@@ -374,7 +370,7 @@ impl State {
         };
         let close = |task: &mut Task, closing| {
             if task.phase.is_ordered() {
-                task.closing = Some(closing);
+                task.past_mut().closing = Some(closing);
             }
             task.past_mut().settled_by = Some(decision());
         };

@@ -58,15 +58,16 @@ impl State {
             | Settlement::LeftOut => return false,
         };
         if let Phase::Settled(before) = &task.phase {
-            task.unwritten.push(before.written());
+            let written = before.written();
+            task.past_mut().unwritten.push(written);
         }
-        task.closing = None;
+        task.forget_closing();
         task.enter(Phase::Settled(settled), at);
         true
     }
 
     pub(super) fn reopened(&mut self, id: &TaskId, from: Option<RetryFrom>, at: Wall) -> bool {
-        let Some(task) = self.task_mut(id).filter(|t| t.closing.is_none()) else {
+        let Some(task) = self.task_mut(id).filter(|t| t.past().closing.is_none()) else {
             return false;
         };
         let was_done = match &task.phase {
@@ -90,20 +91,21 @@ impl State {
             // The plan's text may still say so for a while, which is no news.
             let written = settled.written();
             if task.node.declared != written {
-                task.unwritten.push(task.node.declared);
+                let declared = task.node.declared;
+                task.past_mut().unwritten.push(declared);
             }
             Arc::make_mut(&mut task.node).declared = written;
             if let Some(newer) = &mut task.newer {
                 Arc::make_mut(newer).declared = written;
             }
         }
-        match (from, &task.candidate) {
+        match (from, &task.past().candidate) {
             (Some(RetryFrom::Candidate), Some(candidate)) => {
-                task.start = StartFrom::Candidate(candidate.clone());
+                task.past_mut().start = StartFrom::Candidate(candidate.clone());
             }
             (Some(RetryFrom::Candidate), None) => return false,
-            (Some(RetryFrom::Base), _) => task.start = StartFrom::Tip,
-            (None, _) if was_done => task.start = StartFrom::Tip,
+            (Some(RetryFrom::Base), _) => task.past_mut().start = StartFrom::Tip,
+            (None, _) if was_done => task.past_mut().start = StartFrom::Tip,
             (None, _) => {}
         }
         task.spent = 0;
@@ -113,7 +115,7 @@ impl State {
         task.fresh = true;
         task.generation += 1;
         task.past_mut().settled_by = None;
-        task.consent = Consent::None;
+        task.past_mut().consent = Consent::None;
         task.forget_supply();
         task.enter(Phase::Open { pause: None }, at);
         if let Some(newer) = task.newer.take() {
@@ -127,7 +129,7 @@ impl State {
     pub(super) fn close_rebuilt(&mut self, at: Wall) {
         for task in self.tasks.iter_mut().filter(|t| t.phase.is_under_way()) {
             task.lost = false;
-            task.closing = None;
+            task.forget_closing();
             task.enter(Phase::Open { pause: None }, at);
         }
         self.ended = Some(Outcome::Environment);

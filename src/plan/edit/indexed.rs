@@ -19,6 +19,9 @@ use super::{PENDING, TaskChange, derived};
 use crate::ids::TaskId;
 use crate::plan::syntax::{self, Node, NodeKind};
 
+/// Bytes by which a text may grow before it is moved to a larger place: a thousand changed statuses.
+const ROOM: usize = 4096;
+
 /// A text and the places in it.
 #[derive(Debug)]
 pub(super) struct Indexed {
@@ -288,17 +291,31 @@ impl Indexed {
     /// Makes patches, which do not overlap, and moves the places behind them.
     fn take(&mut self, mut patches: Vec<Patch>) {
         patches.sort_by_key(|patch| patch.range.start);
-        let mut text = String::with_capacity(self.text.len() + 64 * patches.len());
         // Where each patch ended, and where it ends now.
         let mut moved = Vec::with_capacity(patches.len());
-        let mut kept = 0;
-        for Patch { range, new } in patches {
-            text.push_str(&self.text[kept..range.start]);
-            text.push_str(&new);
+        let (mut kept, mut end) = (0, 0);
+        for Patch { range, new } in &patches {
+            end += range.start - kept + new.len();
             kept = range.end;
-            moved.push((range.end, text.len()));
+            moved.push((range.end, end));
         }
-        text.push_str(&self.text[kept..]);
+        let length = end + self.text.len() - kept;
+        // Changed in place: a large text is not held twice to change a word.
+        let mut text = match &mut self.text {
+            Text::Own(text) => std::mem::take(text),
+            Text::Shared(shared) => {
+                let mut text = String::with_capacity(length + ROOM);
+                text.push_str(shared);
+                text
+            }
+        };
+        if text.capacity() < length {
+            text.reserve_exact(length + ROOM - text.len());
+        }
+        // From the last to the first, so that the ranges of those still to be made hold.
+        for Patch { range, new } in patches.into_iter().rev() {
+            text.replace_range(range, &new);
+        }
         self.text = Text::Own(text);
         let place = |at: usize| match moved.partition_point(|(before, _)| *before <= at) {
             0 => at,
