@@ -26,7 +26,7 @@ use crate::git::include::included_files;
 use crate::git::land::recover_checkouts;
 use crate::git::repository::{Head, Identity};
 use crate::git::target::{self, Origin, Target, TargetError};
-use crate::git::tree::file_in;
+use crate::git::tree::{blob_at, file_in};
 use crate::ids::{ObjectId, PlanId};
 use crate::plan::Runner;
 use crate::process;
@@ -287,7 +287,8 @@ fn tracked(
             })
             .transpose()
     };
-    let Some(at_target) = text(tip)? else {
+    let blob = blob_at(repo, tip, Path::new(path)).or_environment()?;
+    let (Some(at_target), Some(blob)) = (text(tip)?, blob) else {
         return Ok(None);
     };
     let at_head = text(head)?.unwrap_or_else(|| at_target.clone());
@@ -295,6 +296,7 @@ fn tracked(
         path: path.to_owned(),
         at_head,
         at_target,
+        blob,
     }))
 }
 

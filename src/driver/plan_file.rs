@@ -94,6 +94,8 @@ pub struct Tracked {
     pub at_head: String,
     /// Its text at the target's tip.
     pub at_target: String,
+    /// The blob that holds that.
+    pub blob: ObjectId,
 }
 
 /// What reading the person's file again brought.
@@ -127,11 +129,16 @@ impl PlanFile {
     ) -> anyhow::Result<Self> {
         let text = &person.text;
         let (tracked, origin, current, written) = match tracked {
-            None => (None, Arc::clone(text), Arc::clone(person), known),
+            None => {
+                let last = known;
+                let known = Known { last, blob: None };
+                (None, Arc::clone(text), Arc::clone(person), known)
+            }
             Some(Tracked {
                 path,
                 at_head,
                 at_target,
+                blob,
             }) => {
                 let effective = with_edit(text, &at_head, &at_target)?;
                 let (current, known) = if *effective == **text {
@@ -140,7 +147,7 @@ impl PlanFile {
                     rules.whole_to_write(&shown, &effective)?
                 };
                 // Read here, because it takes much memory for a moment: before there is a run to be kept beside it.
-                let written = if *effective == *at_target {
+                let last = if *effective == *at_target {
                     known
                 } else {
                     LastWritten::reading(&at_target).unwrap_or_else(|error| {
@@ -148,7 +155,9 @@ impl PlanFile {
                         LastWritten::default()
                     })
                 };
-                (Some(path), shared(at_head, text), current, written)
+                let blob = Some(blob);
+                let known = Known { last, blob };
+                (Some(path), shared(&at_head, text), current, known)
             }
         };
         let state = State {
@@ -164,10 +173,7 @@ impl PlanFile {
             tracked,
             rules,
             state: Mutex::new(state),
-            written: Mutex::new(Known {
-                last: written,
-                blob: None,
-            }),
+            written: Mutex::new(written),
             updates: AtomicUsize::new(0),
         })
     }
@@ -195,12 +201,17 @@ impl PlanFile {
 
     /// Takes note that a checkout was brought up to a commit in which the plan has the text `at_target`: what the
     /// person's copy holds now goes back to that.
-    pub fn updated(&self, at_target: String) {
+    pub fn updated(&self, at_target: &Arc<str>) {
         let mut state = self.state();
-        match std::fs::read_to_string(&self.path) {
+        // Mostly the same text, which is not held twice to find that out.
+        let same = File::open(&self.path).and_then(|file| same_bytes(file, at_target.as_bytes()));
+        let now = same.and_then(|same| match same {
+            true => Ok(Arc::clone(at_target)),
+            false => std::fs::read_to_string(&self.path).map(|now| shared(&now, &state.person)),
+        });
+        match now {
             Ok(now) => {
-                let now = shared(now, &state.person);
-                state.origin = shared(at_target, &now);
+                state.origin = Arc::clone(at_target);
                 state.seen = Seen::Text(Arc::clone(&now));
                 state.person = now;
             }
@@ -216,7 +227,7 @@ impl PlanFile {
     }
 
     /// Reads the person's file again. `tip` gives the target's text of a tracked plan, if it is needed; none for another.
-    pub fn look(&self, tip: impl FnOnce() -> anyhow::Result<Option<String>>) -> Look {
+    pub fn look(&self, tip: impl FnOnce() -> anyhow::Result<Option<Arc<str>>>) -> Look {
         // Locked before it is read, so that nothing orch writes meanwhile is taken for a person's edit.
         let mut state = self.state();
         let read = state.seen.or_read(&self.path);
@@ -443,6 +454,22 @@ impl PlanFile {
         Ok(Some((state.person.to_string(), new.into_owned())))
     }
 
+    /// Whether the person has edited their working copy of a tracked plan.
+    pub fn is_edited(&self) -> bool {
+        let state = self.state();
+        state.person != state.origin
+    }
+
+    /// The text that was written last, if it is the one that a blob holds: then it need not be read.
+    pub fn written_as(&self, blob: &ObjectId) -> Option<Arc<str>> {
+        let known = self.known();
+        known
+            .last
+            .text()
+            .filter(|_| known.blob.as_ref() == Some(blob))
+            .map(Into::into)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves the last assignment whole, so the state is usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -459,7 +486,7 @@ fn with_edit<'t>(text: &'t str, from: &str, to: &'t str) -> anyhow::Result<Cow<'
 }
 
 /// A text as it is kept: once, where it is the same as another.
-fn shared(text: String, other: &Arc<str>) -> Arc<str> {
+fn shared(text: &str, other: &Arc<str>) -> Arc<str> {
     if *text == **other {
         Arc::clone(other)
     } else {
@@ -513,6 +540,7 @@ mod tests {
             path: "plan.yaml".to_owned(),
             at_head: text("A"),
             at_target: text("A"),
+            blob: ObjectId::new("a".repeat(40)),
         };
         let file = PlanFile::new(
             path.clone(),
@@ -529,7 +557,7 @@ mod tests {
         assert!(matches!(file.look(unreadable), Look::Same), "told once");
         assert_eq!(&*file.current().tasks[0].name, "A");
 
-        let Look::Revised(revised) = file.look(|| Ok(Some(text("A")))) else {
+        let Look::Revised(revised) = file.look(|| Ok(Some(text("A").into()))) else {
             panic!("the edit is taken");
         };
         assert_eq!(&*revised.tasks[0].name, "B");

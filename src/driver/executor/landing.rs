@@ -483,7 +483,7 @@ fn landed(
             if !checkouts.is_empty()
                 && let Some(text) = plan_at_target(site)?
             {
-                site.plan.updated(text);
+                site.plan.updated(&text);
             }
             if let Some(kept) = kept_files(&checkouts) {
                 tracing::warn!("{kept}");

@@ -2,6 +2,7 @@
 //! the person's copy, and the plan that holds afterwards. Putting fields into a text is [`crate::plan::edit`]'s.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
@@ -9,7 +10,7 @@ use crate::driver::site::Site;
 use crate::engine::event::{Author, PlanRevision};
 use crate::git::land::PlanCopy;
 use crate::git::refs;
-use crate::git::tree::file_in;
+use crate::git::tree::{blob_at, file_in};
 use crate::ids::{ObjectId, Ticket};
 use crate::plan::diff::{Gated, Permitted, PlanEdit, difference, permit};
 use crate::store::read_limited;
@@ -19,7 +20,7 @@ pub(super) const PLAN_BYTES_MAX: u64 = crate::plan::syntax::SOURCE_BYTES_MAX as 
 
 /// The person's edited copy of a tracked plan, with what `commit` changes of the plan put into it.
 pub(super) fn plan_copy(site: &Site, commit: &ObjectId) -> anyhow::Result<Option<PlanCopy>> {
-    let Some(path) = site.plan.tracked() else {
+    let Some(path) = site.plan.tracked().filter(|_| site.plan.is_edited()) else {
         return Ok(None);
     };
     let repo = site.repo.open()?;
@@ -41,18 +42,22 @@ pub(super) fn plan_copy(site: &Site, commit: &ObjectId) -> anyhow::Result<Option
 }
 
 /// The tracked plan's text at the target's tip; none for other plans.
-pub(super) fn plan_at_target(site: &Site) -> anyhow::Result<Option<String>> {
+pub(super) fn plan_at_target(site: &Site) -> anyhow::Result<Option<Arc<str>>> {
     let Some(path) = site.plan.tracked() else {
         return Ok(None);
     };
     let repo = site.repo.open()?;
     let tip =
         refs::tip(&repo, &site.target)?.with_context(|| format!("{} is gone", site.target))?;
-    let bytes = file_in(&repo, &tip, Path::new(path))?
-        .with_context(|| format!("{path} is gone from {}", site.target))?;
+    let gone = || format!("{path} is gone from {}", site.target);
+    let blob = blob_at(&repo, &tip, Path::new(path))?.with_context(gone)?;
+    if let Some(text) = site.plan.written_as(&blob) {
+        return Ok(Some(text));
+    }
+    let bytes = file_in(&repo, &tip, Path::new(path))?.with_context(gone)?;
     let text = String::from_utf8(bytes)
         .with_context(|| format!("{path} is not UTF-8 at {}", site.target))?;
-    Ok(Some(text))
+    Ok(Some(text.into()))
 }
 
 /// What the agent may have changed of the plan copy that it was given. That it may was decided when it was collected.

@@ -100,7 +100,7 @@ fn published(site: &Site) -> anyhow::Result<Option<String>> {
         Published::NothingToDo => None,
         Published::Done { checkouts } => {
             if let Some(text) = plan_texts::plan_at_target(site)? {
-                site.plan.updated(text);
+                site.plan.updated(&text);
             }
             landing::kept_files(&checkouts)
         }
