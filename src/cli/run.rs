@@ -58,10 +58,10 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     code
 }
 
-/// One for each attempt, one for the landing, one for what is neither. Each thread keeps what reading a large plan took,
-/// so that there are not more.
+/// One for each attempt, and one for what is none; landings have their own. Each thread keeps memory for itself, so that
+/// there are not more.
 fn blocking_threads(jobs: u32) -> usize {
-    jobs as usize + 2
+    jobs as usize + 1
 }
 
 fn refused_by_stop_file(asked: &Asked, args: &RunArgs, out: &mut Out<'_>) -> Result<Option<u8>> {

@@ -42,6 +42,7 @@ pub struct Node {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_from: Option<RetryFrom>,
     /// What counts as done.
+    #[serde(default, skip_serializing_if = "TaskKind::is_change")]
     pub kind: TaskKind,
     /// The status in the plan's text when it was read.
     pub declared: Declared,
@@ -157,6 +158,17 @@ pub enum Declared {
     Failed,
     /// Not to be done; satisfies those that need it.
     Skipped,
+}
+
+impl TaskKind {
+    /// For records, which leave out what most tasks are.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands out references"
+    )]
+    fn is_change(&self) -> bool {
+        *self == Self::Change
+    }
 }
 
 impl Declared {
