@@ -340,9 +340,9 @@ impl PlanFile {
         self.composed(&mut known.last, tip, edit, settled)
     }
 
-    /// The target's new text of a tracked plan: the tip's, the agent's edit and orch's fields. The tip's is the text that the blob `tip` holds, which is read only if it is not the one that was
-    /// written last: a run of thousands of tasks lands as often. `keep` puts the new text into git, and tells its blob. The
-    /// inner error is that of composing.
+    /// The target's new text of a tracked plan: the tip's, the agent's edit and orch's fields. The tip's is what the blob
+    /// `tip` holds, which is read only if it is not the text that was written last: a run of thousands of tasks lands as
+    /// often. `keep` puts the new text into git, and tells its blob. The inner error is that of composing.
     ///
     /// # Errors
     /// If the text cannot be read or kept.
