@@ -57,6 +57,8 @@ pub(super) struct Directory {
     text: Vec<u8>,
     /// Where each line begins, and where the last one ends.
     starts: Vec<usize>,
+    /// Whether the lines stand in git's order; those of some old programs do not.
+    sorted: bool,
 }
 
 /// A symbolic link below a directory, and what it says.
@@ -180,8 +182,7 @@ impl<'r> Trees<'r> {
             }
             let directory = self.read(found.id)?;
             let wanted = part.as_os_str().as_bytes();
-            let line = directory.lines().find(|line| line.name == wanted);
-            match line {
+            match directory.named(wanted) {
                 Some(line) => found = line.leaf,
                 None => return Ok(None),
             }
@@ -295,8 +296,10 @@ impl Line<'_> {
         let slash = |line: &Line<'_>| line.leaf.is_directory().then_some(b'/');
         let both = self.name.len().min(other.name.len());
         let (mine, its) = (self.name.split_at(both), other.name.split_at(both));
-        let rest = |of: &[u8], line| of.iter().copied().chain(slash(line)).collect::<Vec<u8>>();
-        (mine.0.cmp(its.0)).then_with(|| rest(mine.1, self).cmp(&rest(its.1, other)))
+        let rest = [(mine.1, self), (its.1, other)]
+            .map(|(name, line)| name.iter().copied().chain(slash(line)));
+        let [mine_left, its_left] = rest;
+        (mine.0.cmp(its.0)).then_with(|| mine_left.cmp(its_left))
     }
 }
 
@@ -304,12 +307,39 @@ impl Directory {
     /// None if the text is no tree's.
     fn of(text: Vec<u8>) -> Option<Self> {
         let mut starts = vec![0];
-        let mut at = 0;
+        let (mut at, mut last) = (0, None);
+        let mut sorted = true;
         while at < text.len() {
-            at += line(&text[at..])?.1;
+            let (next, length) = line(&text[at..])?;
+            sorted &= last.is_none_or(|last: Line<'_>| last.order(&next).is_lt());
+            last = Some(next);
+            at += length;
             starts.push(at);
         }
-        Some(Self { text, starts })
+        Some(Self {
+            text,
+            starts,
+            sorted,
+        })
+    }
+
+    /// The line of a name. It is not looked for line by line: there may be thousands, and as many are asked for.
+    fn named(&self, name: &[u8]) -> Option<Line<'_>> {
+        let (_, starts) = self.starts.split_last()?;
+        if !self.sorted {
+            return self.lines().find(|line| line.name == name);
+        }
+        // A name has one place as a directory, and another one as anything else.
+        [DIRECTORY, 0].into_iter().find_map(|mode| {
+            let id = Oid::ZERO_SHA1;
+            let leaf = Leaf { mode, id };
+            let wanted = Line { name, leaf };
+            let is_before = |from: &usize| {
+                line(&self.text[*from..]).is_some_and(|(line, _)| line.order(&wanted).is_lt())
+            };
+            let found = self.line(starts.partition_point(is_before))?;
+            (found.name == name).then_some(found)
+        })
     }
 
     fn weight(&self) -> usize {
@@ -471,6 +501,13 @@ mod tests {
                 let id = entry.id();
                 let leaf = Leaf { mode: u32::try_from(entry.filemode()).unwrap(), id };
                 assert_eq!(trees.at(ids[1], Path::new(&path)).unwrap(), Some(leaf));
+                for absent in [format!("{path}-"), format!("{path}0"), format!("{above}c")] {
+                    let is_there = new.keys().any(|there| {
+                        there.strip_prefix(&absent).is_some_and(|left| left.is_empty() || left.starts_with('/'))
+                    });
+                    let found = trees.at(ids[1], Path::new(&absent)).unwrap();
+                    assert!(is_there || found.is_none(), "{absent}");
+                }
                 if entry.kind() == Some(ObjectType::Blob) {
                     files.push(PathBuf::from(&path));
                 }
@@ -510,6 +547,20 @@ mod tests {
         assert!(trees.read(Oid::ZERO_SHA1).is_err());
         for text in [&b"100644 a"[..], b"100644 a\0short", b"x a\0", b"100644\0"] {
             assert!(Directory::of(text.to_vec()).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_also_where_lines_stand_in_no_order() {
+        for names in [["a", "b", "c"], ["c", "a", "b"]] {
+            let lines = names.map(|name| format!("100644 {name}\0{}", "x".repeat(20)));
+            let directory = Directory::of(lines.concat().into_bytes()).unwrap();
+            assert_eq!(directory.sorted, names.is_sorted());
+            for name in names {
+                let found = directory.named(name.as_bytes()).unwrap();
+                assert_eq!(found.name, name.as_bytes());
+            }
+            assert!(directory.named(b"d").is_none());
         }
     }
 }
