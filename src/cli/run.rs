@@ -11,6 +11,7 @@ use super::asked::Asked;
 use super::out::Out;
 use super::site::{claude_if_needed, judged, site};
 use super::{bounds, dry_run, ending, locate, rehearse};
+use crate::config::Settings;
 use crate::config::notify::{Occasion, Subscription};
 use crate::doctor;
 use crate::driver::begin::{Wanted, begin};
@@ -48,7 +49,7 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     let repo = locate::repository()?;
     let asked = Asked::read(args, out)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(blocking_threads(asked.settings.jobs.value))
+        .max_blocking_threads(blocking_threads(&asked.settings))
         .enable_all()
         .build()
         .or_environment()?;
@@ -58,10 +59,11 @@ pub(super) fn run(args: &RunArgs, out: &mut Out<'_>) -> Result<u8> {
     code
 }
 
-/// One for each attempt, and one for what is none; landings have their own. Each thread keeps memory for itself, so that
-/// there are not more.
-fn blocking_threads(jobs: u32) -> usize {
-    jobs as usize + 1
+/// One for each attempt or gate slot, whichever are more, and one for what is neither; landings have their own. Each
+/// thread keeps memory for itself, so that there are not more.
+fn blocking_threads(settings: &Settings) -> usize {
+    let slots = settings.jobs.value.max(settings.verify_parallel.value);
+    slots as usize + 1
 }
 
 fn refused_by_stop_file(asked: &Asked, args: &RunArgs, out: &mut Out<'_>) -> Result<Option<u8>> {

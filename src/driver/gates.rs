@@ -213,7 +213,7 @@ impl Gates {
         })
         .await?;
         let dir = site.run_dir().gates(job.as_ref());
-        let mut room = Room {
+        let room = Room {
             gates: self,
             site,
             job,
@@ -224,7 +224,7 @@ impl Gates {
             stands: None,
             berth,
         };
-        room.sweep()?;
+        room.sweep().await?;
         Ok(room)
     }
 }
@@ -260,10 +260,12 @@ impl Room<'_> {
     }
 
     /// Ends what an earlier orch left running here.
-    fn sweep(&mut self) -> Result<(), GateError> {
-        let tree = self.tree()?;
-        let swept =
-            process::sweep(&self.marker(), Some(&tree)).context("cannot look for processes")?;
+    async fn sweep(&self) -> Result<(), GateError> {
+        let (marker, tree) = (self.marker(), self.tree()?);
+        let within = tree.clone();
+        let swept = blocking(move || process::sweep(&marker, Some(&within)))
+            .await
+            .context("cannot look for processes")?;
         match swept.alive.first() {
             None => Ok(()),
             Some(process) => Err(anyhow::anyhow!(
@@ -375,11 +377,12 @@ impl Room<'_> {
             let dir = self.fresh_dir()?;
             let spec = self.spec(&dir, &launch, timeout);
             if let Some(end) = self.supervised(&dir, &spec).await? {
-                return ran::of(&dir, argv, &end, timeout, &self.tree()?);
+                let tree = self.tree()?;
+                return blocking(move || ran::of(&dir, argv, &end, timeout, &tree)).await;
             }
             let said = process::shim_log(dir.path()).context("cannot read the shim's log")?;
             tracing::warn!(dir = %dir.path().display(), lost, said, "a gate lost its shim");
-            self.sweep()?;
+            self.sweep().await?;
             if lost == SHIMS_MAX {
                 return Ok(ran::unsupervised(&dir, argv));
             }

@@ -9,8 +9,8 @@ use super::record::Record;
 use crate::ids::{TaskId, Ticket};
 use crate::time::Wall;
 
-/// What the shell was told since this process began. Not part of the state: both errands may be run twice, and a new
-/// process begins with both still to do.
+/// What the shell was told since this process began. Not part of the state: errands may be run twice, and a new process
+/// begins with all of them still to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shell {
     /// Whether anybody carries out orders.

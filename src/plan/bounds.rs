@@ -1,5 +1,6 @@
-//! What bounds a run, as plans and settings write it: retries, the breaker, the model ladder, budgets, whether conflicts are
-//! resolved; and the hooks around it. One table of the names that both share, and how each kind of value is read, so that both refuse the same.
+//! What bounds a run, as plans and settings write it: retries, the breaker, the model ladder, budgets, whether conflicts
+//! are resolved; and the hooks around it. One table of the names that both share, and how each kind of value is read, so
+//! that both refuse the same.
 //!
 //! A plan has these keys below `meta`; what they mean is decided in `engine::policy`.
 
